@@ -1,0 +1,1 @@
+"""Runtime: devices, sessions, sampling, tokenizer, chat templates, evaluation."""
