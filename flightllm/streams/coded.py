@@ -19,7 +19,6 @@ from flightllm.streams.formats import (
     GROUPS,
     KEPT,
     MU_MAX,
-    SIGMA_MAX,
     WIDTHS,
     WINDOW,
     EntryFormat,

@@ -1,0 +1,132 @@
+"""From a weight and its recipe to a coded matrix: the compiler calls `code_tensor` once per tensor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flightllm.compress.grids import from_grid, holdable
+from flightllm.compress.rtn import quantise
+from flightllm.compress.tensor import TensorRecipe
+from flightllm.config.arch import ArchConfig
+from flightllm.errors import ModelError
+from flightllm.ir.weights import Weight
+from flightllm.streams.coded import CodedMatrix
+from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
+from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
+
+
+@dataclass
+class TensorReport:
+    """What became of one tensor: a row of the table at the end of a compile.
+
+    bits_per_weight: of the packed stream, all included. error: relative, |coded - weight| / |weight| (Frobenius).
+    formats: entry format -> share of the weights, 0..1. notes: anything done differently from what was asked for.
+    """
+
+    name: str
+    rows: int
+    k: int
+    group: int
+    stored: bool
+    bits_per_weight: float
+    error: float
+    formats: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary (for --json)."""
+        return asdict(self)
+
+
+def code_tensor(
+    weight: Weight,
+    recipe: TensorRecipe,
+    arch: ArchConfig,
+    *,
+    bias: Weight | None = None,
+    rows_per_vpu: int | None = None,
+) -> tuple[CodedMatrix, TensorReport]:
+    """Code one weight [out, in] as its recipe says. Reads the tensor, holds nothing else.
+
+    rows_per_vpu: m of the strips the compiler will pack with (for the reported bits per weight); default the least that is legal, at
+    least 4. ModelError if the tensor holds NaN or infinity.
+    """
+    notes: list[str] = []
+    coded, error, stored = _from_store(weight, recipe, notes)
+    if coded is None:
+        data = _read(weight)
+        fmt = recipe.passes[0]
+        coded = quantise(data, fmt.bits, recipe.group, fmt.affine, recipe.search)
+        error = relative_error(data, coded)
+    if bias is not None:
+        coded = coded.with_bias(_read(bias))
+    m = rows_per_vpu or max(4, rows_per_vpu_needed(coded))
+    size = stream_bytes(coded, arch.channels, arch.vpus, m) * arch.channels
+    bits = 8 * size / max(1, coded.rows * coded.k)
+    report = TensorReport(
+        weight.name, coded.rows, coded.k, coded.group, stored, bits, error, format_shares(coded), notes
+    )
+    return coded, report
+
+
+def _from_store(weight: Weight, recipe: TensorRecipe, notes: list[str]) -> tuple[CodedMatrix | None, float, bool]:
+    if not recipe.as_stored or weight.grid is None or weight.read_grid is None:
+        return None, 0.0, False
+    why = holdable(weight.grid)
+    if why:
+        notes.append(f"the stored grid is not kept: {why}")
+        return None, 0.0, False
+    grid = weight.read_grid()
+    _check_finite(weight, grid.d, grid.m)
+    coded = from_grid(grid)
+    return coded, relative_error(grid.dense(), coded), True
+
+
+def _read(weight: Weight) -> np.ndarray:
+    data = weight.read()
+    _check_finite(weight, data)
+    return data
+
+
+def _check_finite(weight: Weight, *arrays: np.ndarray) -> None:
+    for array in arrays:
+        # the sum is finite unless an element is not (or the values are absurdly large): one pass, no temporary
+        if not np.isfinite(np.sum(array, dtype=np.float64)) and not np.isfinite(array).all():
+            raise ModelError(
+                f"tensor {weight.name} holds NaN or infinity",
+                where=weight.source,
+                why=f"{int((~np.isfinite(array)).sum())} of {array.size} values are not finite",
+                do="the file is damaged or the model diverged in training; get another copy",
+            )
+
+
+def relative_error(weight: np.ndarray, coded: CodedMatrix) -> float:
+    """|coded - weight| / |weight|, Frobenius; 0 for a zero matrix that is coded as zero."""
+    step = max(1, (1 << 20) // max(coded.k, 1))
+    difference = norm = 0.0
+    for start in range(0, coded.rows, step):
+        w = weight[start : start + step]
+        delta = coded.slice_rows(start, start + step).dense() - w
+        difference += float(np.vdot(delta, delta))
+        norm += float(np.vdot(w, w))
+    return (difference / norm) ** 0.5 if norm else (0.0 if not difference else float("inf"))
+
+
+def format_shares(coded: CodedMatrix) -> dict[str, float]:
+    """Entry format, or sum of formats -> share of the weights, in falling order."""
+    uniform = coded.formats.strides[:2] == (0, 0)
+    formats = coded.formats[:1, :1] if uniform else coded.formats
+    counts: Counter[str] = Counter()
+    columns = np.full(formats.shape[1], BLOCK)
+    columns[-1] = coded.k - BLOCK * (coded.formats.shape[1] - 1) if not uniform else 1
+    for block in range(formats.shape[1]):
+        kinds, number = np.unique(formats[:, block], axis=0, return_counts=True)
+        for kind, n in zip(kinds, number, strict=True):
+            text = " + ".join(str(EntryFormat.from_byte(int(b))) for b in kind if b != ABSENT) or "zero"
+            counts[text] += int(n * columns[block])
+    total = max(1, sum(counts.values()))
+    return {text: n / total for text, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
