@@ -16,7 +16,7 @@ from flightllm.package import codec
 
 FORMAT = "flightllm-package"
 FORMAT_VERSION = 1
-#: bytes of one encoded instruction in program.bin
+#: bytes of one encoded instruction in program.bin; a package is read without the instruction set (a test compares)
 INSTRUCTION_BYTES = 64
 #: alignment of every region
 ALIGN = 64
@@ -106,7 +106,8 @@ class FileRecord:
 class Manifest:
     """The whole manifest. `instructions`, `image_bytes` and `files` are filled in by `PackageWriter.commit`.
 
-    kv_bits: bits of a KV-cache code, 8 or 4. memory: non-overlapping regions. tensors: in execution order.
+    kv_bits: bits of a KV-cache code, 8 or 4. memory: non-overlapping regions. tensors: in execution order. buffers: on-chip space
+    ("VB", "AB") -> base address in decimal -> name, for listings.
     image_bytes: size of each core<k>.ch<c>.bin: the constant part of the memory map. notes: free-form JSON for people and tools;
     nothing may depend on it to execute the program.
     """
@@ -120,6 +121,7 @@ class Manifest:
     kv_bits: int
     memory: tuple[Region, ...]
     tensors: tuple[TensorRecord, ...]
+    buffers: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     instructions: int = 0
     image_bytes: int = 0
@@ -137,11 +139,11 @@ class Manifest:
                 return region
         raise KeyError(name)
 
-    def symbols(self) -> dict[int, str]:
-        """Address -> name, tensors before regions where both begin at one address."""
-        names = {r.addr: r.name for r in self.memory}
-        names.update({t.addr: t.node for t in self.tensors})
-        return dict(sorted(names.items()))
+    def symbols(self) -> dict[str, dict[int, str]]:
+        """Space ("MEM", "VB", "AB") -> base address -> name; tensors go before regions where both begin at one address."""
+        memory = {r.addr: r.name for r in self.memory} | {t.addr: t.node for t in self.tensors}
+        spaces = {space: {int(a): n for a, n in names.items()} for space, names in self.buffers.items()}
+        return {"MEM": dict(sorted(memory.items())), **spaces}
 
     def bits_per_weight(self) -> float:
         """Stored bits per weight over all tensors, scales, headers and padding included."""
@@ -233,6 +235,11 @@ class Manifest:
             ),
             ("kv_bits", "4 or 8", self.kv_bits in (4, 8)),
             ("memory", "regions of different names", len(set(names)) == len(names)),
+            (
+                "buffers",
+                "names by decimal address",
+                all(a.isascii() and a.isdigit() and len(a) < 20 for names in self.buffers.values() for a in names),
+            ),
             ("instructions", "0 or more", self.instructions >= 0),
             ("image_bytes", "within the memory of a channel", 0 <= self.image_bytes <= arch.channel_bytes),
             ("tensors", "of positive shape", all(t.rows > 0 and t.k > 0 and t.bytes >= 0 for t in self.tensors)),

@@ -9,6 +9,7 @@ import numpy as np
 from flightllm.errors import FlightError
 from flightllm.package import Package
 from flightllm.runtime.device import Device
+from flightllm.runtime.sampling import greedy
 
 #: (logits float32 [vocab], ids so far) -> next token id
 Sampler = Callable[[np.ndarray, Sequence[int]], int]
@@ -138,13 +139,11 @@ class Session:
         Raises:
             FlightError: the prompt is empty, or does not fit the context.
         """
-        if sampler is None:
-            from flightllm.runtime.sampling import greedy as sampler
         pending = [] if self._pending is None else [self._pending]
         prompt = pending + [int(i) for i in prompt_ids]
         if not prompt:
             raise FlightError("the prompt has no tokens", do="give a prompt of at least one token")
-        return self._generate(prompt, max_new_tokens, sampler, frozenset(stop))
+        return self._generate(prompt, max_new_tokens, sampler or greedy, frozenset(stop))
 
     def _generate(
         self, prompt: list[int], max_new_tokens: int | None, sampler: Sampler, stop: frozenset[int]

@@ -8,6 +8,7 @@ from fake_device import manifest
 
 from flightllm.errors import PackageError
 from flightllm.package import Manifest, Region
+from flightllm.package.manifest import INSTRUCTION_BYTES
 
 
 def test_round_trip():
@@ -46,7 +47,9 @@ def at(data, path):
     return data
 
 
-@pytest.mark.parametrize("path", [p for p in ALL if isinstance(p[-1], str) and "formats" not in p], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p in ALL if isinstance(p[-1], str) and "formats" not in p and "buffers" not in p], ids=str
+)
 def test_every_field_is_needed_and_typed(path):
     def drop(d):
         del at(d, path[:-1])[path[-1]]
@@ -93,6 +96,7 @@ def test_unknown_field_is_named():
         (("tensors", 0, "rows"), 0, "tensors"),
         (("tensors", 0, "formats"), {"4b": "x"}, r"tensors[0].formats.4b"),
         (("kv_bits",), 5, "kv_bits"),
+        (("buffers", "VB"), {"0x10": "residual"}, "buffers"),
     ],
 )
 def test_wrong_values_are_named(path, value, message):
@@ -112,9 +116,15 @@ def test_not_a_manifest(text):
 
 def test_symbols_and_totals():
     m = manifest()
-    assert m.symbols()[0] == "lm_head"
-    assert m.symbols()[0x4000] == "ids"
+    assert m.symbols()["MEM"][0] == "lm_head"
+    assert m.symbols()["MEM"][0x4000] == "ids"
+    assert m.symbols()["VB"] == {16: "residual"}
     assert m.bits_per_weight() == pytest.approx(5.25)
     assert m.region("kv") == Region("kv", 0x1000, 0x3000, "kv")
     with pytest.raises(KeyError):
         m.region("nothing")
+
+
+def test_instruction_size_is_that_of_the_instruction_set():
+    fields = pytest.importorskip("flightllm.isa.fields", exc_type=ImportError)
+    assert fields.INSTRUCTION_BYTES == INSTRUCTION_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -60,6 +61,7 @@ def manifest(
             Region("logits", 0x8000, 0x10000, "io"),
         ),
         tensors=(TensorRecord("lm_head", vocab, 8, {"4b g32 affine": vocab * 8}, 5.25, 0, 0x400),),
+        buffers={"VB": {"16": "residual"}},
         notes={"recipe": "as-stored"},
     )
 
@@ -81,7 +83,7 @@ def write_package(path: Path, m: Manifest | None = None, tokenizer: bool = True,
 class FakeDevice:
     """`script`: ids to prefer at successive positions (position -> id), to make it say something."""
 
-    script: dict[int, int] = {}
+    script: ClassVar[dict[int, int]] = {}
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, int, bool]] = []
