@@ -73,7 +73,7 @@ def decode(kind: Any, value: Any, where: str, field: str = "") -> Any:
     return _decode_scalar(kind, value, where, field)
 
 
-def _decode_scalar(kind: type, value: Any, where: str, field: str) -> Any:
+def _decode_scalar(kind: Any, value: Any, where: str, field: str) -> Any:
     # bool is an int to isinstance; an int is a legal float and is kept as it is, so that digests of a config do not change
     if kind in (int, float) and isinstance(value, bool):
         _fail(field, where, f"expected {kind.__name__}, found {value!r}")

@@ -45,14 +45,14 @@ class TensorRecord:
     """One matrix (or table) as it stands in memory.
 
     node: graph name. rows, k: its logical shape, all cores together. formats: name of a number format (e.g. "4b g32 affine",
-    "8b 2:16") -> number of weights stored in it. bits_per_weight: all stored bytes (scales, headers, padding, all cores
+    "8b 2:16") -> share of the weights stored in it, 0..1. bits_per_weight: all stored bytes (scales, headers, padding, all cores
     and channels) * 8 / (rows * k). addr, bytes: its stream, per channel.
     """
 
     node: str
     rows: int
     k: int
-    formats: dict[str, int]
+    formats: dict[str, float]
     bits_per_weight: float
     addr: int
     bytes: int
@@ -214,6 +214,7 @@ class Manifest:
         m, lim, host, arch = self.model, self.limits, self.host, self.arch
         rows = -(-max(host.logits_parts, default=0) // arch.channels)
         names = [r.name for r in self.memory]
+        end = max((r.end for r in self.memory), default=0)
         return [
             ("model.vocab", "from 1 to 2^24", 1 <= m.vocab <= 1 << 24),
             ("model.max_context", "from 1 to 2^31", 1 <= m.max_context <= 1 << 31),
@@ -223,8 +224,19 @@ class Manifest:
             ("model.eos", "token ids", all(0 <= t < m.vocab for t in m.eos)),
             ("limits.max_chunk", f"from 1 to {arch.max_chunk} (arch)", 1 <= lim.max_chunk <= arch.max_chunk),
             ("limits.max_context", "from 1 to 2^31", 1 <= lim.max_context <= 1 << 31),
-            ("host.ids_addr", "an address", 0 <= host.ids_addr < arch.channel_bytes),
-            ("host.logits_addr", "an address", 0 <= host.logits_addr < arch.channel_bytes),
+            ("memory", "at least one region", bool(self.memory)),
+            (
+                "host.ids_addr",
+                f"an address with room for {lim.max_chunk} ids inside the memory map",
+                0 <= host.ids_addr and host.ids_addr % 4 == 0 and host.ids_addr + 4 * lim.max_chunk <= end,
+            ),
+            (
+                "host.logits_addr",
+                f"an address with room for {lim.max_chunk} rows of {host.logits_stride} bytes inside the memory map",
+                0 <= host.logits_addr
+                and host.logits_addr % 4 == 0
+                and host.logits_addr + lim.max_chunk * host.logits_stride <= end,
+            ),
             ("host.logits_stride", f"at least {4 * rows} bytes", 4 * rows <= host.logits_stride <= arch.channel_bytes),
             (
                 "host.logits_parts",
@@ -241,6 +253,6 @@ class Manifest:
                 all(a.isascii() and a.isdigit() and len(a) < 20 for names in self.buffers.values() for a in names),
             ),
             ("instructions", "0 or more", self.instructions >= 0),
-            ("image_bytes", "within the memory of a channel", 0 <= self.image_bytes <= arch.channel_bytes),
+            ("image_bytes", "within the memory map", 0 <= self.image_bytes <= end),
             ("tensors", "of positive shape", all(t.rows > 0 and t.k > 0 and t.bytes >= 0 for t in self.tensors)),
         ]

@@ -35,7 +35,10 @@ class _Stream:
         self.bytes = 0
 
     def write(self, data: Bytes) -> None:
-        view = memoryview(np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data).cast("B")
+        if isinstance(data, np.ndarray):
+            view = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+        else:
+            view = memoryview(data).cast("B") if len(data) else memoryview(b"")
         self.file.write(view)
         self.hash.update(view)
         self.bytes += len(view)

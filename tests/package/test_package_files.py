@@ -25,7 +25,10 @@ def test_round_trip(tmp_path):
         assert w.append(0, 0, b"abc") == 0
         assert w.append(0, 0, np.arange(3, dtype="<u2")) == 3
         assert w.position(0, 0) == 9
-        w.write_at(1, 1, 3_000_000, b"end")
+        w.append(0, 0, np.zeros((0, 3)))
+        w.append(0, 0, b"")
+        w.append(0, 1, np.arange(12, dtype=np.uint8).reshape(3, 4)[:, ::2])
+        w.write_at(1, 1, 90_000, b"end")
         w.program(bytes(128))
         w.tokenizer("{}")
         w.chat_template("hé")
@@ -34,14 +37,15 @@ def test_round_trip(tmp_path):
     assert p.manifest == done
     # only what the writer knows was filled in
     assert replace(done, files={}, instructions=0, image_bytes=0) == m
-    assert (done.instructions, done.image_bytes) == (2, 3_000_003)
+    assert (done.instructions, done.image_bytes) == (2, 90_003)
     assert (p.program, p.tokenizer_json, p.chat_template) == (bytes(128), "{}", "hé")
     first = p.image(0, 0)
     assert first[:9].tobytes() == b"abc\0\0\1\0\2\0"
-    assert first.shape == (3_000_003,)
+    assert p.image(0, 1)[:7].tolist() == [0, 2, 4, 6, 8, 10, 0]
+    assert first.shape == (90_003,)
     assert not first[9:].any()
-    assert p.image(1, 1)[3_000_000:].tobytes() == b"end"
-    assert not p.image(1, 1)[:3_000_000].any()
+    assert p.image(1, 1)[90_000:].tobytes() == b"end"
+    assert not p.image(1, 1)[:90_000].any()
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 1
 
@@ -82,7 +86,7 @@ def test_nothing_is_left_without_commit(tmp_path):
     with pytest.raises(PackageError, match="overlap"), PackageWriter(tmp_path / "a", cores=1, channels=2) as w:
         w.program(bytes(64))
         m = manifest()
-        w.commit(replace(m, memory=(m.memory[0], replace(m.memory[1], addr=64))))
+        w.commit(replace(m, memory=(m.memory[0], replace(m.memory[1], addr=64), *m.memory[2:])))
     assert list(tmp_path.iterdir()) == []
 
 

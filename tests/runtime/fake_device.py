@@ -60,7 +60,7 @@ def manifest(
             Region("ids", 0x4000, 0x40, "io"),
             Region("logits", 0x8000, 0x10000, "io"),
         ),
-        tensors=(TensorRecord("lm_head", vocab, 8, {"4b g32 affine": vocab * 8}, 5.25, 0, 0x400),),
+        tensors=(TensorRecord("lm_head", vocab, 8, {"4b g32 affine": 1.0}, 5.25, 0, 0x400),),
         buffers={"VB": {"16": "residual"}},
         notes={"recipe": "as-stored"},
     )
