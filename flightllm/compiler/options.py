@@ -1,0 +1,33 @@
+"""Choices of one compile that are neither the model nor the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """How one attention layer is sparse and how its cache is stored.
+
+    kv_bits: 8 or 4. window, sink: as in `ir.ops.Attention`, after the recipe. mask: bool [heads, query blocks, key blocks] or None.
+    """
+
+    kv_bits: int = 8
+    window: int = 0
+    sink: int = 0
+    mask: np.ndarray | None = None
+
+
+@dataclass
+class LoweringOptions:
+    """Sizes and formats that lowering needs. chunk: tokens per run at most. query_block: queries per attention step (power of two
+    up to 64). max_context: positions of the cache. dual: linears whose activations have two codes. attention: by layer name.
+    """
+
+    chunk: int
+    query_block: int
+    max_context: int
+    dual: frozenset[str] = frozenset()
+    attention: dict[str, AttentionOptions] = field(default_factory=dict)

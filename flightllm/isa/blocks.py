@@ -1,0 +1,47 @@
+"""Block ranges: which blocks of 64 key positions an attention instruction visits (docs/machine.md, "Attention over blocks")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: key positions in a block
+BLOCK_POSITIONS = 64
+#: positions in a window of the V cache
+WINDOW_POSITIONS = 16
+
+
+def candidate_blocks(length: int, sink: int, first: int) -> list[int]:
+    """Blocks of keys 0..length-1 that are active when no mask applies: b < sink or b >= first, and always the last."""
+    if length <= 0:
+        return []
+    last = (length - 1) // BLOCK_POSITIONS
+    return [b for b in range(last + 1) if b < sink or b >= first or b == last]
+
+
+def active_blocks(o: Any, mb: np.ndarray) -> list[int]:
+    """Blocks an instruction visits: candidates whose mask bit is set (if masks apply), and the last."""
+    blocks = candidate_blocks(o.len, o.sink, o.first)
+    if not o.masked or not blocks:
+        return blocks
+    last = blocks[-1]
+    return [b for b in blocks if b == last or mb[o.mask + b // 8] >> (b % 8) & 1]
+
+
+def units_of(block: int, length: int, gran: int) -> tuple[int, int]:
+    """[first, last + 1) units of `gran` positions (C for K slots, 16 for V windows) that a block has below `length`."""
+    start = block * BLOCK_POSITIONS
+    stop = min(length, start + BLOCK_POSITIONS)
+    return start // gran, -(-stop // gran)
+
+
+def runs(blocks: list[int]) -> list[tuple[int, int]]:
+    """Maximal runs [first, last + 1) of consecutive blocks."""
+    out: list[tuple[int, int]] = []
+    for b in blocks:
+        if out and out[-1][1] == b:
+            out[-1] = (out[-1][0], b + 1)
+        else:
+            out.append((b, b + 1))
+    return out
