@@ -1,6 +1,17 @@
 """Compression: recipes, producers of coded matrices, budgets (docs/compression.md)."""
 
+from flightllm.compress.attention import AttentionRecipe, BlockMask
 from flightllm.compress.plan import TensorReport, code_tensor
-from flightllm.compress.tensor import TensorRecipe
+from flightllm.compress.recipe import Recipe, parse_weights
+from flightllm.compress.tensor import RowRange, TensorRecipe
 
-__all__ = ["TensorRecipe", "TensorReport", "code_tensor"]
+__all__ = [
+    "AttentionRecipe",
+    "BlockMask",
+    "Recipe",
+    "RowRange",
+    "TensorRecipe",
+    "TensorReport",
+    "code_tensor",
+    "parse_weights",
+]

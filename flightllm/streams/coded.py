@@ -8,7 +8,6 @@ Producers (flightllm.compress) make it, the packer (flightllm.streams.weights) w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -209,16 +208,22 @@ def expand(q: np.ndarray, sigma: np.ndarray, mu: np.ndarray, group: int, dtype: 
 
 
 def granule_formats(coded: CodedMatrix, granule: int) -> np.ndarray:
-    """Formats that serve every row of each granule: uint8 [ceil(rows / granule), blocks, passes].
-
-    Inside a granule the widest wins: most bits, most kept, offsets if any has them; a pass exists if any row has it. A block
-    without any pass gets the narrowest first pass. Codes need no change: what fits a format fits a wider one.
-    """
+    """Formats that serve every row of each granule: uint8 [ceil(rows / granule), blocks, passes] (see `widen`)."""
     formats = coded.formats
     if formats.strides[:2] == (0, 0) and not (formats[:1, :1] == ABSENT).any():
-        count = -(-coded.rows // granule)
-        return np.broadcast_to(formats[:1, :1], (count, *formats.shape[1:]))
-    starts = np.arange(0, coded.rows, granule)
+        return np.broadcast_to(formats[:1, :1], (-(-coded.rows // granule), *formats.shape[1:]))
+    return widen(formats, granule)
+
+
+def widen(formats: np.ndarray, granule: int) -> np.ndarray:
+    """The widest formats of each `granule` rows of uint8 [rows, blocks, passes]: uint8 [ceil(rows / granule), blocks, passes].
+
+    Most bits, most kept, offsets if any has them; a pass exists if any row has it. A block without any pass gets the narrowest first
+    pass. Codes need no change: what fits a format fits a wider one.
+    """
+    starts = np.arange(0, len(formats), granule)
+    if not len(starts):
+        return np.array(formats)
     _, _, _, absent = decode_formats(formats)
     known = np.where(absent, 0, formats)
     width = np.maximum.reduceat(known & 7, starts, axis=0)
@@ -226,7 +231,8 @@ def granule_formats(coded: CodedMatrix, granule: int) -> np.ndarray:
     affine = np.maximum.reduceat(known & 0x20, starts, axis=0)
     gone = np.logical_and.reduceat(absent, starts, axis=0)
     out = np.where(gone, ABSENT, width | kept << 3 | affine).astype(np.uint8)
-    out[gone.all(axis=2), 0] = 0
+    empty = gone.all(axis=2)
+    out[..., 0] = np.where(empty, 0, out[..., 0])
     return out
 
 
@@ -237,12 +243,6 @@ def uniform_format(formats: np.ndarray) -> int | None:
     first = formats[0, 0]
     present = first[first != ABSENT]
     return int(present[0]) if len(present) == 1 and (formats == first).all() else None
-
-
-def harmonise_group(parts: Sequence[CodedMatrix]) -> list[CodedMatrix]:
-    """The same matrices with one common group size, the smallest: a group's scales are repeated, so this is exact."""
-    group = min(p.group for p in parts)
-    return [p if p.group == group else regroup(p, group) for p in parts]
 
 
 def regroup(coded: CodedMatrix, group: int) -> CodedMatrix:
