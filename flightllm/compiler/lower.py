@@ -62,6 +62,7 @@ class Lowering:
         self.rows: dict[tuple[str, bool], Buffer] = {}
         self.users = {n.name: len(graph.users(n.name)) for n in graph}
         self.done: set[str] = set()
+        self.late: Node | None = None
         self.tables: dict[str, Buffer] = {}
         self._register = FIRST_FREE
 
@@ -298,7 +299,7 @@ class Lowering:
             raise UnsupportedError("a norm over heads outside an attention is not supported", where=node.name)
         users = self.graph.users(node.name)
         if [u.name for u in users] == [self.graph.output.name]:
-            self.values[node.name] = self.values[node.inputs[0]]  # done on the wanted tokens only, with the logits
+            self.late = node  # done on the wanted tokens only, with the logits
             self.users[node.inputs[0]] += 1
             return
         source = self.gathered(node.inputs[0])
@@ -469,7 +470,7 @@ class Lowering:
         head = self.graph.output
         self.out.note = head.name
         source = self.graph[head.inputs[0]]
-        value = self.gathered(source.inputs[0] if self._late_norm(source) else source.name)
+        value = self.gathered(source.name if self.late is None else source.inputs[0])
         first, once = self.register(), self.register()
         nlog = int(HostRegister.NLOG)
         self.alu("sub", first, int(HostRegister.NTOK), nlog)
@@ -492,7 +493,7 @@ class Lowering:
                 "ab": rows.base,
                 "ab_s0": rows.row,
             }
-            if self._late_norm(source):
+            if self.late is not None:
                 assert isinstance(source.op, Norm)
                 self.norm(source.name, source.op, source.dim, fields, (value.buffer,), scratch, rows, dual)
             else:
@@ -513,6 +514,3 @@ class Lowering:
                 self.out.emit(store, [dst.range], [logits.range])
                 self.vb.free(dst)
             self.ab.free(rows)
-
-    def _late_norm(self, node: Node) -> bool:
-        return isinstance(node.op, Norm) and node.name in self.values

@@ -1,0 +1,277 @@
+"""`compile_model`: from a model to a package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flightllm.checker import check_program
+from flightllm.compiler.buffers import MemoryMap
+from flightllm.compiler.emit import Item
+from flightllm.compiler.fusion import Fusion, fuse
+from flightllm.compiler.geometry import Geometry
+from flightllm.compiler.images import ImageBuilder, Progress, plan_cache
+from flightllm.compiler.lower import Lowering
+from flightllm.compiler.matrices import MatrixPlan, plan_matrices
+from flightllm.compiler.options import AttentionOptions, LoweringOptions
+from flightllm.compiler.passes import assign_tokens, finish, prefetch
+from flightllm.compiler.placeholder import placeholder_images
+from flightllm.compiler.report import CompileReport
+from flightllm.compiler.verify import verify_items
+from flightllm.compress.recipe import Recipe
+from flightllm.compress.tensor import TensorRecipe
+from flightllm.config.arch import ArchConfig
+from flightllm.config.board import Board, check_fit, load_board
+from flightllm.errors import FitError, UnsupportedError
+from flightllm.frontends import load_model
+from flightllm.ir.graph import Graph
+from flightllm.ir.ops import Attention, PosEmbed
+from flightllm.ir.verify import verify_graph
+from flightllm.isa import encode_program
+from flightllm.isa.fields import Instruction
+from flightllm.package import (
+    HostInterface,
+    Limits,
+    Manifest,
+    ModelFacts,
+    PackageWriter,
+    Region,
+)
+
+#: LDWs issued ahead of the matrix instruction being dispatched; at most half the queue depth
+PREFETCH = 8
+
+
+@dataclass(frozen=True)
+class Program:
+    """A finished program with what the report says of it. notes: instruction index -> graph node."""
+
+    instructions: list[Instruction]
+    tokens: int
+    onchip: dict[str, tuple[int, int]]
+    items: list[Item]
+
+
+def compile_model(
+    model: str | Path | Graph,
+    *,
+    board: str | Board,
+    output: str | Path,
+    arch: ArchConfig | None = None,
+    recipe: Recipe | None = None,
+    max_context: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    name: str = "",
+) -> CompileReport:
+    """Compile a model for a board and write the package.
+
+    Args:
+        model: path of a model, or a graph.
+        board: name or path of a board file, or a loaded board.
+        output: folder of the package (`NAME.flpkg`).
+        arch: architecture config; default the board's.
+        recipe: compression; default weights as stored, 8-bit KV.
+        max_context: positions of the KV cache; default the model's limit.
+        force: replace an existing package.
+        progress: called as progress(what, done, total).
+        name: of the package in its manifest; default the folder's name without suffix.
+
+    Raises:
+        FlightError: anything wrong with model, options or fit; no package is left behind.
+    """
+    report = progress or (lambda what, done, total: None)
+    board = board if isinstance(board, Board) else load_board(board)
+    arch = arch or board.arch
+    check_fit(board, arch)
+    report("reading the model", 0, 1)
+    graph = model if isinstance(model, Graph) else load_model(model)
+    verify_graph(graph)
+    recipe = recipe or Recipe.from_options()
+    recipe.check(graph)
+    recipes = {n.name: recipe.for_node(n.name, n.role, n.layer) for n in graph.linears()}
+    context = _context(graph, arch, max_context)
+    attention = _attention_options(graph, recipe, context)
+    fusion = fuse(graph)
+    geometry = Geometry(arch)
+    plans = plan_matrices(graph, fusion, geometry)
+    dual = frozenset(name for name, r in recipes.items() if r.activations == "dual")
+    _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
+    report("planning", 0, 1)
+    options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
+    path = Path(output)
+    with PackageWriter(path, cores=arch.cores, channels=arch.channels, force=force) as writer:
+        builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, writer, report)
+        builder.build()
+        report("program", 0, 1)
+        program = _program(graph, fusion, plans, arch, builder, options)
+        check_program(program.instructions, arch, max_context=context, max_chunk=options.chunk)
+        encoded = encode_program(program.instructions)
+        builder.map.add("program", len(encoded), "program")
+        builder.map.check("with the program")
+        writer.program(encoded)
+        writer.tokenizer(graph.info.tokenizer_json)
+        writer.chat_template(graph.info.chat_template)
+        manifest = writer.commit(_manifest(graph, board, arch, builder, options, name or path.stem))
+    notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
+    if options.chunk < arch.max_chunk:
+        notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
+    report("done", 1, 1)
+    return CompileReport(
+        str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes
+    )
+
+
+def _context(graph: Graph, arch: ArchConfig, wanted: int | None) -> int:
+    """Positions of the cache: what was asked for, rounded up to whole blocks of 64."""
+    limit = graph.info.max_context
+    if wanted is not None and not 1 <= wanted <= limit:
+        raise UnsupportedError(
+            f"a context of {wanted} tokens", where=graph.info.source, why=f"the model was made for up to {limit}"
+        )
+    for node in graph:
+        if isinstance(node.op, PosEmbed) and node.op.table.shape[0] - node.op.offset < (wanted or limit):
+            raise UnsupportedError(
+                f"a context of {wanted or limit} tokens",
+                where=node.name,
+                why=f"the position table has {node.op.table.shape[0]} rows, {node.op.offset} of them before position 0",
+                do="give a smaller --max-context",
+            )
+    unit = max(64, arch.channels)
+    return -(-(wanted or limit) // unit) * unit
+
+
+def _attention_options(graph: Graph, recipe: Recipe, context: int) -> dict[str, AttentionOptions]:
+    out = {}
+    for node in graph.attentions():
+        assert isinstance(node.op, Attention)
+        layer = node.layer or 0
+        asked = recipe.for_attention(layer)
+        window, sink = node.op.window, node.op.sink
+        if asked.window and (not window or asked.window < window):
+            window, sink = asked.window, asked.sink
+        mask = recipe.block_mask(layer, graph.info.layers, node.op.heads, -(-context // 64))
+        if window >= context:
+            window = 0
+        out[node.name] = AttentionOptions(asked.kv_bits, window, sink if window else 0, mask)
+    return out
+
+
+def _check_memory(
+    graph: Graph,
+    plans: list[MatrixPlan],
+    geometry: Geometry,
+    recipes: dict[str, TensorRecipe],
+    context: int,
+    attention: dict[str, AttentionOptions],
+    fusion: Fusion,
+) -> None:
+    """Refuse a model whose codes and cache alone exceed the memory, before anything is read."""
+    arch = geometry.arch
+    memory = MemoryMap(arch.channel_bytes)
+    for plan in plans:
+        bits = 0.0
+        for part in plan.parts:
+            recipe, op = recipes[part.node.name], part.node.op
+            grid = op.weight.grid  # type: ignore[union-attr]
+            width = sum(p.bits * p.n / 16 for p in recipe.passes)
+            if recipe.as_stored and grid is not None:
+                width = grid.bits
+            if recipe.budget is not None:
+                width = 2
+            bits += width * part.node.dim * op.weight.shape[1]  # type: ignore[union-attr]
+        memory.add(plan.name, int(bits / 8 / arch.channels / arch.cores), "weights (codes alone)")
+    options = LoweringOptions(1, 1, context, attention=attention)
+    for group in fusion.attentions:
+        plan_cache(memory, geometry, options, group, None)
+    memory.check(graph.info.source)
+
+
+def _choose_sizes(
+    graph: Graph,
+    fusion: Fusion,
+    plans: list[MatrixPlan],
+    arch: ArchConfig,
+    context: int,
+    attention: dict[str, AttentionOptions],
+    dual: frozenset[str],
+    recipes: dict[str, TensorRecipe],
+) -> LoweringOptions:
+    """The largest chunk, then the largest query block, whose buffers fit; found by lowering with made-up addresses."""
+    chunk = 1 << (arch.max_chunk.bit_length() - 1) if arch.max_chunk & (arch.max_chunk - 1) else arch.max_chunk
+    sizes = [arch.max_chunk] if chunk != arch.max_chunk else []
+    while chunk:
+        sizes.append(chunk)
+        chunk //= 2
+    error: FitError | None = None
+    for chunk in sizes:
+        for shift in range(6, -1, -1):
+            if shift and 1 << (shift - 1) >= chunk:
+                continue  # a smaller block serves the same chunk
+            options = LoweringOptions(chunk, 1 << shift, context, dual, attention)
+            images = placeholder_images(graph, fusion, plans, Geometry(arch), options, recipes)
+            try:
+                Lowering(graph, fusion, plans, arch, images, options).run()
+                return options
+            except FitError as e:
+                error = e
+    assert error is not None
+    raise FitError(
+        "the model does not fit the on-chip buffers, not even one token at a time",
+        where=f"{error.what} {error.where}",
+        why=error.why,
+        do=error.do,
+    )
+
+
+def _program(
+    graph: Graph,
+    fusion: Fusion,
+    plans: list[MatrixPlan],
+    arch: ArchConfig,
+    builder: ImageBuilder,
+    options: LoweringOptions,
+) -> Program:
+    lowering = Lowering(graph, fusion, plans, arch, builder.images, options)
+    items = lowering.run()
+    verify_items(items, arch)
+    items = prefetch(items, min(PREFETCH, arch.queue_depth // 2))
+    tokens = assign_tokens(items)
+    verify_items(items, arch)
+    onchip = {
+        "VB (elements)": (16 * lowering.vb.peak, arch.vb_elements),
+        "AB (windows)": (lowering.ab.peak, arch.ab_windows),
+    }
+    return Program(finish(items), tokens, onchip, items)
+
+
+def _manifest(
+    graph: Graph, board: Board, arch: ArchConfig, builder: ImageBuilder, options: LoweringOptions, name: str
+) -> Manifest:
+    info, geometry = graph.info, builder.geometry
+    part = geometry.part(info.vocab)
+    parts = tuple(max(0, min(part, info.vocab - k * part)) for k in range(arch.cores))
+    assert builder.images.logits is not None
+    dims = [n.dim for n in graph.embeds()]
+    return Manifest(
+        name=name,
+        board=board.name,
+        arch=arch,
+        model=ModelFacts(
+            arch=info.arch,
+            vocab=info.vocab,
+            max_context=info.max_context,
+            layers=info.layers,
+            dim=dims[0],
+            bos=info.bos,
+            eos=info.eos,
+        ),
+        limits=Limits(options.chunk, min(options.max_context, info.max_context)),
+        host=HostInterface(builder.images.ids, builder.images.logits.addr, builder.images.logits_row, parts),
+        kv_bits=max(a.kv_bits for a in options.attention.values()),
+        memory=tuple(Region(r.name, r.addr, r.size, r.kind) for r in builder.map.regions),
+        tensors=tuple(builder.report.tensors),
+        notes={"query_block": options.query_block},
+    )
+
+
