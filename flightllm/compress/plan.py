@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from flightllm.compress import rtn  # noqa: F401  (registers the producer "rtn")
 from flightllm.compress.grids import from_grid, holdable
-from flightllm.compress.rtn import quantise
+from flightllm.compress.producer import Calibration, CodingRequest, producer
 from flightllm.compress.tensor import TensorRecipe
 from flightllm.config.arch import ArchConfig
-from flightllm.errors import ModelError
+from flightllm.errors import ModelError, RecipeError
 from flightllm.ir.weights import Weight
-from flightllm.streams.coded import CodedMatrix
+from flightllm.streams.coded import CodedMatrix, widen
 from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
 from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
 
@@ -49,28 +50,59 @@ def code_tensor(
     *,
     bias: Weight | None = None,
     rows_per_vpu: int | None = None,
+    formats: np.ndarray | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[CodedMatrix, TensorReport]:
-    """Code one weight [out, in] as its recipe says. Reads the tensor, holds nothing else.
+    """Code one weight [out, in] as its recipe says. Reads this tensor and holds nothing else.
 
-    rows_per_vpu: m of the strips the compiler will pack with (for the reported bits per weight); default the least that is legal, at
-    least 4. ModelError if the tensor holds NaN or infinity.
+    rows_per_vpu: m of the strips the compiler will pack with (for row ranges and the reported bits per weight); default the least that
+    is legal, at least 4. formats: uint8 [rows, blocks, passes] chosen by a budget (`compress.budget.allocate`), in place of the
+    recipe's passes. ModelError if the tensor holds NaN or infinity; RecipeError if the recipe has a budget and no formats are given.
     """
     notes: list[str] = []
-    coded, error, stored = _from_store(weight, recipe, notes)
+    coded, error, stored = _from_store(weight, recipe, notes) if formats is None else (None, 0.0, False)
     if coded is None:
+        if formats is None:
+            if recipe.budget is not None:
+                raise RecipeError(
+                    f"{weight.name} takes part in a budget of {recipe.budget} bits, and no formats were allocated",
+                    do="call compress.budget.allocate over all matrices first",
+                )
+            m = rows_per_vpu or max(4, max(f.share for f in recipe.passes))
+            formats = recipe_formats(recipe, weight.shape[0], weight.shape[1], arch.channels * arch.vpus * m, notes)
         data = _read(weight)
-        fmt = recipe.passes[0]
-        coded = quantise(data, fmt.bits, recipe.group, fmt.affine, recipe.search)
+        coded = producer(recipe.producer).code(data, CodingRequest(recipe.group, formats, recipe.search, calibration))
         error = relative_error(data, coded)
     if bias is not None:
         coded = coded.with_bias(_read(bias))
     m = rows_per_vpu or max(4, rows_per_vpu_needed(coded))
     size = stream_bytes(coded, arch.channels, arch.vpus, m) * arch.channels
     bits = 8 * size / max(1, coded.rows * coded.k)
-    report = TensorReport(
-        weight.name, coded.rows, coded.k, coded.group, stored, bits, error, format_shares(coded), notes
-    )
+    report = TensorReport(weight.name, *coded.shape, coded.group, stored, bits, error, format_shares(coded), notes)
     return coded, report
+
+
+def recipe_formats(recipe: TensorRecipe, rows: int, k: int, granule: int, notes: list[str]) -> np.ndarray:
+    """Format table uint8 [rows, blocks, passes] of a recipe; row ranges are widened to granules of `granule` rows, with a note."""
+    blocks = -(-k // BLOCK)
+    count = max([len(recipe.passes), *(len(r.passes) for r in recipe.rows)])
+
+    def column(passes: tuple[EntryFormat, ...]) -> np.ndarray:
+        return np.array([p.byte for p in passes] + [ABSENT] * (count - len(passes)), np.uint8)
+
+    if not recipe.rows:
+        return np.broadcast_to(column(recipe.passes), (rows, blocks, count))
+    out = np.empty((rows, blocks, count), np.uint8)
+    out[:] = column(recipe.passes)
+    for r in recipe.rows:
+        out[r.start : r.stop] = column(r.passes)
+    wide = np.repeat(widen(out, granule), granule, axis=0)[:rows]
+    changed = int((wide != out).any(axis=(1, 2)).sum())
+    if changed:
+        notes.append(
+            f"row ranges were widened to granules of {granule} rows: {changed} rows got a wider format than asked for"
+        )
+    return wide
 
 
 def _from_store(weight: Weight, recipe: TensorRecipe, notes: list[str]) -> tuple[CodedMatrix | None, float, bool]:
@@ -118,15 +150,18 @@ def relative_error(weight: np.ndarray, coded: CodedMatrix) -> float:
 
 def format_shares(coded: CodedMatrix) -> dict[str, float]:
     """Entry format, or sum of formats -> share of the weights, in falling order."""
-    uniform = coded.formats.strides[:2] == (0, 0)
-    formats = coded.formats[:1, :1] if uniform else coded.formats
+    formats = coded.formats
+    if formats.strides[:2] == (0, 0):
+        return {_format_text(formats[0, 0]): 1.0} if formats.size else {}
     counts: Counter[str] = Counter()
-    columns = np.full(formats.shape[1], BLOCK)
-    columns[-1] = coded.k - BLOCK * (coded.formats.shape[1] - 1) if not uniform else 1
     for block in range(formats.shape[1]):
         kinds, number = np.unique(formats[:, block], axis=0, return_counts=True)
+        columns = min(BLOCK, coded.k - BLOCK * block)
         for kind, n in zip(kinds, number, strict=True):
-            text = " + ".join(str(EntryFormat.from_byte(int(b))) for b in kind if b != ABSENT) or "zero"
-            counts[text] += int(n * columns[block])
+            counts[_format_text(kind)] += int(n) * columns
     total = max(1, sum(counts.values()))
     return {text: n / total for text, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+
+
+def _format_text(entry: np.ndarray) -> str:
+    return " + ".join(str(EntryFormat.from_byte(int(b))) for b in entry if b != ABSENT) or "zero"

@@ -1,52 +1,86 @@
-"""Round to nearest: dense codes of one width per entry, on integer scales.
+"""Round to nearest, magnitude N:16 and sums of passes, on integer scales.
 
-The scales are rounded first and the codes are chosen on the rounded scales, so that rounding a scale costs almost nothing.
+Scales are rounded first and the codes are chosen on the rounded scales, so that rounding a scale costs almost nothing. In a sum
+of passes the sparse ones first take the largest weights of each window out of the dense one's range; afterwards every pass codes
+what the passes before it have left.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from flightllm.compress.producer import CodingRequest, register
 from flightllm.compress.scales import least_rho, round_offsets, round_scales
-from flightllm.streams.coded import CodedMatrix
-from flightllm.streams.formats import EntryFormat
+from flightllm.streams.coded import CodedMatrix, Pass, decode_formats
+from flightllm.streams.formats import BLOCK, WINDOW
 
 _CHUNK = 1 << 18  # weights worked on at a time: the temporaries stay in the cache
-#: scales tried when a search is asked for, relative to the one that clips nothing
-_SHRINK = (1.0, 0.93, 0.86, 0.79, 0.72, 0.65)
+#: from this width on a scale is never rounded down: a clipped weight costs more than slightly coarser steps
+_ROUND_UP_FROM = 5
+#: scales tried by a search, by width: the fewer levels, the more clipping pays
+_SHRINK = {2: 9, 3: 6, 4: 4, 5: 3, 6: 2, 8: 1}
+_SHRINK_STEP = 0.075
 
 
-def quantise(weight: np.ndarray, bits: int, group: int, affine: bool, search: bool = False) -> CodedMatrix:
-    """Round float32 [rows, k] to codes of `bits` bits in groups of `group` columns.
+@dataclass(frozen=True)
+class _Spec:
+    """Formats of one pass for a chunk of rows: arrays [rows or 1, groups or 1]."""
 
-    search: try smaller scales that clip the largest weights, and keep the one with the least squared error in each group.
-    """
-    rows, k = weight.shape
-    groups = -(-k // group)
-    q = np.empty((rows, k), np.int8)
-    sigma, rho = np.empty((rows, groups), np.uint8), np.empty(rows, np.float32)
-    mu = np.zeros((rows, groups), np.int16) if affine else None
-    step = max(1, _CHUNK // max(k, 1))
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        w = grouped(weight[part], group)
-        d, m = ideal_scales(w, bits, affine)
-        if search:
-            d, m = search_scales(w, d, m, bits)
-        rho[part] = least_rho(d, m)
-        # a scale rounded down clips; with many levels a clipped step costs more than a slightly coarser one
-        sigma[part] = round_scales(d, rho[part], up=bits >= 5)
-        if mu is not None and m is not None:
-            mu[part] = round_offsets(m, rho[part])
-        scale = sigma[part] * rho[part, None]
-        offset = None if mu is None else mu[part] * rho[part, None]
-        codes = round_codes(w, scale, offset, bits)
-        q[part] = codes.reshape(len(codes), -1)[:, :k]
-    return CodedMatrix.uniform(q, sigma, mu, rho, group, EntryFormat(bits, 16, affine))
+    bits: np.ndarray
+    kept: np.ndarray
+    affine: np.ndarray
+    absent: np.ndarray
+
+    @property
+    def sparse(self) -> bool:
+        return bool((self.kept < WINDOW).any())
+
+    @property
+    def half(self) -> np.ndarray:
+        """2^(bits - 1), float32."""
+        return np.exp2(self.bits - 1).astype(np.float32)
+
+
+class RoundToNearest:
+    """The producer "rtn"."""
+
+    def code(self, weight: np.ndarray, request: CodingRequest) -> CodedMatrix:
+        """See `Producer.code`."""
+        rows, k = weight.shape
+        groups, count = -(-k // request.group), request.formats.shape[2]
+        rho = np.empty(rows, np.float32)
+        passes = tuple(
+            Pass(np.empty((rows, k), np.int8), np.empty((rows, groups), np.uint8), np.empty((rows, groups), np.int16))
+            for _ in range(count)
+        )
+        importance = None
+        if request.calibration is not None:
+            importance = grouped(request.calibration.second_moment[None], request.group)
+        step = max(1, _CHUNK // max(k, 1))
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            w = grouped(weight[part], request.group)
+            specs = [_spec(request.formats[part, :, i], request.group, groups) for i in range(count)]
+            if count == 1 and not specs[0].sparse:
+                masks: list[np.ndarray | None] = [None]
+            else:
+                masks = keep_masks(w, k, specs, importance)
+            rho[part] = common_rho(w, specs, masks)
+            rest = w
+            for i, (spec, mask) in enumerate(zip(specs, masks, strict=True)):
+                q, sigma, mu = code_pass(rest, spec, mask, rho[part], request.search, importance)
+                if count > 1:
+                    rest = rest - q * (sigma * rho[part, None])[..., None] - (mu * rho[part, None])[..., None]
+                target = passes[i]
+                target.q[part] = q.reshape(len(q), -1)[:, :k]
+                target.sigma[part], target.mu[part] = sigma, mu
+        return CodedMatrix(request.group, rho, passes, request.formats)
 
 
 def grouped(weight: np.ndarray, group: int) -> np.ndarray:
-    """Weights [rows, k] as float32 [rows, groups, group]; the last group is filled with its last column, which moves no extreme."""
+    """[rows, k] as float32 [rows, groups, group]; the last group is filled with its last column, which moves no extreme."""
     rows, k = weight.shape
     groups = -(-k // group)
     if groups * group != k:
@@ -54,48 +88,144 @@ def grouped(weight: np.ndarray, group: int) -> np.ndarray:
     return np.ascontiguousarray(weight, np.float32).reshape(rows, groups, group)
 
 
-def ideal_scales(w: np.ndarray, bits: int, affine: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scale d and offset m (None if symmetric) [rows, groups] under which no weight of w [rows, groups, group] is clipped.
+def _spec(formats: np.ndarray, group: int, groups: int) -> _Spec:
+    """Formats uint8 [rows, blocks] to a `_Spec`; one row and group if they are all alike."""
+    if formats.strides == (0, 0) or (formats == formats[:1, :1]).all():
+        formats = formats[:1, :1]
+    else:
+        formats = np.repeat(formats, BLOCK // group, axis=1)[:, :groups]
+    return _Spec(*decode_formats(formats))
+
+
+def keep_masks(w: np.ndarray, k: int, specs: list[_Spec], importance: np.ndarray | None) -> list[np.ndarray | None]:
+    """Which weights of w [rows, groups, group] (of k columns) each pass may code: bool of that shape, None for all.
+
+    A sparse entry has the N largest magnitudes (times the root of `importance`) of each window of 16 that no earlier sparse
+    pass has; a dense entry has what no sparse entry of the same place has.
+    """
+    magnitude = np.abs(w) if importance is None else np.abs(w) * np.sqrt(importance)
+    # non-negative floats order like their bits; the last four make each key of a window unique, so that ties break by column
+    keys = (magnitude.view(np.int32) & ~15) | (15 - np.arange(w.shape[2], dtype=np.int32) % WINDOW)
+    keys = keys.reshape(len(w), -1)
+    keys[:, k:] = -1 - np.arange(keys.shape[1] - k) % WINDOW  # columns past the end are chosen last
+    keys = keys.reshape(*w.shape[:2], -1, WINDOW)
+    taken = np.zeros(keys.shape, bool)
+    masks: list[np.ndarray | None] = [None] * len(specs)
+    for i, spec in enumerate(specs):
+        if not spec.sparse:
+            continue
+        order = np.sort(keys, axis=3)
+        place = np.broadcast_to((WINDOW - spec.kept)[..., None, None], (*keys.shape[:3], 1))
+        mask = keys >= np.take_along_axis(order, place, axis=3)
+        usable = (spec.kept < WINDOW) & ~spec.absent
+        mask &= (usable | (spec.kept == WINDOW))[..., None, None]
+        only = mask & usable[..., None, None]
+        keys = np.where(only, -1 - np.arange(WINDOW, dtype=np.int32), keys)
+        taken |= only
+        masks[i] = mask
+    free = ~taken.reshape(w.shape)
+    for i, spec in enumerate(specs):
+        mask = masks[i]
+        if mask is None:
+            masks[i] = free if taken.any() else None
+        else:
+            mask = mask.reshape(w.shape)
+            masks[i] = np.where((spec.kept == WINDOW)[..., None], free, mask)
+    return masks
+
+
+def common_rho(w: np.ndarray, specs: list[_Spec], masks: list[np.ndarray | None]) -> np.ndarray:
+    """Row scale float32 [rows] that all passes of w [rows, groups, group] can share."""
+    rho = np.zeros(len(w), np.float32)
+    for i, (spec, mask) in enumerate(zip(specs, masks, strict=True)):
+        if i and mask is None:
+            continue  # a later dense pass codes the small errors of the first
+        d, m = ideal_scales(w if mask is None else w * mask, spec)
+        rho = np.maximum(rho, least_rho(d, m))
+    return rho
+
+
+def code_pass(
+    rest: np.ndarray,
+    spec: _Spec,
+    mask: np.ndarray | None,
+    rho: np.ndarray,
+    search: bool,
+    importance: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Code what is left, `rest` [rows, groups, group], in one pass: (q int8 of that shape, sigma, mu [rows, groups])."""
+    w = rest if mask is None else rest * mask
+    d, m = ideal_scales(w, spec)
+    if search:
+        d, m = search_scales(w, d, m, spec, importance)
+    up = spec.bits >= _ROUND_UP_FROM
+    sigma = round_scales(d, rho, up=True) if up.all() else round_scales(d, rho)
+    if up.any() and not up.all():
+        sigma = np.where(up, round_scales(d, rho, up=True), sigma)
+    mu = np.zeros(sigma.shape, np.int16) if m is None else round_offsets(m, rho)
+    q = round_codes(w, sigma * rho[:, None], None if m is None else mu * rho[:, None], spec.half)
+    if mask is not None and spec.sparse:
+        q *= mask | (spec.kept == WINDOW)[..., None]
+    return q, sigma, mu
+
+
+def ideal_scales(w: np.ndarray, spec: _Spec) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scale d and offset m (None: no offsets) [rows, groups] under which no weight of w [rows, groups, group] is clipped.
 
     Codes are two's complement; an affine grid puts the smallest weight at -2^(b-1) and the largest at 2^(b-1) - 1.
     """
-    half = 1 << (bits - 1)
+    half = spec.half
     high, low = w.max(axis=2), w.min(axis=2)
-    if affine:
-        d = (high - low) / np.float32(2 * half - 1)
-        return d, low + d * np.float32(half)
-    return np.maximum(high / np.float32(half - 1), -low / np.float32(half)), None
+    m = None
+    if not spec.affine.any():
+        d = np.maximum(high / (half - 1), -low / half)
+    else:
+        d = (high - low) / (2 * half - 1)
+        m = low + d * half
+        if not spec.affine.all():
+            d = np.where(spec.affine, d, np.maximum(high / (half - 1), -low / half))
+            m = np.where(spec.affine, m, np.float32(0))
+    if spec.absent.any():
+        d = np.where(spec.absent, np.float32(0), d)
+        m = None if m is None else np.where(spec.absent, np.float32(0), m)
+    return d, m
 
 
 def search_scales(
-    w: np.ndarray, d: np.ndarray, m: np.ndarray | None, bits: int
+    w: np.ndarray, d: np.ndarray, m: np.ndarray | None, spec: _Spec, importance: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The best of some shrunken scales for each group, by squared error; offsets keep the middle of the range in place."""
     best = np.full(d.shape, np.inf, np.float32)
-    best_d, best_m = d.copy(), None if m is None else m.copy()
-    for factor in _SHRINK:
-        scale = d * np.float32(factor)
+    best_d, best_m = d, m
+    for i in range(_SHRINK[int(spec.bits.min())]):
+        scale = d * np.float32(1 - _SHRINK_STEP * i)
         # the middle of the grid is at m - d / 2: codes run from -2^(b-1) to 2^(b-1) - 1
-        offset = None if m is None else m - (d - scale) * np.float32(0.5)
-        back = round_codes(w, scale, offset, bits).astype(np.float32)
+        offset = None if m is None else np.where(spec.affine, m - (d - scale) * np.float32(0.5), m)
+        back = round_codes(w, scale, offset, spec.half).astype(np.float32)
         back *= scale[..., None]
         if offset is not None:
             back += offset[..., None]
         back -= w
-        error = np.einsum("rgk,rgk->rg", back, back)
+        weighted = back if importance is None else back * importance
+        error = np.einsum("rgk,rgk->rg", back, weighted)
         better = error < best
-        best = np.where(better, error, best)
-        best_d = np.where(better, scale, best_d)
-        if offset is not None and best_m is not None:
-            best_m = np.where(better, offset, best_m)
+        best, best_d = np.where(better, error, best), np.where(better, scale, best_d)
+        best_m = None if offset is None else np.where(better, offset, best_m)
     return best_d, best_m
 
 
-def round_codes(w: np.ndarray, scale: np.ndarray, offset: np.ndarray | None, bits: int) -> np.ndarray:
-    """Codes int8 [rows, groups, group] nearest to (w - offset) / scale; 0 where the scale is 0."""
-    half = 1 << (bits - 1)
+def round_codes(w: np.ndarray, scale: np.ndarray, offset: np.ndarray | None, half: np.ndarray) -> np.ndarray:
+    """Codes int8 [rows, groups, group] nearest to (w - offset) / scale; 0 where the scale is 0. half: 2^(bits - 1)."""
     inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale > 0)[..., None]
-    x = w * inverse if offset is None else (w - offset[..., None]) * inverse
+    if offset is None:
+        x = w * inverse
+    else:
+        x = w - offset[..., None]
+        x *= inverse
     np.rint(x, out=x)
-    np.clip(x, -half, half - 1, out=x)
+    low, high = (-half[..., None], half[..., None] - 1) if half.size > 1 else (-half.item(), half.item() - 1)
+    np.clip(x, low, high, out=x)
     return x.astype(np.int8)
+
+
+register("rtn", RoundToNearest())
