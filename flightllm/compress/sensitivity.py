@@ -1,0 +1,64 @@
+"""How much a model loses if a piece of a matrix is coded in fewer bits: the error measures behind the budgeted mix.
+
+Without calibration the loss of a piece is its squared error relative to the mean square of the whole matrix. With calibration each column's
+error counts by the second moment of its input, relative to the energy of the output: the relative error of the product itself, if
+inputs were uncorrelated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flightllm.compress.producer import Calibration, CodingRequest, Producer
+from flightllm.streams.coded import block_reduce
+from flightllm.streams.formats import BLOCK, EntryFormat
+
+#: weights of a matrix from which on only a part of its rows is measured
+SAMPLE = 4 << 20
+
+
+def losses(
+    weight: np.ndarray,
+    choices: tuple[EntryFormat, ...],
+    group: int,
+    producer: Producer,
+    granule_of: np.ndarray,
+    granules: int,
+    search: bool = False,
+    calibration: Calibration | None = None,
+) -> np.ndarray:
+    """Loss of each piece under each choice: float64 [granules, blocks, choices].
+
+    weight: float32 [rows, k]. granule_of: int [rows], the granule each row lies in, -1 for none. The sum over pieces is the relative
+    squared error of the matrix, so losses of different matrices compare. Of large matrices every 2nd to 8th row is measured.
+    """
+    k = weight.shape[1]
+    blocks = -(-k // BLOCK)
+    out = np.zeros((granules, blocks, len(choices)))
+    moment = None if calibration is None else calibration.second_moment.astype(np.float32)
+    energy = 0.0
+    stride = sample_stride(weight.size)
+    weight, granule_of = weight[::stride], granule_of[::stride]
+    step = max(1, (1 << 21) // max(k, 1))
+    for start in range(0, len(weight), step):
+        w = weight[start : start + step]
+        home = granule_of[start : start + step]
+        used = home >= 0
+        energy += float((weighted_square(w, moment)).sum(dtype=np.float64))
+        for i, choice in enumerate(choices):
+            formats = np.broadcast_to(np.uint8(choice.byte), (len(w), blocks, 1))
+            coded = producer.code(w, CodingRequest(group, formats, search, calibration))
+            error = block_reduce(np.add, weighted_square(coded.dense() - w, moment), BLOCK)
+            np.add.at(out[:, :, i], home[used], error[used])
+    return out / energy if energy else out
+
+
+def sample_stride(size: int) -> int:
+    """Every how manieth row of a matrix of `size` weights is looked at: all of small ones, at least every eighth."""
+    return 1 << min(3, max(0, (size // SAMPLE).bit_length() - 1))
+
+
+def weighted_square(x: np.ndarray, moment: np.ndarray | None) -> np.ndarray:
+    """x * x, times `moment` [k] if given."""
+    square = x * x
+    return square if moment is None else square * moment
