@@ -30,42 +30,46 @@ MIX = (2, 3, 4, 5, 6, 8)
 
 @dataclass(frozen=True)
 class BudgetPart:
-    """Rows of one weight in a matrix. rows: for each core, the weight's row at each row of its part, -1: a zero row."""
+    """Rows of one weight in a matrix. rows: for each core, the weight's row at each row of its part, -1: a zero row.
+
+    Parts whose recipe has another budget, or none, take part only by the place they need.
+    """
 
     name: str
     weight: Weight
     rows: tuple[np.ndarray, ...]
+    recipe: TensorRecipe
     calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
 class BudgetMatrix:
-    """One weight stream as the compiler lays it out: parts stacked by rows, m rows per VPU, with a bias or not.
+    """One matrix as the compiler lays it out: parts stacked by rows, m rows per VPU, with a bias or not.
 
-    recipe: of its parts (they must agree in group and search). Columns are those of the weights, in order.
+    segments: (first, last + 1) rows of each of its streams; () for one stream. Columns are those of the weights, in order.
     """
 
     name: str
     parts: tuple[BudgetPart, ...]
-    recipe: TensorRecipe
-    rows_per_vpu: int
+    rows_per_vpu: int = 1
     bias: bool = False
+    segments: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
 class _Pieces:
     """Losses and sizes of the pieces of one matrix: [granules, blocks, choices]; sizes in bytes over all channels and cores.
 
-    homes: for each part, the granule of each row of its weight. fixed: bytes that no choice changes. choice: what was chosen.
+    homes: part name -> granule of each row of its weight. fixed: bytes that no choice changes. weights: how many take part.
+    choice: what was chosen, [granules, blocks].
     """
 
-    matrix: BudgetMatrix
-    homes: list[np.ndarray]
+    homes: dict[str, np.ndarray]
     loss: np.ndarray
     size: np.ndarray
     fixed: int
     weights: int
-    choice: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    choice: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
 
 def mix_choices() -> tuple[EntryFormat, ...]:
@@ -75,67 +79,88 @@ def mix_choices() -> tuple[EntryFormat, ...]:
 
 def allocate(
     matrices: Sequence[BudgetMatrix],
-    bits_per_weight: float,
     arch: ArchConfig,
     progress: Callable[[Iterable[BudgetMatrix]], Iterable[BudgetMatrix]] = iter,
 ) -> dict[str, np.ndarray]:
-    """Formats per weight: part name -> uint8 [rows of the weight, blocks, 1], for `code_tensor(formats=...)`.
+    """Formats of every weight that has a budget: part name -> uint8 [rows of the weight, blocks, 1], for `code_tensor(formats=...)`.
 
-    The average over all matrices, in bits of stored stream per weight, is at most `bits_per_weight`. Reads each weight once; holds its
-    losses only. RecipeError if even the narrowest choice is above the budget.
+    For each budget, the average over all weights that have it, in bits of stored stream per weight, is at most the budget. Reads
+    each weight once and holds its losses only. RecipeError if even the narrowest choice is above the budget.
     """
-    pieces = [_measure(m, arch) for m in progress(matrices)]
-    weights = sum(p.weights for p in pieces)
-    room = int(bits_per_weight * weights / 8) - sum(p.fixed for p in pieces)
+    out: dict[str, np.ndarray] = {}
+    for budget in sorted({p.recipe.budget for m in matrices for p in m.parts if p.recipe.budget is not None}):
+        pool = [m for m in matrices if any(p.recipe.budget == budget for p in m.parts)]
+        pieces = [_measure(m, budget, arch) for m in progress(pool)]
+        _meet(pieces, budget)
+        bytes_of = np.array([c.byte for c in mix_choices()], np.uint8)
+        for p in pieces:
+            table = bytes_of[p.choice]
+            out |= {name: table[np.maximum(granule, 0)][..., None] for name, granule in p.homes.items()}
+    return out
+
+
+def _meet(pieces: list[_Pieces], budget: float) -> None:
+    weights, fixed = sum(p.weights for p in pieces), sum(p.fixed for p in pieces)
+    room = int(budget * weights / 8) - fixed
     least = sum(int(p.size.min(axis=2).sum()) for p in pieces)
     if least > room:
-        floor = 8 * (least + sum(p.fixed for p in pieces)) / max(1, weights)
         raise RecipeError(
-            f"a budget of {bits_per_weight} bits per weight cannot be met",
-            why=f"{floor:.3f} bits per weight is the least: {min(MIX)}-bit codes, scales, headers and padding",
+            f"a budget of {budget} bits per weight cannot be met",
+            why=f"{8 * (least + fixed) / max(1, weights):.3f} is the least: {min(MIX)}-bit codes, scales, headers, padding",
             do="raise the budget, or use larger groups",
         )
     _choose(pieces, room)
-    return _tables(pieces)
 
 
-def _measure(matrix: BudgetMatrix, arch: ArchConfig) -> _Pieces:
-    recipe, choices = matrix.recipe, mix_choices()
-    cores = len(matrix.parts[0].rows)
-    rows = sum(len(p.rows[0]) for p in matrix.parts)
-    k = matrix.parts[0].weight.shape[1]
-    geo = Geometry(rows, k, recipe.group, matrix.bias, arch.channels, arch.vpus, matrix.rows_per_vpu)
-    loss = np.zeros((geo.strips, geo.blocks, len(choices)))
-    homes, at, weights = [], 0, 0
+def _measure(matrix: BudgetMatrix, budget: float, arch: ArchConfig) -> _Pieces:
+    choices, members = mix_choices(), [p for p in matrix.parts if p.recipe.budget == budget]
+    group = min(p.recipe.group for p in matrix.parts)
+    k = members[0].weight.shape[1]
+    total = sum(len(p.rows[0]) for p in matrix.parts)
+    home, geos = np.empty(total, np.int64), []
+    strips = 0
+    for lo, hi in matrix.segments or ((0, total),):
+        geo = Geometry(hi - lo, k, group, matrix.bias, arch.channels, arch.vpus, matrix.rows_per_vpu)
+        home[lo:hi] = strips + np.arange(hi - lo) // geo.granule
+        strips += geo.strips
+        geos.append(geo)
+    size, headers = np.concatenate([_sizes(g, choices) for g in geos]), np.concatenate([_headers(g) for g in geos])
+    loss, homes, used, at = np.zeros(size.shape), {}, np.zeros(strips, bool), 0
     for part in matrix.parts:
+        place = home[at : at + len(part.rows[0])]
+        at += len(place)
+        if part.recipe.budget != budget:
+            continue
         granule = np.full(part.weight.shape[0], -1)
         for index in part.rows:
-            real = index >= 0
-            granule[index[real]] = (at + np.flatnonzero(real)) // geo.granule
-        at += len(part.rows[0])
+            granule[index[index >= 0]] = place[index >= 0]
+        used[place] = True
+        method, search = producer(part.recipe.producer), part.recipe.search
         loss += losses(
-            part.weight.read(),
-            choices,
-            recipe.group,
-            producer(recipe.producer),
-            granule,
-            geo.strips,
-            recipe.search,
-            part.calibration,
+            part.weight.read(), choices, group, method, granule, strips, search=search, calibration=part.calibration
         )
-        homes.append(granule)
-        weights += part.weight.shape[0] * k
-    size = np.empty(loss.shape, np.int64)
-    for strip in {0, geo.strips - 1}:
-        for block in {0, geo.blocks - 1}:
-            shapes = [EntryShape(c, geo.slots_of(strip), geo.columns_of(block), geo.group, geo.vpus) for c in choices]
-            row = slice(strip, strip + 1) if strip else slice(0, max(1, geo.strips - 1))
-            column = slice(block, block + 1) if block else slice(0, max(1, geo.blocks - 1))
-            size[row, column] = [s.size for s in shapes]
-    copies = arch.channels * cores
-    headers = sum(sum(header_sizes(geo.slots_of(s), geo.bias, geo.blocks)) for s in range(geo.strips))
-    # the end of the stream is padded to 64 bytes: count it whole, its exact length depends on the choice
-    return _Pieces(matrix, homes, loss, size * copies, (headers + STREAM_ALIGN - 8) * copies, weights)
+        homes[part.name] = granule
+    copies = arch.channels * len(members[0].rows)
+    # the end of a stream is padded to 64 bytes: count it whole, its exact length depends on the choice
+    fixed = int(headers[used].sum()) + (STREAM_ALIGN - 8) * len(geos)
+    size = np.where(used[:, None, None], size, 0)
+    return _Pieces(homes, loss, size * copies, fixed * copies, sum(p.weight.shape[0] * k for p in members))
+
+
+def _sizes(geo: Geometry, choices: tuple[EntryFormat, ...]) -> np.ndarray:
+    """Bytes per channel of every entry under every choice, int64 [strips, blocks, choices]."""
+    known = {
+        (slots, columns): [EntryShape(c, slots, columns, geo.group, geo.vpus).size for c in choices]
+        for slots in {geo.slots_of(0), geo.slots_of(geo.strips - 1)}
+        for columns in {geo.columns_of(0), geo.columns_of(geo.blocks - 1)}
+    }
+    rows = [[known[geo.slots_of(s), geo.columns_of(b)] for b in range(geo.blocks)] for s in range(geo.strips)]
+    return np.array(rows, np.int64)
+
+
+def _headers(geo: Geometry) -> np.ndarray:
+    """Bytes per channel of every strip's header, with a format table, int64 [strips]."""
+    return np.array([sum(header_sizes(geo.slots_of(s), geo.bias, geo.blocks)) for s in range(geo.strips)], np.int64)
 
 
 def _choose(pieces: list[_Pieces], room: int) -> None:
@@ -179,13 +204,3 @@ def _spend(loss: np.ndarray, size: np.ndarray, choice: np.ndarray, room: int) ->
             choice[i] = up[i]
             left -= int(cost[i])
     return choice
-
-
-def _tables(pieces: list[_Pieces]) -> dict[str, np.ndarray]:
-    out: dict[str, np.ndarray] = {}
-    for p in pieces:
-        bytes_of = np.array([c.byte for c in mix_choices()], np.uint8)
-        table = bytes_of[p.choice]
-        for part, granule in zip(p.matrix.parts, p.homes, strict=True):
-            out[part.name] = table[np.maximum(granule, 0)][..., None]
-    return out

@@ -56,7 +56,7 @@ def code_tensor(
     """Code one weight [out, in] as its recipe says. Reads this tensor and holds nothing else.
 
     rows_per_vpu: m of the strips the compiler will pack with (for row ranges and the reported bits per weight); default the least that
-    is legal, at least 4. formats: uint8 [rows, blocks, passes] chosen by a budget (`compress.budget.allocate`), in place of the
+    is legal. formats: uint8 [rows, blocks, passes] chosen by a budget (`compress.budget.allocate`), in place of the
     recipe's passes. ModelError if the tensor holds NaN or infinity; RecipeError if the recipe has a budget and no formats are given.
     """
     notes: list[str] = []
@@ -68,14 +68,15 @@ def code_tensor(
                     f"{weight.name} takes part in a budget of {recipe.budget} bits, and no formats were allocated",
                     do="call compress.budget.allocate over all matrices first",
                 )
-            m = rows_per_vpu or max(4, max(f.share for f in recipe.passes))
+            sparsest = max(f.share for f in recipe.passes + tuple(f for r in recipe.rows for f in r.passes))
+            m = rows_per_vpu or sparsest
             formats = recipe_formats(recipe, weight.shape[0], weight.shape[1], arch.channels * arch.vpus * m, notes)
         data = _read(weight)
         coded = producer(recipe.producer).code(data, CodingRequest(recipe.group, formats, recipe.search, calibration))
         error = relative_error(data, coded)
     if bias is not None:
         coded = coded.with_bias(_read(bias))
-    m = rows_per_vpu or max(4, rows_per_vpu_needed(coded))
+    m = rows_per_vpu or rows_per_vpu_needed(coded)
     size = stream_bytes(coded, arch.channels, arch.vpus, m) * arch.channels
     bits = 8 * size / max(1, coded.rows * coded.k)
     report = TensorReport(weight.name, *coded.shape, coded.group, stored, bits, error, format_shares(coded), notes)

@@ -14,7 +14,7 @@ import numpy as np
 from flightllm.compress.producer import CodingRequest, register
 from flightllm.compress.scales import least_rho, round_offsets, round_scales
 from flightllm.streams.coded import CodedMatrix, Pass, decode_formats
-from flightllm.streams.formats import BLOCK, WINDOW
+from flightllm.streams.formats import BLOCK, WINDOW, EntryFormat
 
 _CHUNK = 1 << 18  # weights worked on at a time: the temporaries stay in the cache
 #: from this width on a scale is never rounded down: a clipped weight costs more than slightly coarser steps
@@ -77,6 +77,14 @@ class RoundToNearest:
                 target.q[part] = q.reshape(len(q), -1)[:, :k]
                 target.sigma[part], target.mu[part] = sigma, mu
         return CodedMatrix(request.group, rho, passes, request.formats)
+
+
+def quantise(weight: np.ndarray, bits: int, group: int, affine: bool, search: bool = False) -> CodedMatrix:
+    """Round float32 [rows, k] to nearest in one dense format."""
+    formats = np.broadcast_to(
+        np.uint8(EntryFormat(bits, 16, affine).byte), (len(weight), -(-weight.shape[1] // BLOCK), 1)
+    )
+    return RoundToNearest().code(weight, CodingRequest(group, formats, search))
 
 
 def grouped(weight: np.ndarray, group: int) -> np.ndarray:
