@@ -1,0 +1,183 @@
+"""The Python API: the same commands as on the command line.
+
+import flightllm
+
+report = flightllm.compile("tiny-austen", "tiny.flpkg", board="u280")
+model = flightllm.load("tiny.flpkg")
+print(model.generate("It is a truth", max_new_tokens=40))
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flightllm.errors import ConfigError, ModelError
+from flightllm.runtime.model import Model, Stats
+from flightllm.runtime.sampling import SamplingOptions
+
+if TYPE_CHECKING:
+    from flightllm.compiler import CompileReport
+    from flightllm.compress import Recipe
+    from flightllm.ir import Graph
+    from flightllm.package import Package
+
+__all__ = ["Model", "SamplingOptions", "Stats", "compile", "embedded_models", "find_model", "load", "load_graph"]
+
+PathLike = str | os.PathLike[str]
+#: (stage, done, total)
+Progress = Callable[[str, int, int], None]
+
+
+def embedded_models() -> list[str]:
+    """Names of the models inside flightllm, usable wherever a model's path is."""
+    folder = resources.files("flightllm") / "models"
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if (entry / "config.json").is_file())
+
+
+def find_model(model: PathLike) -> Path:
+    """Path of a model given by path or by the name of an embedded one; a path goes before a name.
+
+    Raises:
+        ModelError: neither.
+    """
+    path = Path(model)
+    if path.exists():
+        return path
+    names = embedded_models()
+    if str(model) in names:
+        return Path(str(resources.files("flightllm") / "models" / str(model)))
+    raise ModelError(
+        "there is no such model", where=str(model), do=f"give a path, or one of: {', '.join(names) or '-'}"
+    )
+
+
+def load_graph(model: PathLike, synthetic: int | None = None) -> Graph:
+    """The graph of a model, uncompressed.
+
+    Args:
+        model: an ONNX file, a Hugging Face folder, a GGUF file, or the name of an embedded model.
+        synthetic: seed of random weights in the place of the model's.
+    """
+    path = find_model(model)
+    from flightllm.frontends import load_model
+
+    graph: Graph = load_model(path) if synthetic is None else load_model(path, synthetic=synthetic)
+    return graph
+
+
+def arch_overrides(file: PathLike | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Parameters of the architecture config that differ from the board's: from a TOML file, then from `settings`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a parameter is unknown.
+    """
+    from flightllm.config.arch import ArchConfig
+
+    data: dict[str, Any] = {}
+    if file is not None:
+        try:
+            data = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError("the architecture config cannot be read", where=str(file), why=str(error)) from None
+    data |= settings or {}
+    known = ArchConfig().to_dict()
+    for name, value in data.items():
+        if name not in known:
+            where = str(file) if file else "architecture config"
+            raise ConfigError(f"unknown parameter {name}", where=where, do=f"known parameters: {', '.join(known)}")
+        wanted = (int, float) if isinstance(known[name], float) else (int,)
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            kind = "number" if float in wanted else "whole number"
+            raise ConfigError(f"architecture config: {name} = {value!r} is not a {kind}")
+    return data
+
+
+def make_recipe(file: PathLike | None = None, **options: Any) -> Recipe:
+    """A compression recipe from a file, options (weights, group, sparsity, kv, ...; None: not given), or both: options go first."""
+    from flightllm.compress import Recipe, parse_weights
+
+    if isinstance(options.get("weights"), str):
+        options["weights"] = parse_weights(options["weights"])
+    return Recipe.load(Path(file), **options) if file is not None else Recipe.from_options(**options)
+
+
+def compile(
+    model: PathLike,
+    output: PathLike | None = None,
+    *,
+    board: str,
+    arch: PathLike | Mapping[str, Any] | None = None,
+    weights: str | float | None = None,
+    group: int | None = None,
+    sparsity: int | None = None,
+    kv: int | None = None,
+    recipe: PathLike | None = None,
+    max_context: int | None = None,
+    synthetic: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> CompileReport:
+    """Compile a model into a package.
+
+    Args:
+        model: path, or name of an embedded model.
+        output: package folder; default: the model's name with the suffix .flpkg in the current folder.
+        board: name of a board or path of its file.
+        arch: file or mapping of the parameters that differ from the board's architecture config.
+        weights: bits of a weight ("4"), a budget of bits per weight ("3.5"), or "as-stored".
+        group: columns per scale. sparsity: N of N:16. kv: bits of the KV cache. recipe: file that says more.
+        max_context: positions of the KV cache; default: the model's.
+        synthetic: seed of random weights in the place of the model's (which may then have none).
+        force: replace an existing package.
+        progress: called with (stage, done, total).
+
+    Returns:
+        the report: `.tables()`, `.to_json()`.
+
+    Raises:
+        FlightError: of the kind that fits; nothing is left on disk then.
+    """
+    from flightllm.compiler import compile_model
+    from flightllm.config.board import load_board
+
+    path = find_model(model)
+    overrides = arch_overrides(settings=arch) if isinstance(arch, Mapping) else arch_overrides(arch)
+    target = load_board(board)
+    return compile_model(
+        load_graph(path, synthetic),
+        board=target,
+        arch=replace(target.arch, **overrides),
+        recipe=make_recipe(recipe, weights=weights, group=group, sparsity=sparsity, kv=kv),
+        max_context=max_context,
+        output=Path(output) if output is not None else default_output(path),
+        force=force,
+        progress=progress,
+    )
+
+
+def default_output(model: Path) -> Path:
+    """NAME.flpkg in the current folder, NAME being the model's without .gguf or .onnx."""
+    name = model.resolve().name
+    for suffix in (".gguf", ".onnx"):
+        name = name.removesuffix(suffix)
+    return Path(f"{name}.flpkg")
+
+
+def load(package: PathLike | Package, on: str = "functional", chunk: int | None = None, **opts: Any) -> Model:
+    """Load a package on an executor.
+
+    Args:
+        package: folder, or an open `Package`.
+        on: executor: "functional".
+        chunk: prompt tokens per run of the program; results do not depend on it.
+        opts: of the executor.
+    """
+    return Model.open(package, on=on, chunk=chunk, **opts)

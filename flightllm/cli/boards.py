@@ -1,0 +1,23 @@
+"""flightllm boards: the boards that packages can be compiled for."""
+
+from __future__ import annotations
+
+import click
+
+from flightllm.cli.common import common, print_json, size, table
+
+
+@click.command("boards", short_help="List the boards.")
+@common
+def command(as_json: bool) -> None:
+    """List the boards with their memory and default architecture config."""
+    from flightllm.config.boards import list_boards, load_board
+
+    boards = [load_board(name) for name in list_boards()]
+    if as_json:
+        print_json([board.to_dict() for board in boards])
+        return
+    rows = []
+    for b in boards:
+        rows.append([b.name, b.arch.cores, b.arch.channels, b.arch.vpus, b.arch.clock_mhz, size(b.arch.channel_bytes)])
+    click.echo(table(rows, ["board", "cores", "channels/core", "VPUs/channel", "MHz", "memory/channel"]))

@@ -1,0 +1,100 @@
+"""What the commands share: options, tables, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import click
+
+_NUMBER = re.compile(r"-|[-+]?[\d,]*\.?\d+( %)?")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().command.debug = True  # type: ignore[attr-defined]  # LazyGroup
+
+
+def common(command: F) -> F:
+    """The options of every command: --json (as `as_json`) and --debug."""
+    command = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, is_eager=True, help="Show tracebacks."
+    )(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(data, indent=1, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if hasattr(value, "item"):  # numpy scalars
+        return value.item()
+    return str(value)
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), indent: str = "") -> str:
+    """Rows as aligned text, numbers to the right. Never cuts anything off, so it can be piped."""
+    cells = [[_cell(v) for v in row] for row in rows]
+    lines = ([list(head)] if head else []) + cells
+    if not lines:
+        return ""
+    columns = len(lines[0])
+    widths = [max(len(line[i]) for line in lines) for i in range(columns)]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(columns)
+    ]
+    out = []
+    for number, line in enumerate(lines):
+        parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)]
+        out.append(indent + "  ".join(parts).rstrip())
+        if head and number == 0:
+            out.append(indent + "  ".join("-" * w for w in widths))
+    return "\n".join(out)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+
+
+def size(count: int) -> str:
+    """Bytes for people: 1,536 -> "1.5 KiB"."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"
+
+
+@contextlib.contextmanager
+def progress_line(wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
+    """A (stage, done, total) callable that keeps one line on stderr; silent if stderr is not a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    bar = tqdm(total=0, file=sys.stderr, leave=False, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {elapsed}")
+
+    def show(stage: str, done: int, total: int) -> None:
+        bar.set_description_str(stage, refresh=False)
+        bar.total, bar.n = total, done
+        bar.refresh()
+
+    try:
+        yield show
+    finally:
+        bar.close()

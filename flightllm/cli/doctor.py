@@ -1,0 +1,20 @@
+"""flightllm doctor: what is installed, what a missing tool costs."""
+
+from __future__ import annotations
+
+import click
+
+from flightllm.cli.common import common, print_json
+
+
+@click.command("doctor", short_help="Say what is installed and what a missing tool costs.")
+@common
+def command(as_json: bool) -> None:
+    """Say what is installed, and what does not work without what is missing."""
+    from flightllm.doctor import report
+
+    result = report()
+    if as_json:
+        print_json(result.to_json())
+    else:
+        click.echo(result.render().rstrip("\n"))

@@ -1,0 +1,160 @@
+"""flightllm run: generate text from a package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flightllm.cli.common import common, print_json
+from flightllm.errors import FlightError
+
+if TYPE_CHECKING:
+    from flightllm.runtime.model import Model
+    from flightllm.runtime.sampling import SamplingOptions
+
+HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops an answer."
+
+
+@click.command("run", short_help="Generate text from a package.")
+@click.argument("package", type=click.Path())
+@click.option("-p", "--prompt", help="Text to continue; with --chat, the user's message. Default: standard input.")
+@click.option("--chat/--no-chat", default=None, help="Use the chat template. [default: if there is no prompt]")
+@click.option("--system", help="System message; implies --chat.")
+@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional.")
+@click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--top-k", type=int, default=0, help="Keep the k most probable tokens.")
+@click.option("--top-p", type=float, default=1.0, help="Keep the most probable tokens up to this sum.")
+@click.option("--min-p", type=float, default=0.0, help="Keep tokens of at least this share of the most probable one.")
+@click.option("--repetition-penalty", type=float, default=1.0, help="Above 1: avoid tokens of the context.")
+@click.option("--seed", type=int, help="Makes sampling repeatable.")
+@click.option("--chunk", type=int, help="Prompt tokens per run of the program. Does not change results.")
+@click.option("--stream/--no-stream", default=True, help="Print text as it comes, or at the end. [default: stream]")
+@click.option("--stats", is_flag=True, help="Print token counts and times on stderr.")
+@common
+def command(
+    package: str,
+    prompt: str | None,
+    chat: bool | None,
+    system: str | None,
+    executor: str,
+    max_new_tokens: int | None,
+    chunk: int | None,
+    stream: bool,
+    stats: bool,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Generate text from PACKAGE.
+
+    Without --prompt it reads standard input; on a terminal that is an interactive chat (or, for a model without a chat template,
+    a text to continue per line).
+    """
+    from flightllm.runtime.model import Model
+    from flightllm.runtime.sampling import SamplingOptions
+
+    options = SamplingOptions(**sampling)
+    if system is not None and chat is False:
+        raise click.UsageError("--system needs the chat template; leave out --no-chat")
+    model = Model.open(package, on=executor, chunk=chunk)
+    interactive = prompt is None and sys.stdin.isatty()
+    if interactive and as_json:
+        raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")
+    if chat is None:
+        chat = system is not None or (interactive and bool(model.package.chat_template))
+    opening = [{"role": "system", "content": system}] if system is not None else []
+    if interactive:
+        _converse(model, opening, chat, options, max_new_tokens, stream, stats)
+        return
+    text = _read_stdin() if prompt is None else prompt
+    pieces = _answer(model, [*opening, {"role": "user", "content": text}], chat, max_new_tokens, options)
+    if as_json:
+        answer = "".join(pieces)
+        report = {"prompt": text, "text": answer, "ids": list(model.stats.ids)} | model.stats.to_json()
+        print_json(report | {"executor": executor, "counters": model.device.counters()})
+        return
+    _show(pieces, stream)
+    if stats:
+        _print_stats(model)
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read().removesuffix("\n")  # the newline that echo and editors put at the end
+    except UnicodeDecodeError as error:
+        raise FlightError("the prompt is not UTF-8", where="standard input", why=str(error)) from None
+
+
+def _answer(
+    model: Model, talk: list[dict[str, str]], chat: bool, limit: int | None, options: SamplingOptions
+) -> Iterable[str]:
+    return model.chat(talk, limit, options) if chat else model.stream(talk[-1]["content"], limit, options)
+
+
+def _show(pieces: Iterable[str], stream: bool) -> str:
+    if not stream:
+        text = "".join(pieces)
+        click.echo(text)
+        return text
+    text = ""
+    try:
+        for piece in pieces:
+            text += piece
+            click.echo(piece, nl=False)
+            sys.stdout.flush()
+    finally:
+        click.echo()
+    return text
+
+
+def _converse(
+    model: Model,
+    opening: list[dict[str, str]],
+    chat: bool,
+    options: SamplingOptions,
+    limit: int | None,
+    stream: bool,
+    stats: bool,
+) -> None:
+    click.echo(f"{model.manifest.name} on {model.manifest.board}. {HELP}", err=True)
+    talk = list(opening)
+    while True:
+        try:
+            line = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            click.echo(err=True)
+            return
+        if line.strip() == "/exit":
+            return
+        if line.strip() == "/reset":
+            talk = list(opening)
+            model.reset()
+            continue
+        if not line:
+            continue
+        turn = [*talk, {"role": "user", "content": line}]
+        try:
+            text = _show(_answer(model, turn, chat, limit, options), stream)
+        except KeyboardInterrupt:
+            continue  # the unfinished turn is dropped from the conversation
+        except FlightError as error:
+            click.echo(f"error: {error}", err=True)
+            continue
+        if stats:
+            _print_stats(model)
+        if chat:
+            talk = [*turn, {"role": "assistant", "content": text}]
+
+
+def _print_stats(model: Model) -> None:
+    s = model.stats
+    rate = s.to_json()["tokens_per_second"]
+    speed = f"{s.decode_seconds:.2f} s ({rate:.2f} tokens/s)" if rate else "-"
+    click.echo(
+        f"prompt: {s.prompt_tokens} tokens ({s.reused} from the cache), {s.prompt_seconds:.2f} s; "
+        f"new: {len(s.ids)} tokens, {speed}; ended by {s.finish}; wall time of this machine",
+        err=True,
+    )

@@ -1,0 +1,182 @@
+"""The command line as a process: start-up, exit codes, Ctrl-C, broken pipes, terminals."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import flightllm.cli
+from flightllm.errors import FitError
+
+RUNTIME = Path(__file__).parents[1] / "runtime"
+ROOT = Path(__file__).parents[2]
+#: the command line on the fake executor, `pause` seconds a run
+FAKE = """
+import sys, time, types
+sys.path[:0] = [{runtime!r}, {root!r}]
+import fake_device
+class Device(fake_device.FakeDevice):
+    def run_chunk(self, *args):
+        time.sleep({pause})
+        return super().run_chunk(*args)
+module = types.ModuleType("flightllm.executors.functional")
+module.FunctionalDevice = Device
+sys.modules["flightllm.executors.functional"] = module
+from flightllm.cli import main
+main(prog_name="flightllm")
+"""
+
+
+def fake(*args, pause=0.0):
+    return [sys.executable, "-c", FAKE.format(runtime=str(RUNTIME), root=str(ROOT), pause=pause), *map(str, args)]
+
+
+def test_help_imports_nothing_heavy():
+    code = """
+        import sys
+        from flightllm.cli import COMMANDS, main
+        for name in COMMANDS:
+            assert main.get_command(None, name).name == name
+        heavy = {"numpy", "torch", "tokenizers", "jinja2", "networkx", "tqdm", "onnx"} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=ROOT)
+
+
+def test_start_up_time():
+    """The best of three, since the machine may be busy."""
+    best = min(_seconds() for _ in range(3))
+    assert best < 0.3
+
+
+def _seconds():
+    start = time.perf_counter()
+    command = [sys.executable, "-c", "from flightllm.cli import main; main()", "--help"]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def test_help_names_every_command(flightllm):
+    out = flightllm("--help").stdout
+    for name, text in flightllm_commands():
+        assert name in out
+        assert text in out
+        result = flightllm(name, "--help")
+        assert result.exit_code == 0
+        assert "--json" in result.stdout
+
+
+def flightllm_commands():
+    return list(flightllm.cli.COMMANDS.items())
+
+
+def test_usage_errors(flightllm):
+    for args in (["nothing"], ["run"], ["run", "--nothing", "x"], ["compile", "x"]):
+        result = flightllm(*args)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Error" in result.stderr
+
+
+def test_user_errors_exit_1(flightllm, tmp_path):
+    result = flightllm("inspect", tmp_path / "none")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"error: not a package\n  where: {tmp_path}/none\n  why: there is no such folder\n"
+    debug = flightllm("inspect", tmp_path / "none", "--debug")
+    assert debug.exit_code == 1
+    assert "Traceback" in debug.stderr
+    assert result.stderr in debug.stderr
+    # the flag does not stick to the next command of the process
+    assert flightllm("inspect", tmp_path / "none").stderr == result.stderr
+
+
+def test_mistakes_of_ours_exit_70(flightllm, package, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("oh\nno")
+
+    monkeypatch.setattr("flightllm.cli.inspect._summary", fail)
+    result = flightllm("inspect", package)
+    assert (result.exit_code, result.stdout) == (70, "")
+    assert "ZeroDivisionError: oh no" in result.stderr
+    assert "--debug" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in flightllm("inspect", package, "--debug").stderr
+
+
+def test_other_flight_errors_are_shown_whole(flightllm, package, monkeypatch):
+    def fail(*_):
+        raise FitError("too big", where="here", why="2 > 1", do="less")
+
+    monkeypatch.setattr("flightllm.cli.inspect._summary", fail)
+    assert flightllm("inspect", package).stderr == "error: too big\n  where: here\n  why: 2 > 1\n  do: less\n"
+
+
+def test_interrupt(package):
+    process = subprocess.Popen(
+        fake("run", package, "-p", "x", pause=0.2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.read(1)  # it generates
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted"
+
+
+def test_broken_pipe(package):
+    process = subprocess.Popen(
+        fake("run", package, "-p", "x", pause=0.05), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.read(1)
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=20) == 141
+    assert err == ""
+
+
+@pytest.fixture
+def terminal(package):
+    """A conversation over a pseudo-terminal: (lines to type) -> (all that was shown, exit code)."""
+
+    def talk(lines, *args):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(fake("run", package, *args), stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT)
+        os.close(theirs)
+        shown = b""
+        for number, line in enumerate([*lines, None]):
+            while line is None or shown.count(b"> ") <= number:  # the next prompt, or all there is
+                try:
+                    piece = os.read(ours, 4096)
+                except OSError:  # the other end is closed
+                    break
+                shown += piece
+            if line is not None:
+                os.write(ours, line.encode())
+        code = process.wait(timeout=20)
+        os.close(ours)
+        return shown.decode(errors="replace").replace("\r\n", "\n"), code
+
+    return talk
+
+
+def test_interactive_chat(terminal):
+    shown, code = terminal(
+        ["Hi\n", "More\n", "/reset\n", "Hi again\n", "/exit\n"], "-n", "4", "--stats", "--temperature", "0"
+    )
+    assert code == 0, shown
+    assert "fake on sim" in shown
+    # the first turn, then a second that reuses the first, then a new conversation
+    first, second, third = [line for line in shown.split("\n") if "from the cache" in line]
+    assert "prompt: 21 tokens (0 from the cache)" in first
+    assert "(0 from" not in second
+    assert "prompt: 27 tokens (0 from the cache)" in third
+    assert "Traceback" not in shown
+
+
+def test_interactive_ends_with_end_of_file(terminal):
+    shown, code = terminal(["\x04"])
+    assert code == 0, shown

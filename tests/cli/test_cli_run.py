@@ -1,0 +1,96 @@
+"""flightllm run: what it prints is what the model says."""
+
+import json
+
+import pytest
+from fake_device import FakeDevice
+
+from flightllm.runtime.model import Model
+from flightllm.runtime.sampling import SamplingOptions
+
+
+def test_continues_a_prompt(flightllm, package):
+    want = Model.open(package).generate("Hello", 10)
+    for extra in ([], ["--no-stream"], ["--chunk", 1], ["--chunk", 3]):
+        result = flightllm("run", package, "-p", "Hello", "-n", 10, *extra)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout == want + "\n"
+
+
+def test_prompt_from_standard_input(flightllm, package):
+    want = flightllm("run", package, "-p", "Some text", "-n", 5).stdout
+    assert flightllm("run", package, "-n", 5, input="Some text").stdout == want
+    assert flightllm("run", package, "-n", 5, input="Some text\n").stdout == want
+    assert flightllm("run", package, "-n", 5, input="Some text\n\n").stdout != want
+
+
+def test_sampling_options_reach_the_sampler(flightllm, package):
+    args = ["-n", 12, "--temperature", 1.3, "--top-k", 50, "--top-p", 0.9, "--min-p", 0.01, "--repetition-penalty", 1.2]
+    options = SamplingOptions(1.3, 50, 0.9, 0.01, 1.2, seed=5)
+    want = Model.open(package).generate("Hello", 12, options)
+    assert flightllm("run", package, "-p", "Hello", *args, "--seed", 5).stdout == want + "\n"
+    assert flightllm("run", package, "-p", "Hello", *args, "--seed", 6).stdout != want + "\n"
+
+
+def test_json_is_one_document(flightllm, package):
+    model = Model.open(package)
+    text = model.generate("Hello", 10)
+    result = flightllm("run", package, "-p", "Hello", "-n", 10, "--json")
+    data = json.loads(result.stdout)
+    assert data["text"] == text
+    assert (data["prompt"], data["prompt_tokens"], data["new_tokens"], data["finish"]) == ("Hello", 5, 10, "length")
+    assert data["ids"] == list(model.stats.ids)
+    assert data["executor"] == "functional"
+    assert data["counters"] == {"runs": 10}
+    assert data["tokens_per_second"] > 0
+
+
+def test_chat_uses_the_template(flightllm, package):
+    got = flightllm("run", package, "--chat", "--system", "S", "-p", "Hi", "-n", 8)
+    model = Model.open(package)
+    want = model.generate([256, *model.tokenizer.encode("[system]S\n[user]Hi\n[assistant]", special=False)], 8)
+    assert got.stdout == want + "\n"
+    assert flightllm("run", package, "--system", "S", "-p", "Hi", "-n", 8).stdout == want + "\n"
+
+
+def test_end_token_ends(flightllm, package, monkeypatch):
+    a = Model.open(package).tokenizer.encode("a")[0]
+    monkeypatch.setattr(FakeDevice, "script", {4: a, 5: 257})
+    data = json.loads(flightllm("run", package, "-p", "Hello", "--json").stdout)
+    assert (data["text"], data["finish"]) == ("a", "stop")
+
+
+def test_stats(flightllm, package):
+    result = flightllm("run", package, "-p", "Hello", "-n", 3, "--stats")
+    assert "prompt: 5 tokens (0 from the cache)" in result.stderr
+    assert "new: 3 tokens" in result.stderr
+    assert "ended by length" in result.stderr
+
+
+def test_without_limit_it_ends_with_the_context(flightllm, package):
+    data = json.loads(flightllm("run", package, "-p", "x" * 60, "--json").stdout)
+    assert data["finish"] in ("context", "stop")
+    assert data["new_tokens"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["-p", "x" * 65], "0 tokens are in it, 65 more do not fit into the package's 64"),
+        (["-p", ""], "no tokens"),
+        (["-p", "a", "--chunk", 9], "1 to 8"),
+        (["-p", "a", "--on", "rtl"], "'rtl' is not in this version"),
+        (["-p", "a", "--on", "gpu"], "unknown executor"),
+        (["-p", "a", "--top-p", 0], "top_p"),
+    ],
+)
+def test_errors(flightllm, package, args, message):
+    result = flightllm("run", package, *args)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout.strip() == ""
+
+
+def test_no_chat_and_system_contradict(flightllm, package):
+    assert flightllm("run", package, "--no-chat", "--system", "x", "-p", "y").exit_code == 2
