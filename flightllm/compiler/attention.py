@@ -145,9 +145,7 @@ class AttentionLowering:
         return rows
 
     def _append(self, kind: str, rows: Buffer, owner: Lowering) -> None:
-        codes, scales = (
-            (self.cache.k, self.cache.k_scales) if kind == "K" else (self.cache.v, self.cache.v_scales)
-        )
+        codes, scales = (self.cache.k, self.cache.k_scales) if kind == "K" else (self.cache.v, self.cache.v_scales)
         inst = STKV(
             kind=kind,
             bits=str(self.settings.kv_bits),
@@ -233,7 +231,11 @@ class AttentionLowering:
                     **spots,
                 )
                 out = owner.out
-                out.emit(inst, [scores[at].range, ks.range, vs.range, *masks_range(masks)], [scores[at].range, probs[at].range])
+                out.emit(
+                    inst,
+                    [scores[at].range, ks.range, vs.range, *masks_range(masks)],
+                    [scores[at].range, probs[at].range],
+                )
                 previous = (u, kv, q, n)
             assert previous is not None
             self._values(previous, probs, output, span, masks, count, offset)

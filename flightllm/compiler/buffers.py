@@ -34,6 +34,7 @@ class Pool:
         self.space, self.capacity = space, capacity
         self.live: dict[int, Buffer] = {}
         self.peak = 0
+        self.names: dict[int, list[str]] = {}
         self._next = 0
 
     def alloc(self, name: str, row: int, rows: int = 1) -> Buffer:
@@ -44,6 +45,9 @@ class Pool:
             if base is not None:
                 buffer = Buffer(self.space, base, size, row, name)
                 self.live[base] = buffer
+                role = name.split(".", 2)[-1] if name.startswith("layers.") else name
+                if role not in self.names.setdefault(base, []):
+                    self.names[base].append(role)
                 self._next = base + size
                 self.peak = max(self.peak, sum(b.size for b in self.live.values()))
                 return buffer
@@ -64,6 +68,10 @@ class Pool:
                 return base
             base = b.base + b.size
         return base if base + size <= self.capacity else None
+
+    def symbols(self) -> dict[str, str]:
+        """First unit (as text) -> what was ever placed there, layers left out: names for listings."""
+        return {str(base): "|".join(names) for base, names in sorted(self.names.items())}
 
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flightllm.checker import check_program
+from flightllm.compiler.budget import budgeted_formats
 from flightllm.compiler.buffers import MemoryMap
 from flightllm.compiler.emit import Item
 from flightllm.compiler.fusion import Fusion, fuse
@@ -29,6 +30,7 @@ from flightllm.ir.ops import Attention, PosEmbed
 from flightllm.ir.verify import verify_graph
 from flightllm.isa import encode_program
 from flightllm.isa.fields import Instruction
+from flightllm.isa.load import LDW
 from flightllm.package import (
     HostInterface,
     Limits,
@@ -44,12 +46,17 @@ PREFETCH = 8
 
 @dataclass(frozen=True)
 class Program:
-    """A finished program with what the report says of it. notes: instruction index -> graph node."""
+    """A finished program with what report and listings say of it.
+
+    tokens: dependency tokens. onchip: memory -> (peak, capacity). sections: pc -> graph node that begins there. buffers: space ->
+    first unit -> name.
+    """
 
     instructions: list[Instruction]
     tokens: int
     onchip: dict[str, tuple[int, int]]
-    items: list[Item]
+    sections: dict[int, str]
+    buffers: dict[str, dict[str, str]]
 
 
 def compile_model(
@@ -99,9 +106,10 @@ def compile_model(
     _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
     report("planning", 0, 1)
     options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
+    formats = budgeted_formats(plans, recipes, arch, report)
     path = Path(output)
     with PackageWriter(path, cores=arch.cores, channels=arch.channels, force=force) as writer:
-        builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, writer, report)
+        builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, formats, writer, report)
         builder.build()
         report("program", 0, 1)
         program = _program(graph, fusion, plans, arch, builder, options)
@@ -112,14 +120,12 @@ def compile_model(
         writer.program(encoded)
         writer.tokenizer(graph.info.tokenizer_json)
         writer.chat_template(graph.info.chat_template)
-        manifest = writer.commit(_manifest(graph, board, arch, builder, options, name or path.stem))
+        manifest = writer.commit(_manifest(graph, board, arch, builder, options, program, name or path.stem))
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
     if options.chunk < arch.max_chunk:
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
     report("done", 1, 1)
-    return CompileReport(
-        str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes
-    )
+    return CompileReport(str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes)
 
 
 def _context(graph: Graph, arch: ArchConfig, wanted: int | None) -> int:
@@ -242,11 +248,29 @@ def _program(
         "VB (elements)": (16 * lowering.vb.peak, arch.vb_elements),
         "AB (windows)": (lowering.ab.peak, arch.ab_windows),
     }
-    return Program(finish(items), tokens, onchip, items)
+    buffers = {"VB": lowering.vb.symbols(), "AB": lowering.ab.symbols()}
+    return Program(finish(items), tokens, onchip, _sections(items), buffers)
+
+
+def _sections(items: list[Item]) -> dict[int, str]:
+    """Where the instructions of each graph node begin; prefetched loads do not count."""
+    out: dict[int, str] = {}
+    current = ""
+    for pc, item in enumerate(items):
+        if item.note != current and not isinstance(item.inst, LDW):
+            current = item.note
+            out[pc] = current
+    return out
 
 
 def _manifest(
-    graph: Graph, board: Board, arch: ArchConfig, builder: ImageBuilder, options: LoweringOptions, name: str
+    graph: Graph,
+    board: Board,
+    arch: ArchConfig,
+    builder: ImageBuilder,
+    options: LoweringOptions,
+    program: Program,
+    name: str,
 ) -> Manifest:
     info, geometry = graph.info, builder.geometry
     part = geometry.part(info.vocab)
@@ -271,7 +295,9 @@ def _manifest(
         kv_bits=max(a.kv_bits for a in options.attention.values()),
         memory=tuple(Region(r.name, r.addr, r.size, r.kind) for r in builder.map.regions),
         tensors=tuple(builder.report.tensors),
-        notes={"query_block": options.query_block},
+        buffers=program.buffers,
+        notes={
+            "query_block": options.query_block,
+            "sections": {str(pc): node for pc, node in program.sections.items()},
+        },
     )
-
-

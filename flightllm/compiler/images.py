@@ -15,14 +15,15 @@ from flightllm.compiler.matrices import MatrixPlan, heads_of
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.streams import CacheRegions, Images, StreamInfo, VectorTable
 from flightllm.compress.plan import TensorReport, code_tensor
-from flightllm.compress.rtn import quantise
 from flightllm.compress.tensor import TensorRecipe
 from flightllm.errors import FitError
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Embed, Linear, Norm, PosEmbed
+from flightllm.ir.weights import Weight
 from flightllm.package import PackageWriter, TensorRecord
 from flightllm.streams.arrange import stack_rows, take_columns, take_rows, widen_together
 from flightllm.streams.coded import CodedMatrix, granule_formats
+from flightllm.streams.formats import EntryFormat
 from flightllm.streams.layout import strip_entries
 from flightllm.streams.weights import geometry as stream_geometry
 from flightllm.streams.weights import pack, rows_per_vpu_needed, stream_format
@@ -55,11 +56,13 @@ class ImageBuilder:
         geometry: Geometry,
         options: LoweringOptions,
         recipes: dict[str, TensorRecipe],
+        formats: dict[str, np.ndarray],
         writer: PackageWriter,
         progress: Progress,
     ) -> None:
         self.graph, self.fusion, self.plans, self.geometry = graph, fusion, plans, geometry
-        self.options, self.recipes, self.writer, self.progress = options, recipes, writer, progress
+        self.options, self.recipes, self.formats = options, recipes, formats
+        self.writer, self.progress = writer, progress
         self.arch = geometry.arch
         self.map = MemoryMap(self.arch.channel_bytes)
         self.images = Images()
@@ -175,7 +178,13 @@ class ImageBuilder:
         for part in plan.parts:
             op = part.node.op
             assert isinstance(op, Linear)
-            matrix, report = code_tensor(op.weight, self.recipes[part.node.name], self.arch, bias=op.bias)
+            matrix, report = code_tensor(
+                op.weight,
+                self.recipes[part.node.name],
+                self.arch,
+                bias=op.bias,
+                formats=self.formats.get(part.node.name),
+            )
             report.name = part.node.name
             if plan.columns is not None:
                 matrix = self._columns(matrix, plan.columns, report)
@@ -200,10 +209,12 @@ class ImageBuilder:
         moved = take_columns(matrix, columns)
         if moved is not None:
             return moved
-        report.notes.append("coded again in 8 bits: the padding of heads on this config does not keep its groups together")
-        dense = matrix.dense()
-        spread = np.where(columns >= 0, dense[:, columns], np.float32(0))
-        return quantise(spread, 8, 32, False).with_bias(matrix.bias)
+        report.notes.append(
+            "coded again in 8 bits: the padding of heads on this config does not keep its groups together"
+        )
+        spread = np.where(columns >= 0, matrix.dense()[:, columns], np.float32(0))
+        again = TensorRecipe(passes=(EntryFormat(8),), group=32, as_stored=False)
+        return code_tensor(Weight.of(report.name, spread), again, self.arch)[0].with_bias(matrix.bias)
 
     def _stream(self, plan: MatrixPlan, whole: list[CodedMatrix], segment: int) -> StreamInfo:
         """Pack and write one segment on every core."""
@@ -298,5 +309,3 @@ def plan_cache(
         mask[0] if mask else None,
         mask[1] if mask else 0,
     )
-
-

@@ -127,5 +127,3 @@ def finish(items: list[Item]) -> list[Instruction]:
         if isinstance(item.inst, LOOP):
             item.inst.values["body"] = item.body
     return [item.inst for item in items]
-
-

@@ -49,7 +49,8 @@ class CompileReport:
                 row[0] += share * t.rows * t.k
                 row[1] += share * t.bits_per_weight * t.rows * t.k
         weights = [
-            [text, f"{int(n):,}", f"{bits / n:.3f}"] for text, (n, bits) in sorted(formats.items(), key=lambda x: -x[1][0])
+            [text, f"{int(n):,}", f"{bits / n:.3f}"]
+            for text, (n, bits) in sorted(formats.items(), key=lambda x: -x[1][0])
         ]
         total = sum(n for n, _ in formats.values())
         weights.append(["all", f"{int(total):,}", f"{m.bits_per_weight():.3f}"])
@@ -65,14 +66,19 @@ class CompileReport:
                 f"{100 * self.memory_bytes / arch.channel_bytes:.2f} %",
             ]
         )
-        chip = [[name, f"{peak:,}", f"{size:,}", f"{100 * peak / size:.1f} %"] for name, (peak, size) in self.onchip.items()]
+        chip = [
+            [name, f"{peak:,}", f"{size:,}", f"{100 * peak / size:.1f} %"] for name, (peak, size) in self.onchip.items()
+        ]
         written = [
             ["package", self.path],
             ["model", f"{m.model.arch}, {m.model.layers} layers, vocabulary {m.model.vocab}"],
             ["board", f"{m.board} (config {m.arch_digest})"],
             ["program", f"{m.instructions:,} instructions, {self.program_bytes:,} bytes, {self.tokens:,} tokens"],
             ["images", f"{channels} channels x {m.image_bytes:,} bytes"],
-            ["serves", f"chunks of 1..{m.limits.max_chunk} tokens, context of {m.limits.max_context:,}, KV {m.kv_bits} bits"],
+            [
+                "serves",
+                f"chunks of 1..{m.limits.max_chunk} tokens, context of {m.limits.max_context:,}, KV {m.kv_bits} bits",
+            ],
         ]
         out: list[Table] = [
             ("Written", ["what", "value"], written),

@@ -40,7 +40,9 @@ def _loops_nest(items: list[Item], arch: ArchConfig) -> str:
             ends.append(end)
             if len(ends) > LOOP_DEPTH:
                 return f"item {at}: loops nest deeper than {LOOP_DEPTH}"
-            if not isinstance(items[at + 1].inst, BARRIER) or not (end < len(items) and isinstance(items[end].inst, BARRIER)):
+            if not isinstance(items[at + 1].inst, BARRIER) or not (
+                end < len(items) and isinstance(items[end].inst, BARRIER)
+            ):
                 return f"item {at}: the loop is not enclosed by barriers"
     return ""
 

@@ -25,10 +25,14 @@ def decode_program(data: bytes) -> list[Instruction]:
     ]
 
 
-def disassemble(data: bytes | list[Instruction], symbols: Mapping[str, Mapping[int, str]] | None = None) -> str:
+def disassemble(
+    data: bytes | list[Instruction],
+    symbols: Mapping[str, Mapping[int, str]] | None = None,
+    sections: Mapping[int, str] | None = None,
+) -> str:
     """Listing: pc, indentation by loop, instruction, and after `#` the names of addresses.
 
-    symbols: memory space ("MEM", "VB", "AB") -> base address -> name.
+    symbols: memory space ("MEM", "VB", "AB") -> base address -> name. sections: pc -> heading printed before it.
     """
     program = decode_program(data) if isinstance(data, bytes) else data
     ends: list[int] = []
@@ -36,6 +40,8 @@ def disassemble(data: bytes | list[Instruction], symbols: Mapping[str, Mapping[i
     for pc, inst in enumerate(program):
         while ends and ends[-1] <= pc:
             ends.pop()
+        if sections and pc in sections:
+            lines.append(f"# {sections[pc]}")
         names = []
         for f in inst.fields.values():
             space = getattr(f, "space", "VB" if f.name in ("gamma", "beta") else "MEM" if f.name == "table" else "")
@@ -64,7 +70,9 @@ def assemble(text: str) -> list[Instruction]:
 def _line(words: list[str], where: str) -> Instruction:
     cls = Instruction.by_name.get(words[0])
     if cls is None:
-        raise ProgramError(f"unknown instruction {words[0]!r}", where=where, do=f"known: {', '.join(Instruction.by_name)}")
+        raise ProgramError(
+            f"unknown instruction {words[0]!r}", where=where, do=f"known: {', '.join(Instruction.by_name)}"
+        )
     values: dict[str, int | str] = {}
     masks = {"wait": 0, "signal": 0}
     for word in words[1:]:
@@ -74,7 +82,9 @@ def _line(words: list[str], where: str) -> Instruction:
         elif sep and key in cls.fields:
             values.update(_operand(cls.fields[key], text, where))
         else:
-            raise ProgramError(f"{cls.__name__} has no field {key!r}", where=where, do=f"fields: {', '.join(cls.fields)}")
+            raise ProgramError(
+                f"{cls.__name__} has no field {key!r}", where=where, do=f"fields: {', '.join(cls.fields)}"
+            )
     try:
         return cls(**masks, **values)
     except ProgramError as e:

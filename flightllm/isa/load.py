@@ -89,7 +89,10 @@ class LDG(Instruction):
         for t, i in enumerate(ids.tolist()):
             if not 0 <= i < o.limit:
                 raise ProgramError(
-                    f"token id {i} is outside the table", where=str(self), why=f"it has {o.limit} rows", do="check the ids"
+                    f"token id {i} is outside the table",
+                    where=str(self),
+                    why=f"it has {o.limit} rows",
+                    do="check the ids",
                 )
             raw = core.memory(o.table + i * o.row, o.slots * size, self)
             core.vb_rows(o.dst + t * o.dst_row, (), (), o.slots * core.channels)[:] = widen(raw, o.dtype).T.reshape(-1)
@@ -185,5 +188,3 @@ class LDK(Instruction):
         if o.masked:
             yield Access("MB", False, o.mask, -(-max(0, o.len) // 512))
         yield Access("K", True, 0, total)
-
-

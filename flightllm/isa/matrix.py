@@ -107,7 +107,9 @@ class MMQK(Instruction):
         for b in blocks:
             lo, hi = units_of(b, o.len, c)
             n = (hi - lo) * c
-            core.vb_elements(16 * o.dst + lo * c, (n0, o.n1), (16 * o.dst_s0, 16 * o.dst_s1), n)[:] = y[..., at : at + n]
+            core.vb_elements(16 * o.dst + lo * c, (n0, o.n1), (16 * o.dst_s0, 16 * o.dst_s1), n)[:] = y[
+                ..., at : at + n
+            ]
             at += n
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:

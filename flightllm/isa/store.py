@@ -70,7 +70,11 @@ class STKV(Instruction):
         mem = core.mem
         heads = np.arange(o.n1) * o.head
         if o.kind == "K":
-            data = codes.astype(np.int8).view(np.uint8) if o.bits == "8" else pack_nibbles(codes[..., ::2], codes[..., 1::2])
+            data = (
+                codes.astype(np.int8).view(np.uint8)
+                if o.bits == "8"
+                else pack_nibbles(codes[..., ::2], codes[..., 1::2])
+            )
             at = o.addr + (pos // c * o.unit_bytes)[:, None] + heads
             mem[(pos % c)[:, None, None], at[..., None] + np.arange(data.shape[-1])] = data
         else:

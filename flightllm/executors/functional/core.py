@@ -50,7 +50,9 @@ class Core:
             )
         if write and addr < self.const_bytes:
             raise ProgramError(
-                f"write to the constant part of memory: {addr:#x}", where=str(inst), why=f"it ends at {self.const_bytes:#x}"
+                f"write to the constant part of memory: {addr:#x}",
+                where=str(inst),
+                why=f"it ends at {self.const_bytes:#x}",
             )
 
     def memory(self, addr: int, nbytes: int, inst: Instruction) -> np.ndarray:
@@ -165,7 +167,9 @@ class Core:
     def finish(self) -> None:
         """Check the state that HALT requires."""
         if self.w_ring or self.k_ring:
-            raise ProgramError(f"HALT with {len(self.w_ring)} weight and {len(self.k_ring)} KV streams left in the rings")
+            raise ProgramError(
+                f"HALT with {len(self.w_ring)} weight and {len(self.k_ring)} KV streams left in the rings"
+            )
 
     def snapshot(self) -> dict[str, Any]:
         """State for error reports: registers and ring levels."""

@@ -1,0 +1,135 @@
+"""Files generated from the instruction set: manual page, SystemVerilog package, C++ header.
+
+Run `python -m flightllm.isa.generate` to write them, `--check` to compare (exit code 1 if one is not current).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from flightllm.isa import Unit
+from flightllm.isa.blocks import BLOCK_POSITIONS, WINDOW_POSITIONS
+from flightllm.isa.control import ALU_OPS, LOOP_DEPTH
+from flightllm.isa.fields import INSTRUCTION_BYTES, REGISTERS, TOKEN_UNITS, Addr, Choice, Count, Field, Instruction
+from flightllm.isa.registers import FIRST_FREE, HostRegister
+
+#: template -> generated file, both relative to the repository
+OUTPUTS = {
+    "isa.md.j2": "docs/isa.md",
+    "flightllm_isa_pkg.sv.j2": "rtl/flightllm_isa_pkg.sv",
+    "flightllm_isa.hpp.j2": "hls/include/flightllm_isa.hpp",
+}
+
+UNIT_TEXT = {
+    Unit.Q: "sequencer",
+    Unit.W: "weight load",
+    Unit.L: "load",
+    Unit.M: "matrix",
+    Unit.S: "special function",
+    Unit.T: "store",
+}
+
+
+def _meaning(f: Field) -> str:
+    if isinstance(f, Addr):
+        return f"{f.doc}; {f.space} address, base + R[{f.name}_r] * {f.name}_s"
+    if isinstance(f, Count):
+        return f"{f.doc}; immediate + R[{f.name}_r]"
+    if isinstance(f, Choice):
+        return f"{f.doc}: " + ", ".join(f"{i} {n}" for i, n in enumerate(f.names))
+    return f.doc
+
+
+def _instruction(cls: type[Instruction]) -> dict[str, Any]:
+    owner = {f.name + suffix: f for f in cls.fields.values() for suffix, _ in f.parts}
+    parts = []
+    for name, (lo, bits) in cls.layout.items():
+        f = owner.get(name)
+        parts.append(
+            {
+                "name": name,
+                "lo": lo,
+                "hi": lo + bits - 1,
+                "bits": bits,
+                "text": _meaning(f) if f is not None and name == f.name else "",
+                "sv": _SV_NAMES.get(name, name),
+            }
+        )
+    return {
+        "name": cls.__name__,
+        "opcode": cls.opcode,
+        "unit": cls.unit.name,
+        "unit_text": UNIT_TEXT[cls.unit],
+        "doc": inspect.cleandoc(cls.__doc__ or ""),
+        "parts": parts,
+        "used": parts[-1]["hi"] + 1,
+        "choices": [f for f in cls.fields.values() if isinstance(f, Choice)],
+    }
+
+
+#: field names that SystemVerilog reserves
+_SV_NAMES = {"wait": "wait_mask", "signal": "signal_mask", "table": "has_table", "first": "first_block"}
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"\W", "_", text).upper()
+
+
+def context() -> dict[str, Any]:
+    """What the templates see."""
+    classes = sorted(Instruction.by_opcode.values(), key=lambda c: c.opcode)
+    return {
+        "instructions": [_instruction(c) for c in classes],
+        "units": [(u.name, UNIT_TEXT[u]) for u in (Unit.Q, Unit.W, *TOKEN_UNITS)],
+        "token_units": [u.name for u in TOKEN_UNITS],
+        "instruction_bytes": INSTRUCTION_BYTES,
+        "instruction_bits": 8 * INSTRUCTION_BYTES,
+        "registers": REGISTERS,
+        "host_registers": [(r.name, int(r)) for r in HostRegister],
+        "first_free": FIRST_FREE,
+        "loop_depth": LOOP_DEPTH,
+        "alu_ops": list(ALU_OPS),
+        "block_positions": BLOCK_POSITIONS,
+        "window_positions": WINDOW_POSITIONS,
+    }
+
+
+def render(templates: Path) -> dict[str, str]:
+    """Generated file (relative path) -> text."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters["ident"] = _identifier
+    values = context()
+    return {output: env.get_template(name).render(values) for name, output in OUTPUTS.items()}
+
+
+def main(argv: list[str]) -> int:
+    """Write or check the files of the checkout this module lies in."""
+    root = Path(__file__).resolve().parents[2]
+    stale = []
+    for output, text in render(root / "templates").items():
+        path = root / output
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(output)
+        if "--check" not in argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    for output in stale:
+        print(f"{output}: {'not current' if '--check' in argv else 'written'}")
+    return 1 if stale and "--check" in argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
