@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,8 @@ def _converse(
     stream: bool,
     stats: bool,
 ) -> None:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - gives input() line editing and history
     click.echo(f"{model.manifest.name} on {model.manifest.board}. {HELP}", err=True)
     talk = list(opening)
     while True:

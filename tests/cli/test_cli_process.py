@@ -173,6 +173,7 @@ def test_interactive_chat(terminal):
     first, second, third = [line for line in shown.split("\n") if "from the cache" in line]
     assert "prompt: 21 tokens (0 from the cache)" in first
     assert "(0 from" not in second
+    assert int(second.split()[1]) >= 21 + len("More\n[user]\n[assistant]")  # the first turn is part of the second
     assert "prompt: 27 tokens (0 from the cache)" in third
     assert "Traceback" not in shown
 
@@ -180,3 +181,27 @@ def test_interactive_chat(terminal):
 def test_interactive_ends_with_end_of_file(terminal):
     shown, code = terminal(["\x04"])
     assert code == 0, shown
+
+
+def test_interrupt_stops_the_answer_not_the_conversation(package):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        fake("run", package, pause=0.05), stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    os.close(theirs)
+    shown = b""
+
+    def read_until(done):
+        nonlocal shown
+        while not done():
+            shown += os.read(ours, 4096)
+
+    read_until(lambda: b"> " in shown)
+    os.write(ours, b"Hi\n")
+    read_until(lambda: len(shown.partition(b"> ")[2]) > 12)  # more than the echo of the line: the answer
+    process.send_signal(signal.SIGINT)
+    read_until(lambda: shown.count(b"> ") >= 2)
+    os.write(ours, b"/exit\n")
+    assert process.wait(timeout=20) == 0
+    assert b"Traceback" not in shown
+    os.close(ours)

@@ -161,6 +161,15 @@ def test_flipped_image_byte_is_found_by_verify_only(tmp_path):
         Package.open(p.path, verify=True)
 
 
+@pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"x", lambda raw: b""])
+def test_image_of_another_size_is_found_at_once(tmp_path, change):
+    p = write_package(tmp_path / "a.flpkg")
+    file = p.path / "core0.ch1.bin"
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(PackageError, match=r"wrong size(.|\n)*core0\.ch1\.bin(.|\n)*the manifest says 256"):
+        Package.open(p.path)
+
+
 @pytest.mark.parametrize("name", ["program.bin", "tokenizer.json", "chat_template.jinja"])
 def test_flipped_byte_elsewhere_is_found_at_once(tmp_path, name):
     p = write_package(tmp_path / "a.flpkg")

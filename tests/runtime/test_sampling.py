@@ -51,6 +51,12 @@ def test_min_p(x, share):
     assert not inside[full < full.max() * share * (1 - 1e-9)].any()
 
 
+def test_equal_logits_are_kept_in_order():
+    tokens, p = distribution(np.tile([0.0, 1.0, 0.5], 200), SamplingOptions(temperature=1, top_k=5))
+    assert list(tokens) == [1, 4, 7, 10, 13]
+    np.testing.assert_allclose(p, 0.2)
+
+
 def test_temperature_divides():
     x = np.array([0.0, 1.0, 3.0])
     tokens, p = distribution(x, SamplingOptions(temperature=0.5))

@@ -84,6 +84,17 @@ def test_byte_fallback_and_leading_blank(words):
     assert not any("\ufffd" in p for p in parts)
 
 
+@pytest.mark.parametrize("char", ["ß", "€", "𝄞"])
+def test_long_runs_of_bytes(char):
+    """The stream decoder drops old tokens; it must not cut a character doing so."""
+    text = f"s{char * 40}s"
+    tok = sentencepiece()
+    ids = [2, *(5 + b for b in char.encode() * 40), 2]
+    assert "".join(stream(tok, ids)) == text
+    ids = BYTES.encode(text)
+    assert "".join(stream(BYTES, ids)) == text
+
+
 def test_special_tokens():
     inner = byte_tokenizer()
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
