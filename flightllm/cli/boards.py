@@ -11,7 +11,7 @@ from flightllm.cli.common import common, print_json, size, table
 @common
 def command(as_json: bool) -> None:
     """List the boards with their memory and default architecture config."""
-    from flightllm.config.boards import list_boards, load_board
+    from flightllm.config.board import list_boards, load_board
 
     boards = [load_board(name) for name in list_boards()]
     if as_json:

@@ -244,3 +244,24 @@ def test_doctor(flightllm, monkeypatch):
     fake_module(monkeypatch, "flightllm.doctor", report=Report)
     assert flightllm("doctor").stdout == "fine\n"
     assert json.loads(flightllm("doctor", "--json").stdout) == {"ok": True}
+
+
+class FakeBoard(Board):
+    def to_dict(self):
+        return {"name": self.name, "arch": self.arch.to_dict()}
+
+
+def test_boards(flightllm, monkeypatch):
+    known = {"big": ArchConfig(channels=32, channel_bytes=256 << 20), "small": ArchConfig(channels=2)}
+    fake_module(
+        monkeypatch,
+        "flightllm.config.board",
+        list_boards=lambda: list(known),
+        load_board=lambda name: FakeBoard(name, known[name]),
+    )
+    shown = flightllm("boards").stdout.splitlines()
+    assert shown[2].split()[:3] == ["big", "1", "32"]
+    assert "256.0 MiB" in shown[2]
+    data = json.loads(flightllm("boards", "--json").stdout)
+    assert [b["name"] for b in data] == ["big", "small"]
+    assert data[1]["arch"]["channels"] == 2
