@@ -1,0 +1,92 @@
+"""What the functional executor computes: right, the same on every config, and the same for every chunking."""
+
+import numpy as np
+import pytest
+from graphs import VARIANTS, decoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packages import CONFIGS, build, cache_bytes, feed, small_arch
+
+from flightllm.executors.functional import FunctionalDevice
+from flightllm.ir.reference import evaluate
+
+IDS = np.random.default_rng(7).integers(0, 70, 100).tolist()
+
+
+def opened(package):
+    device = FunctionalDevice()
+    device.load(package)
+    return device
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_config_gives_the_same_bits_and_they_are_right(variant, tmp_path):
+    """Cores, channels and VPUs change layouts, padding and programs, never a result."""
+    graph = decoder(**VARIANTS[variant])
+    wanted = evaluate(graph, IDS)
+    first = None
+    for cores, channels, vpus in CONFIGS:
+        package = build(graph, tmp_path / "p.flpkg", small_arch(cores, channels, vpus))
+        logits = feed(opened(package), IDS, [32, 32, 32, 4])
+        if first is None:
+            first = logits
+            error = np.abs(logits - wanted).max() / np.abs(wanted).max()
+            assert error < 0.05  # 8-bit weights, activations and cache
+            assert np.corrcoef(logits.ravel(), wanted.ravel())[0, 1] > 0.999
+        assert np.array_equal(first, logits), f"{cores} cores, {channels} channels, {vpus} VPUs differ"
+
+
+MIXED = {
+    "default": {"weights": 4, "group": 32},
+    "rules": [
+        {"match": "attn.*", "kv": 4},
+        {"match": "mlp.down", "activations": "dual"},
+        {"match": "layers.1.attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}},
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=["llama", "window", "gpt2", "masked"])
+def device(request, tmp_path_factory):
+    """Devices for the chunking test, `masked` with block masks, 4-bit cache and dual activations."""
+    name = request.param
+    graph = decoder(**VARIANTS.get(name, {}))
+    recipe = MIXED if name == "masked" else None
+    return opened(build(graph, tmp_path_factory.mktemp("p") / "p.flpkg", small_arch(vpus=8), recipe))
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_chunking_changes_nothing(device, data):
+    """A prompt fed whole, in any chunks, or token by token leaves the same cache and the same logits, bit for bit."""
+    wanted = feed(device, IDS, [32, 32, 32, 4])
+    cache = cache_bytes(device)
+    chunks = []
+    while sum(chunks) < len(IDS):
+        chunks.append(data.draw(st.integers(1, min(32, len(IDS) - sum(chunks)))))
+    for core in device.cores:  # what an earlier conversation left behind must not matter
+        core.vb[:] = np.random.default_rng(1).standard_normal(core.vb.size)
+        core.ab[:] = 77
+    assert np.array_equal(feed(device, IDS, chunks), wanted)
+    assert np.array_equal(cache_bytes(device), cache)
+
+
+def test_token_by_token_is_the_same(device):
+    wanted = feed(device, IDS, [32, 32, 32, 4])
+    cache = cache_bytes(device)
+    assert np.array_equal(feed(device, IDS, [1] * len(IDS)), wanted)
+    assert np.array_equal(cache_bytes(device), cache)
+
+
+def test_masks_apply_to_prompts_only(tmp_path):
+    """With MASKEN = 0 a masked program computes what the unmasked one does."""
+    graph = decoder(layers=1, context=512)
+    ids = np.random.default_rng(3).integers(0, 70, 300).tolist()
+    chunks = [32] * 9 + [12]
+    plain = feed(opened(build(graph, tmp_path / "a.flpkg")), ids, chunks)
+    recipe = {"rules": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]}
+    device = opened(build(graph, tmp_path / "b.flpkg", recipe=recipe))
+    assert np.array_equal(feed(device, ids, chunks, masken=False), plain)
+    masked = feed(device, ids, chunks)
+    assert np.array_equal(masked[:128], plain[:128])  # two blocks: the local and the global one
+    assert not np.array_equal(masked[200:], plain[200:])
