@@ -82,6 +82,7 @@ class Recipe:
         rules = data.get("rule", [])
         if not isinstance(default, dict) or not isinstance(rules, list) or not all(isinstance(r, dict) for r in rules):
             raise RecipeError("default must be a table and rule a list of tables", where=source)
+        _known(default, MATRIX_FIELDS + ATTENTION_FIELDS, f"{source}: default")
         out = [_rule({**default, "match": "*"}, f"{source}: default", folder)]
         out += [_rule(r, f"{source}: rule {i + 1} ({r.get('match')!r})", folder) for i, r in enumerate(rules)]
         return cls(tuple(out), source, data)
