@@ -280,6 +280,11 @@ def _formats(values: dict[str, Any], where: str) -> tuple[EntryFormat, ...]:
     return (EntryFormat(bits, n, affine),)
 
 
+def _searches(formats: tuple[EntryFormat, ...]) -> bool:
+    """Whether scales are searched by default: narrow codes with offsets (measured: docs/compression.md)."""
+    return any(f.affine and f.bits <= AFFINE_UP_TO for f in formats)
+
+
 def _tensor_recipe(values: dict[str, Any], where: str) -> TensorRecipe:
     weights = values.get("weights", AS_STORED if "passes" not in values else 8)
     formats = _formats(values, where)
@@ -292,7 +297,7 @@ def _tensor_recipe(values: dict[str, Any], where: str) -> TensorRecipe:
         group=values.get("group", 128),
         as_stored=weights == AS_STORED and formats[0].n == 16 and not rows,
         activations=values.get("activations", "a8"),
-        search=values.get("search", False),
+        search=values.get("search", budget is not None or _searches(formats)),
         rows=rows,
         producer=values.get("producer", "rtn"),
         budget=budget,

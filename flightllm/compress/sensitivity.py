@@ -30,25 +30,24 @@ def losses(
     """Loss of each piece under each choice: float64 [granules, blocks, choices].
 
     weight: float32 [rows, k]. granule_of: int [rows], the granule each row lies in, -1 for none. The sum over pieces is the relative
-    squared error of the matrix, so losses of different matrices compare. Of large matrices every 2nd to 8th row is measured.
+    squared error of the matrix, so losses of different matrices compare. Of large matrices every 2nd to 8th row of a granule is measured.
     """
     k = weight.shape[1]
     blocks = -(-k // BLOCK)
     out = np.zeros((granules, blocks, len(choices)))
     moment = None if calibration is None else calibration.second_moment.astype(np.float32)
     energy = 0.0
-    stride = sample_stride(weight.size)
-    weight, granule_of = weight[::stride], granule_of[::stride]
+    rows, share = sample_rows(granule_of, sample_stride(weight.size))
     step = max(1, (1 << 21) // max(k, 1))
-    for start in range(0, len(weight), step):
-        w = weight[start : start + step]
-        home = granule_of[start : start + step]
+    for start in range(0, len(rows), step):
+        part, each = rows[start : start + step], share[start : start + step, None]
+        w, home = weight[part], granule_of[part]
         used = home >= 0
-        energy += float((weighted_square(w, moment)).sum(dtype=np.float64))
+        energy += float((weighted_square(w, moment) * each).sum(dtype=np.float64))
         for i, choice in enumerate(choices):
             formats = np.broadcast_to(np.uint8(choice.byte), (len(w), blocks, 1))
             coded = producer.code(w, CodingRequest(group, formats, search, calibration))
-            error = block_reduce(np.add, weighted_square(coded.dense() - w, moment), BLOCK)
+            error = block_reduce(np.add, weighted_square(coded.dense() - w, moment), BLOCK) * each
             np.add.at(out[:, :, i], home[used], error[used])
     return out / energy if energy else out
 
@@ -56,6 +55,18 @@ def losses(
 def sample_stride(size: int) -> int:
     """Every how manieth row of a matrix of `size` weights is looked at: all of small ones, at least every eighth."""
     return 1 << min(3, max(0, (size // SAMPLE).bit_length() - 1))
+
+
+def sample_rows(granule_of: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every `stride`-th row of each granule, the first included: (rows int [n] ascending, rows each stands for float32 [n])."""
+    order = np.argsort(granule_of, kind="stable")
+    _, start, inverse, count = np.unique(granule_of[order], return_index=True, return_inverse=True, return_counts=True)
+    rank = np.arange(len(order)) - start[inverse]
+    taken = rank % stride == 0
+    share = (count / -(-count // stride))[inverse].astype(np.float32)
+    rows = order[taken]
+    ascending = np.argsort(rows)
+    return rows[ascending], share[taken][ascending]
 
 
 def weighted_square(x: np.ndarray, moment: np.ndarray | None) -> np.ndarray:

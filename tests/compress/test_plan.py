@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flightllm.compress import Recipe, TensorRecipe, code_tensor
+from flightllm.compress import Recipe, TensorRecipe, code_tensor, sensitivity
 from flightllm.compress.budget import BudgetMatrix, BudgetPart, allocate
 from flightllm.compress.producer import Calibration
-from flightllm.compress.sensitivity import losses
+from flightllm.compress.rtn import RoundToNearest
+from flightllm.compress.sensitivity import losses, sample_rows
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ModelError, RecipeError
 from flightllm.ir.weights import Grid, GridSpec, Weight
@@ -202,3 +203,24 @@ def test_losses_sum_to_the_relative_error_and_follow_calibration() -> None:
     moment[128:] = 100
     tilted = losses(w, choices, 64, producer("rtn"), granule, 4, calibration=Calibration(moment))
     assert tilted[:, 1].sum() > 50 * tilted[:, 0].sum()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 8])
+def test_sampled_rows_stand_for_all(stride: int) -> None:
+    granule = np.array([0] * 9 + [3] * 1 + [1] * 16 + [-1] * 3 + [3] * 2)
+    rows, share = sample_rows(granule, stride)
+    assert (np.diff(rows) > 0).all()
+    for g in (-1, 0, 1, 3):
+        assert share[granule[rows] == g].sum() == pytest.approx((granule == g).sum())
+        assert (granule[rows] == g).sum() == -(-(granule == g).sum() // stride)
+
+
+def test_sampled_losses_are_close_and_miss_no_granule(monkeypatch) -> None:
+    w = weight(256, 512, 4).read() * np.linspace(0.5, 2, 256, dtype=np.float32)[:, None]
+    arguments = (w, (EntryFormat(3, 16, True),), 64, RoundToNearest(), np.arange(256) // 16, 16)
+    full = losses(*arguments)
+    monkeypatch.setattr(sensitivity, "SAMPLE", w.size // 4)
+    sampled = losses(*arguments)
+    assert not np.array_equal(full, sampled)
+    np.testing.assert_allclose(sampled, full, rtol=0.4)
+    assert sampled.sum() == pytest.approx(full.sum(), rel=0.05)

@@ -80,6 +80,15 @@ def test_later_rules_override_field_by_field(recipe: Recipe) -> None:
     assert head.activations == "dual" and head.rows == (RowRange(0, 64, (EntryFormat(8),)),)
 
 
+def test_scales_are_searched_where_it_helps(recipe: Recipe) -> None:
+    assert recipe.for_node("layers.4.attn.q", "attn.q", 4).search  # 4 bits, offsets
+    assert recipe.for_node("layers.5.mlp.up", "mlp.up", 5).search
+    assert not recipe.for_node("layers.1.attn.q", "attn.q", 1).search  # 8 bits
+    assert not Recipe.from_options(weights=4, affine=False).for_node("lm_head", "lm_head", None).search
+    assert not Recipe.from_options(weights=3, search=False).for_node("lm_head", "lm_head", None).search
+    assert Recipe.from_options(weights=3.5).for_node("lm_head", "lm_head", None).search
+
+
 def test_kv_by_layer(recipe: Recipe) -> None:
     assert [recipe.for_attention(i).kv_bits for i in range(6)] == [4, 4, 4, 4, 8, 8]
 
