@@ -1,0 +1,109 @@
+"""fp32 add and mul with subnormals flushed, and what is built from them; docs/numerics.md, "fp32 arithmetic".
+
+numpy computes in IEEE single with subnormals. The functions here run the plain operation and repair the rare elements where
+the two differ, so that the common case costs a few comparisons.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flightllm.numerics.constants import TINY
+
+#: accumulators of an ordered sum
+ACCUMULATORS = 256
+NAN = np.uint32(0x7FC00000).view(np.float32)
+_SIGN = np.uint32(0x80000000)
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
+_MIN_NORMAL = np.uint32(0x00800000)
+_INF = np.uint32(0x7F800000)
+
+
+def _bits(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x).view(np.uint32)
+
+
+def flush(x: np.ndarray) -> np.ndarray:
+    """Subnormals to zeros of the same sign; the array itself if there are none."""
+    x = np.asarray(x, np.float32)
+    word = _bits(x)
+    sub = ((word & _MAGNITUDE) - np.uint32(1)) < _MIN_NORMAL - np.uint32(1)
+    if not sub.any():
+        return x
+    return np.where(sub, word & _SIGN, word).view(np.float32)
+
+
+def canonical(x: np.ndarray) -> np.ndarray:
+    """Every NaN to the canonical one, in place; returns x."""
+    bad = np.isnan(x)
+    if bad.any():
+        x[bad] = NAN
+    return x
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b. A sum below the normal range is exact in IEEE single, so flushing it afterwards is right."""
+    with np.errstate(all="ignore"):
+        out = np.atleast_1d(flush(a) + flush(b))
+    return canonical(flush(out)).reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+
+
+def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a * b. Products that round up to the smallest normal number were tiny before rounding: they flush too."""
+    with np.errstate(all="ignore"):
+        a, b = flush(a), flush(b)
+        out = np.atleast_1d(a * b)
+        word = out.view(np.uint32)
+        small = (word & _MAGNITUDE) - np.uint32(1) < _MIN_NORMAL  # subnormal, or exactly the smallest normal
+        if small.any():
+            exact = np.atleast_1d(a.astype(np.float64) * b)
+            word[small & (np.abs(exact) < float(TINY))] &= _SIGN
+    return canonical(out).reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+
+
+def neg(x: np.ndarray) -> np.ndarray:
+    """-x; NaN stays canonical."""
+    return canonical(-np.asarray(x, np.float32)) if np.ndim(x) else -x
+
+
+def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The larger operand; a NaN loses against a number; of equal operands (-0 and +0) the first."""
+    a, b = np.broadcast_arrays(flush(a), flush(b))
+    return np.where(np.isnan(a) | (b > a), b, a)
+
+
+def max_magnitude(x: np.ndarray) -> np.ndarray:
+    """max |x| along the last axis, NaN ignored, 0 for empty vectors: float32 [...]."""
+    word = _bits(flush(x)) & _MAGNITUDE
+    word = np.where(word > _INF, np.uint32(0), word)
+    return word.max(axis=-1, initial=0).view(np.float32)
+
+
+def to_int(x: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Round to nearest even and saturate to [low, high]; NaN gives 0: int32."""
+    y = np.clip(np.rint(x), low, high)
+    return np.nan_to_num(y, nan=0.0).astype(np.int32)
+
+
+def from_int48(x: np.ndarray) -> np.ndarray:
+    """Integers below 2^53 in magnitude (int64, or float64 holding them) -> fp32, one rounding to nearest even."""
+    return np.asarray(x).astype(np.float32)
+
+
+def ordered_sum(x: np.ndarray) -> np.ndarray:
+    """Sum along the last axis in the order of docs/numerics.md, "Ordered sum": float32 [...].
+
+    Element e goes to accumulator e % 256; elements to be skipped must be +0.
+    """
+    n = x.shape[-1]
+    acc = np.zeros((*x.shape[:-1], ACCUMULATORS), np.float32)
+    for lo in range(0, n, ACCUMULATORS):
+        part = x[..., lo : lo + ACCUMULATORS]
+        acc[..., : part.shape[-1]] = add(acc[..., : part.shape[-1]], part)
+    h = ACCUMULATORS // 2
+    width = min(n, ACCUMULATORS)
+    while h:
+        if h < width:  # accumulators from `width` on are +0 and change nothing
+            acc[..., :h] = add(acc[..., :h], acc[..., h : 2 * h])
+        h //= 2
+    return acc[..., 0]
