@@ -218,7 +218,8 @@ def search_scales(
         error = np.einsum("rgk,rgk->rg", back, weighted)
         better = error < best
         best, best_d = np.where(better, error, best), np.where(better, scale, best_d)
-        best_m = None if offset is None else np.where(better, offset, best_m)
+        if offset is not None and best_m is not None:
+            best_m = np.where(better, offset, best_m)
     return best_d, best_m
 
 

@@ -113,9 +113,9 @@ def take_columns(coded: CodedMatrix, index: np.ndarray) -> CodedMatrix | None:
 def _source_groups(index: np.ndarray, group: int, old: int) -> np.ndarray | None:
     """Old group of each new group of `group` columns (-1: all columns are zero), None if one draws from several."""
     n = -(-len(index) // group) * group
-    source = np.full(n, -1)
-    source[: len(index)] = np.where(index >= 0, index // old, -1)
-    source = source.reshape(-1, group)
+    padded = np.full(n, -1)
+    padded[: len(index)] = np.where(index >= 0, index // old, -1)
+    source = padded.reshape(-1, group)
     high = source.max(axis=1)
     low = np.where(source < 0, np.iinfo(np.int64).max, source).min(axis=1)
     return high if ((low == high) | (high < 0)).all() else None

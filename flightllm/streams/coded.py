@@ -187,7 +187,7 @@ def group_reduce(x: np.ndarray, group: int) -> np.ndarray:
 def expand(q: np.ndarray, sigma: np.ndarray, mu: np.ndarray, group: int, dtype: type) -> np.ndarray:
     """sigma * q + mu as an array [rows, k] of `dtype`."""
     rows, k = q.shape
-    out = np.empty((rows, k), dtype)
+    out: np.ndarray = np.empty((rows, k), dtype)
     offsets = bool(mu.any())
     whole = k // group * group
     step = max(1, (1 << 18) // max(k, 1))

@@ -88,3 +88,16 @@ def test_what_can_be_held(bits: int, group: int, ok: bool) -> None:
     if not ok and bits <= 8:
         with pytest.raises(ValueError, match="cannot be kept"):
             from_grid(grid(4, group, False))
+
+
+def test_offsets_make_up_for_rounded_scales() -> None:
+    """Codes whose mean is far from zero: what rounding sigma moves, mu moves back."""
+    g = grid(4, 32, True, k=512)
+    g.q[...] = 5 + g.q % 3  # codes 5 to 7: a scale that is off by e is off by about 6 e everywhere
+    g.d[:, 0] = 8 * g.d.max(axis=1)  # one large group: the others have sigma of few bits
+    coded = from_grid(g)
+    small = slice(32, None)
+    d = np.repeat(g.d, 32, axis=1)[:, small]
+    off = np.abs(coded.dense() - g.dense())[:, small]
+    scale_off = np.abs(np.repeat(coded.passes[0].sigma * coded.rho[:, None], 32, axis=1)[:, small] - d)
+    assert off.mean() < 0.5 * (6 * scale_off).mean()

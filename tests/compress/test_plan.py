@@ -224,3 +224,13 @@ def test_sampled_losses_are_close_and_miss_no_granule(monkeypatch) -> None:
     assert not np.array_equal(full, sampled)
     np.testing.assert_allclose(sampled, full, rtol=0.4)
     assert sampled.sum() == pytest.approx(full.sum(), rel=0.05)
+
+
+def test_budget_is_used_up_between_equal_pieces() -> None:
+    """All pieces alike: one price moves all of them at once, the rest of the budget must be spent piece by piece."""
+    rows = np.tile(weight(16, 128).read(), (16, 4))
+    w = Weight.of("w", rows)
+    formats = allocate([layout([(w, 3.9)], 1, False)], ARCH)["w"]
+    assert len(np.unique(formats)) > 1
+    _, report = code_tensor(w, TensorRecipe(group=64, as_stored=False), ARCH, formats=formats, rows_per_vpu=2)
+    assert 3.8 < report.bits_per_weight <= 3.9

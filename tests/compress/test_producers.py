@@ -175,3 +175,9 @@ def test_unknown_producer() -> None:
     assert isinstance(producer("rtn"), RoundToNearest)
     with pytest.raises(RecipeError, match="rtn"):
         producer("gptq-from-the-future")
+
+
+def test_later_dense_pass_does_not_coarsen_the_row_scale() -> None:
+    w = normal(16, 256)
+    one, two = code(w, 64, EntryFormat(6)), code(w, 64, EntryFormat(6), EntryFormat(2))
+    np.testing.assert_array_equal(one.rho, two.rho)

@@ -233,3 +233,11 @@ def test_any_data_is_a_recipe_or_a_recipe_error(data) -> None:
         r.for_attention(0)
     except FlightError as e:
         assert isinstance(e, RecipeError)
+
+
+def test_passes_and_their_short_forms_replace_each_other() -> None:
+    passes = {"match": "mlp.up", "passes": [{"bits": 2}, {"bits": 8, "n": 2}]}
+    short = {"match": "layers.1.*", "weights": 6}
+    up = ("layers.1.mlp.up", "mlp.up", 1)
+    assert Recipe.from_dict({"rule": [passes, short]}).for_node(*up).passes == (EntryFormat(6),)
+    assert len(Recipe.from_dict({"rule": [short, passes]}).for_node(*up).passes) == 2
