@@ -59,7 +59,10 @@ def decoder(
         k = g.add(n + "attn.k", linear(n + "k", kv_heads * head_dim, dim), [h], dim=kv_heads * head_dim)
         v = g.add(n + "attn.v", linear(n + "v", kv_heads * head_dim, dim), [h], dim=kv_heads * head_dim)
         if head_norm:
-            qn, kn = (Norm("rms", 1e-6, weight(n + s, head_dim, scale=0.1, mean=1.0), None, c) for s, c in (("qn", heads), ("kn", kv_heads)))
+            qn, kn = (
+                Norm("rms", 1e-6, weight(n + s, head_dim, scale=0.1, mean=1.0), None, c)
+                for s, c in (("qn", heads), ("kn", kv_heads))
+            )
             q = g.add(n + "attn.q_norm", qn, [q], dim=heads * head_dim)
             k = g.add(n + "attn.k_norm", kn, [k], dim=kv_heads * head_dim)
         if rope:
@@ -97,7 +100,15 @@ VARIANTS: dict[str, dict] = {
     "qwen3": {"head_norm": True, "head_dim": 24},
     "opt": {"norm": "layer", "act": "relu", "gated": False, "bias": True, "rope": False, "kv_heads": 4},
     "opt-post-norm": {"norm": "layer", "act": "relu", "gated": False, "bias": True, "rope": False, "post_norm": True},
-    "gpt2": {"norm": "layer", "act": "gelu_tanh", "gated": False, "bias": True, "rope": False, "kv_heads": 4, "dim": 72},
+    "gpt2": {
+        "norm": "layer",
+        "act": "gelu_tanh",
+        "gated": False,
+        "bias": True,
+        "rope": False,
+        "kv_heads": 4,
+        "dim": 72,
+    },
     "small-heads": {"head_dim": 8, "heads": 4, "kv_heads": 1},
     "partial-rope": {"head_dim": 32, "rotary": 8},
     "window": {"window": 40, "sink": 3},

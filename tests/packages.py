@@ -31,9 +31,7 @@ def build(
     """Compile for a U280 with any config; returns the opened package."""
     arch = arch or small_arch()
     board = load_board("u280").with_arch(arch)
-    compile_model(
-        graph, board=board, output=path, recipe=Recipe.from_dict(recipe or {}), force=True, **options
-    )
+    compile_model(graph, board=board, output=path, recipe=Recipe.from_dict(recipe or {}), force=True, **options)
     return Package.open(path, verify=True)
 
 

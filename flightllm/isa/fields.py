@@ -207,7 +207,7 @@ class Instruction:
 
     def __init__(self, *, wait: int = 0, signal: int = 0, **values: Any) -> None:
         self.wait, self.signal = wait, signal
-        self.values: dict[str, int] = {part: 0 for part in self.layout}
+        self.values: dict[str, int] = dict.fromkeys(self.layout, 0)
         del self.values["opcode"], self.values["wait"], self.values["signal"]
         for key, value in values.items():
             if key not in self.values:

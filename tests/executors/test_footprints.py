@@ -60,10 +60,14 @@ def test_footprints_cover_all_accesses(variant, run, tmp_path):
     if variant == "masked":
         recipe = {
             "default": {"kv": 4},
-            "rules": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 0, "stride": 0}}],
+            "rules": [
+                {"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 0, "stride": 0}}
+            ],
         }
     arch = small_arch(vb_elements=64 << 10, ab_windows=16 << 10)
-    package = build(decoder(**{"layers": 1, "context": 128, **VARIANTS.get(variant, {})}), tmp_path / "p.flpkg", arch, recipe)
+    package = build(
+        decoder(**{"layers": 1, "context": 128, **VARIANTS.get(variant, {})}), tmp_path / "p.flpkg", arch, recipe
+    )
     device = FunctionalDevice()
     device.load(package)
     rng = np.random.default_rng(0)
@@ -85,7 +89,9 @@ def test_footprints_cover_all_accesses(variant, run, tmp_path):
                 continue
             after = State(core)
             reads, writes = masks(core, inst, o, False), masks(core, inst, o, True)
-            assert np.array_equal(before.vb.view(np.uint32)[~writes["VB"]], after.vb.view(np.uint32)[~writes["VB"]]), str(inst)
+            assert np.array_equal(before.vb.view(np.uint32)[~writes["VB"]], after.vb.view(np.uint32)[~writes["VB"]]), (
+                str(inst)
+            )
             assert np.array_equal(before.ab[~writes["AB"]], after.ab[~writes["AB"]]), str(inst)
             assert np.array_equal(before.mb[~writes["MB"]], after.mb[~writes["MB"]]), str(inst)
             assert np.array_equal(before.mem[~writes["MEM"]], after.mem[~writes["MEM"]]), str(inst)
@@ -108,4 +114,3 @@ def test_footprints_cover_all_accesses(variant, run, tmp_path):
             core.k_ring = after.k_ring.copy()
             checked += 1
     assert checked > 20
-

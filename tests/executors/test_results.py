@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from flightllm.ir.reference import evaluate
 from graphs import VARIANTS, decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packages import CONFIGS, build, cache_bytes, feed, small_arch
 
 from flightllm.executors.functional import FunctionalDevice
-from flightllm.ir.reference import evaluate
 
 IDS = np.random.default_rng(7).integers(0, 70, 100).tolist()
 
@@ -84,7 +84,9 @@ def test_masks_apply_to_prompts_only(tmp_path):
     ids = np.random.default_rng(3).integers(0, 70, 300).tolist()
     chunks = [32] * 9 + [12]
     plain = feed(opened(build(graph, tmp_path / "a.flpkg")), ids, chunks)
-    recipe = {"rules": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]}
+    recipe = {
+        "rules": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]
+    }
     device = opened(build(graph, tmp_path / "b.flpkg", recipe=recipe))
     assert np.array_equal(feed(device, ids, chunks, masken=False), plain)
     masked = feed(device, ids, chunks)
