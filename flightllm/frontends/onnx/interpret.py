@@ -1,0 +1,438 @@
+"""From matches to operators: each reader turns one match into the value it makes, checking layouts on the way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flightllm.errors import ModelError, UnsupportedError
+from flightllm.frontends.onnx.masks import window_of
+from flightllm.frontends.onnx.match import Match
+from flightllm.frontends.onnx.reader import decimal
+from flightllm.frontends.onnx.rope import Angles, frequencies, from_table, snap
+from flightllm.frontends.onnx.run import Reader, Run, Value
+from flightllm.frontends.onnx.weights import NBits, transposed
+from flightllm.ir.ops import Act, Add, Attention, Embed, Linear, Mul, Norm, PosEmbed, Rope
+from flightllm.ir.weights import Weight
+
+_MAX_OFFSET = 16  # of a position table (OPT: 2)
+_ACTS = {"relu", "silu", "gelu_tanh"}
+
+
+def _ids(run: Run, match: Match, tensor: str) -> Value:
+    return Value("", 1, np.arange(run.probe.tokens, dtype=np.int64)[None])
+
+
+def _past(run: Run, match: Match, tensor: str) -> Value:
+    dims = run.file.shapes[tensor]
+    shape = (1, int(dims[1]), run.probe.past, int(dims[3]))
+    size = int(np.prod(shape))
+    return Value("", 0, -1 - np.arange(size, dtype=np.int64).reshape(shape), past=tensor)
+
+
+def _move(run: Run, match: Match, tensor: str) -> Value:
+    node = match.node
+    assert node is not None
+    values = [run.value(d) for d in match.data]
+    if node.op_type in ("Cast", "CastLike", "Identity", "Dropout"):
+        return values[0]
+    if node.op_type == "Concat":
+        live = [v for v in values if v.source] or values[:1]
+        past = {v.past for v in values if v.past}
+        if len({(v.source, v.width, v.factor) for v in live}) > 1 or len(past) > 1:
+            raise run.pieces.error(
+                match, "different values are concatenated", f"{len(values)} inputs of several operators"
+            )
+        index = run.runner.run(node, [v.index for v in values])[0]
+        return Value(live[0].source, live[0].width, index, live[0].factor, next(iter(past), ""))
+    value = values[0]
+    others = [run.control(i) if i else None for i in node.input[1:]]
+    index = np.asarray(run.runner.run(node, [value.index, *others])[match.info["output"]])
+    return Value(value.source, value.width, index, value.factor, value.past)
+
+
+def _embed(run: Run, match: Match, tensor: str) -> Value:
+    table = run.constants.weight(match.info["table"])
+    ids = run.value(match.data[0])
+    dim = table.shape[1]
+    name = run.pieces.add(Embed(table), (), dim, match)
+    return Value(name, dim, ids.index[..., None] * dim + np.arange(dim))
+
+
+def _linear(run: Run, match: Match, tensor: str) -> Value:
+    info = match.info
+    if "nbits" in info:
+        packed = NBits(run.file, info["nbits"])
+        weight = packed.weight()
+    else:
+        weight = run.constants.weight(info["weight"])
+        weight = transposed(weight) if info["turned"] else weight
+    value = run.pieces.plain(run.value(match.data[0]), match)
+    out, width = weight.shape
+    if value.width != width:
+        raise _shapes(run, match, f"weight {list(weight.shape)} on vectors of {value.width}")
+    tokens = run.pieces.features(value, width, match)
+    bias = _vector(run, match, info["bias"], out) if info["bias"] else None
+    name = run.pieces.add(Linear(weight, bias), (value.source,), out, match)
+    return Value(name, out, tokens[..., None] * out + np.arange(out))
+
+
+def _shapes(run: Run, match: Match, why: str) -> ModelError:
+    assert match.node is not None
+    return ModelError("shapes that disagree", where=run.flow.place(match.node), why=why, do="export the model again")
+
+
+def _vector(run: Run, match: Match, name: str, size: int) -> Weight:
+    if not run.flow.is_constant(name):
+        raise run.pieces.error(match, "a bias or norm weight that is not constant", f"tensor {name!r}")
+    if run.constants.vector(name) != size:
+        raise _shapes(run, match, f"tensor {name} has shape {list(run.constants.shape(name))}, expected [{size}]")
+    return run.constants.flat(name)
+
+
+def _bias(run: Run, match: Match, tensor: str) -> Value:
+    value = run.pieces.plain(run.value(match.data[0]), match)
+    return add_bias(run, match, value, match.info["bias"])
+
+
+def add_bias(run: Run, match: Match, value: Value, bias: str) -> Value:
+    """A linear's value plus a constant vector over its last axis."""
+    old = run.pieces.of(value.source)
+    if not isinstance(old.op, Linear) or old.op.bias is not None:
+        raise run.pieces.error(
+            match, "a constant vector is added to a value", f"it follows a {type(old.op).__name__}, not a linear"
+        )
+    run.pieces.features(value, value.width, match)
+    op = Linear(old.op.weight, _vector(run, match, bias, value.width))
+    return Value(run.pieces.add(op, old.inputs, value.width, match, old), value.width, value.index)
+
+
+def _positions(run: Run, match: Match, tensor: str) -> Value:
+    value = run.pieces.plain(run.value(match.data[0]), match)
+    table = run.constants.weight(match.info["table"])
+    rows = run.control(match.info["rows"])
+    count, dim = run.probe.tokens, table.shape[1]
+    data = np.asarray(run.constants.value(match.info["table"]))
+    if value.width != dim or rows.size != count * dim:
+        raise run.pieces.error(
+            match, "positions of another shape than the tokens", f"{list(rows.shape)} for {count} tokens"
+        )
+    rows = rows.reshape(count, dim)
+    first = run.probe.past
+    offsets = range(min(_MAX_OFFSET, len(data) - first - count) + 1)
+    offset = next((o for o in offsets if np.array_equal(data[first + o : first + o + count], rows)), None)
+    if offset is None:
+        raise run.pieces.error(
+            match,
+            "position embeddings that do not follow the positions",
+            f"the rows of positions {first} to {first + count - 1} are not consecutive rows of {match.info['table']}",
+        )
+    tokens = run.pieces.features(value, dim, match)
+    if tokens.size != count:
+        raise run.pieces.error(
+            match, "positions of another shape than the tokens", f"{tokens.size} vectors, {count} tokens"
+        )
+    place = run.pieces.add(PosEmbed(table, offset), (), dim, match)
+    return Value(run.pieces.add(Add(), (value.source, place), dim, match), dim, value.index)
+
+
+def _norm(run: Run, match: Match, tensor: str) -> Value:
+    value = run.pieces.plain(run.value(match.data[0]), match)
+    info = match.info
+    if not run.flow.is_constant(info["gamma"]):
+        raise run.pieces.error(match, "a norm whose weight is not constant", f"tensor {info['gamma']!r}")
+    size = run.constants.vector(info["gamma"]) or int(np.prod(run.constants.shape(info["gamma"])))
+    if value.index.ndim == 0 or value.index.shape[-1] != size:
+        raise _shapes(run, match, f"norm weight of {size} on a value of shape {list(value.index.shape)}")
+    heads = run.pieces.heads(value, size, match)
+    gamma = _vector(run, match, info["gamma"], size)
+    beta = _vector(run, match, info["beta"], size) if info["beta"] else None
+    if info["kind"] == "layer" and beta is None:
+        beta = Weight.of(gamma.name + ".zero_beta", np.zeros(size, np.float32))
+    op = Norm(info["kind"], info["eps"], gamma, beta, heads)
+    return Value(run.pieces.add(op, (value.source,), value.width, match), value.width, value.index)
+
+
+def _act(run: Run, match: Match, tensor: str) -> Value:
+    kind = match.info["kind"]
+    value = run.pieces.plain(run.value(match.data[0]), match)
+    if match.info.get("bias"):
+        value = add_bias(run, match, value, match.info["bias"])
+    if kind not in _ACTS:
+        raise UnsupportedError(
+            f"activation {kind} is not supported",
+            where=run.flow.place(match.node) if match.node is not None else "",
+            why="the machine computes relu, silu and gelu in its tanh form",
+            do="use a model with one of these (in transformers: hidden_act gelu_pytorch_tanh or gelu_new)",
+        )
+    return Value(run.pieces.add(Act(kind), (value.source,), value.width, match), value.width, value.index)
+
+
+def binary(run: Run, match: Match, a: Value, b: Value, op: Add | Mul) -> Value:
+    """Element-wise operator on two values that must have the same elements at the same places."""
+    a, b = run.pieces.plain(a, match), run.pieces.plain(b, match)
+    try:
+        left, right = np.broadcast_arrays(a.index, b.index)
+    except ValueError:
+        raise _shapes(run, match, f"{list(a.index.shape)} and {list(b.index.shape)}") from None
+    if a.width != b.width or not np.array_equal(left, right):
+        raise run.pieces.error(match, "values in different layouts meet", f"widths {a.width} and {b.width}")
+    return Value(run.pieces.add(op, (a.source, b.source), a.width, match), a.width, left)
+
+
+def _add(run: Run, match: Match, tensor: str) -> Value:
+    a, b = (run.value(d) for d in match.data)
+    if match.info.get("bias"):
+        return _sum_bias(run, match, a, b)
+    return binary(run, match, a, b, Add())
+
+
+def _sum_bias(run: Run, match: Match, a: Value, b: Value) -> Value:
+    """a + b + bias, the bias given to the linear among a and b."""
+    for first, second in ((b, a), (a, b)):
+        old = run.pieces.of(first.source) if first.source else None
+        if old is not None and isinstance(old.op, Linear) and old.op.bias is None:
+            return binary(run, match, second, add_bias(run, match, first, match.info["bias"]), Add())
+    raise run.pieces.error(match, "a bias on a sum", "neither of its terms is a linear without bias")
+
+
+def _mul(run: Run, match: Match, tensor: str) -> Value:
+    return binary(run, match, run.value(match.data[0]), run.value(match.data[1]), Mul())
+
+
+def _scale(run: Run, match: Match, tensor: str) -> Value:
+    value, factor = run.value(match.data[0]), match.info["factor"]
+    if value.source and isinstance(run.pieces.of(value.source).op, Embed):
+        old = run.pieces.of(value.source)
+        assert isinstance(old.op, Embed)
+        name = run.pieces.add(Embed(old.op.table, old.op.scale * decimal(factor)), (), old.width, match, old)
+        return Value(name, value.width, value.index)
+    return Value(value.source, value.width, value.index, value.factor * factor, value.past)
+
+
+def _rope(run: Run, match: Match, tensor: str) -> Value:
+    info = match.info
+    value = run.pieces.select(run.value(match.data[0]), match)
+    factor, value = value.factor, Value(value.source, value.width, value.index)
+    count, first = run.probe.tokens, run.probe.past
+    where = np.arange(first, first + count)
+    if info["positions"]:
+        positions = run.control(info["positions"])
+        given = np.asarray(positions).reshape(-1)
+        if given.size == 1 and count > 1:
+            given = given + np.arange(count)
+        if (
+            not np.array_equal(given, where)
+            or not run.flow.is_constant(info["cos"])
+            or not run.flow.is_constant(info["sin"])
+        ):
+            raise run.pieces.error(
+                match, "rotary embedding at other positions than the tokens'", f"{given[:4]} for {where[:4]}"
+            )
+        tables = [np.asarray(run.constants.value(info[n]), np.float64) for n in ("cos", "sin")]
+        if tables[0].ndim != 2 or tables[0].shape != tables[1].shape or len(tables[0]) < max(2, first + count):
+            raise _shapes(
+                run, match, f"cos {list(tables[0].shape)}, sin {list(tables[1].shape)} for position {first + count - 1}"
+            )
+        angles: Angles | None = from_table(*tables)
+        cos, sin = (t[where] for t in tables)
+    else:
+        angles = frequencies(run, info["cos"], info["sin"], where)
+        cos, sin = (np.asarray(run.control(info[n]), np.float64) for n in ("cos", "sin"))
+    rotary = 2 * cos.shape[-1]
+    if "turn" in info:
+        rotary = cos.shape[-1]
+        _check_turn(run, match, rotary)
+    if angles is None or cos.size != count * cos.shape[-1]:
+        raise run.pieces.error(
+            match, "cos and sin of unknown origin", "they are neither tables by position nor Cos and Sin of angles"
+        )
+    size = (
+        value.index.shape[-1] if value.index.ndim == 4 else (value.width // info["heads"] if info["heads"] else rotary)
+    )
+    if info["rotary"] not in (0, rotary) or rotary > size:
+        raise _shapes(run, match, f"rotary_embedding_dim {info['rotary']}, cos has {rotary // 2} angles, a head {size}")
+    inv = _verified(run, match, angles, cos.reshape(count, -1), sin.reshape(count, -1), where)
+    heads = run.pieces.heads(value, size, match)
+    source = value.source
+    if info["interleaved"]:
+        source = run.pieces.interleave(source, heads, size, rotary, match)
+    op = Rope(heads, size, inv, decimal(angles.factor))
+    return Value(run.pieces.add(op, (source,), value.width, match), value.width, value.index, factor)
+
+
+def _check_turn(run: Run, match: Match, rotary: int) -> None:
+    """The sin operand must be (-second half, first half) of x."""
+    half, nodes = match.info["turn"]
+    shape = run.value(match.data[0]).index.shape
+    local = np.broadcast_to(np.arange(1, shape[-1] + 1, dtype=np.float32), shape)
+    env: dict[str, np.ndarray] = {match.data[0]: np.ascontiguousarray(local)}
+    for node in nodes:
+        inputs = [(env[i] if i in env else run.control(i)) if i else None for i in node.input]
+        results = run.runner.run(node, inputs)
+        env.update(zip((o for o in node.output if o), results, strict=False))
+    n = rotary // 2
+    want = np.concatenate([-np.arange(n + 1, 2 * n + 1), np.arange(1, n + 1)])
+    if shape[-1] != rotary or env[half].shape != shape or not np.array_equal(env[half], np.broadcast_to(want, shape)):
+        raise run.pieces.error(
+            match,
+            "a rotation that is not of two halves",
+            "expected x * cos + (-second half, first half) * sin over a whole head",
+        )
+
+
+def _verified(
+    run: Run, match: Match, angles: Angles, cos: np.ndarray, sin: np.ndarray, where: np.ndarray
+) -> np.ndarray:
+    """inv_freq [rotary / 2], snapped, after a comparison with the cos and sin that the file uses."""
+    inv = angles.inv_freq
+    if "turn" in match.info:
+        n = len(inv) // 2
+        if not np.array_equal(inv[:n], inv[n:]):
+            raise run.pieces.error(
+                match, "a rotation whose halves have different angles", "interleaved pairs are not recognised here"
+            )
+        inv = inv[:n]
+        if not (np.array_equal(cos[:, :n], cos[:, n:]) and np.array_equal(sin[:, :n], sin[:, n:])):
+            raise run.pieces.error(
+                match, "a rotation whose halves have different angles", "cos and sin repeat for both halves"
+            )
+        cos, sin = cos[:, :n], sin[:, :n]
+    inv = snap(inv)
+    angle = where[:, None] * inv
+    worst = max(
+        np.abs(cos - angles.factor * np.cos(angle)).max(initial=0),
+        np.abs(sin - angles.factor * np.sin(angle)).max(initial=0),
+    )
+    if not worst < 2e-3 * max(1.0, abs(angles.factor)):
+        raise run.pieces.error(
+            match, "cos and sin are not those of the tokens' positions", f"they differ by up to {worst:.3g}"
+        )
+    return inv
+
+
+def _attention(run: Run, match: Match, tensor: str) -> Value:
+    info = match.info
+    q, k, v = (run.pieces.select(run.value(d), match) for d in match.data)
+    flat = q.index.ndim == 3
+    past = 0 if info["internal_past"] else run.probe.past
+    scale = (1.0 if info["scale"] is None else info["scale"]) * q.factor * k.factor
+    if v.factor != 1:
+        raise run.pieces.error(match, "a constant factor on an attention's values", f"factor {v.factor:g}")
+    indices = [
+        _by_head(run, match, x.index, h) for x, h in ((q, info["heads"]), (k, info["kv_heads"]), (v, info["kv_heads"]))
+    ]
+    if info["turned"]:
+        indices[1] = indices[1].swapaxes(-1, -2)
+    heads, size = indices[0].shape[1], indices[0].shape[3]
+    if info["scale"] is None:
+        scale *= size**-0.5
+    kv_heads = k.width // size
+    if q.width != heads * size or k.width != kv_heads * size or v.width != k.width or heads % max(kv_heads, 1):
+        raise _shapes(run, match, f"{heads} heads of {size}: queries {q.width}, keys {k.width}, values {v.width} wide")
+    if not np.array_equal(indices[0], _layout(heads, heads, size, run.probe.tokens, 0)):
+        raise run.pieces.error(match, "queries in an unknown layout", f"shape {list(q.index.shape)}")
+    cached = past and (k.past or v.past)
+    for what, index in (("keys", indices[1]), ("values", indices[2])):
+        shown = index.shape[1]
+        want = _layout(shown, kv_heads, size, run.probe.tokens, past if cached else 0)
+        if shown not in (heads, kv_heads) or not np.array_equal(index, want):
+            raise run.pieces.error(
+                match,
+                f"{what} in an unknown layout",
+                f"shape {list(index.shape)}; expected {heads} or {kv_heads} heads, cached positions first, then the new ones",
+            )
+    if run.flow.inputs.cache and not cached and not info["internal_past"]:
+        raise run.pieces.error(
+            match, "an attention without cache in a model with one", "its keys are the new tokens only"
+        )
+    where = run.flow.place(match.node) if match.node is not None else ""
+    window = window_of(run, info["masks"], info["causal"], where)
+    op = Attention(heads, kv_heads, size, _scale_value(scale, size), window)
+    name = run.pieces.add(op, (q.source, k.source, v.source), heads * size, match)
+    if flat:
+        return Value(name, heads * size, q.index)
+    return Value(name, heads * size, _layout(heads, heads, size, run.probe.tokens, 0))
+
+
+def _by_head(run: Run, match: Match, index: np.ndarray, heads: int) -> np.ndarray:
+    """[1, heads, tokens, size] from that or from [1, tokens, heads * size]."""
+    if index.ndim == 3 and heads and index.shape[-1] % heads == 0:
+        return index.reshape(*index.shape[:2], heads, -1).swapaxes(1, 2)
+    if index.ndim != 4 or index.shape[0] != 1:
+        raise _shapes(run, match, f"attention input of shape {list(index.shape)}, heads {heads}")
+    return index
+
+
+def _layout(shown: int, heads: int, size: int, tokens: int, past: int) -> np.ndarray:
+    """Index array [1, shown, past + tokens, size] of heads repeated shown / heads times, cached positions first."""
+    head = np.arange(shown)[:, None, None] // max(shown // max(heads, 1), 1)
+    column = np.arange(size)
+    new = np.arange(tokens)[:, None] * (heads * size) + head * size + column
+    old = -1 - ((head * past + np.arange(past)[:, None]) * size + column)
+    return np.concatenate([old, new], axis=1)[None]
+
+
+def _scale_value(scale: float, size: int) -> float:
+    """head_dim ** -0.5 in float64 if the file's fp32 factors amount to it."""
+    usual = float(size**-0.5)
+    return usual if abs(scale / usual - 1) < 1e-5 else decimal(scale)
+
+
+def take_part(run: Run, match: Match, value: Value, first: int, count: int) -> Value:
+    """Columns first .. first + count - 1 of a value [1, tokens, width] (a fused projection)."""
+    return run.pieces.select(Value(value.source, value.width, value.index[..., first : first + count]), match)
+
+
+def _group_query(run: Run, match: Match, tensor: str) -> Value:
+    info, heads, kv_heads = match.info, match.info["heads"], match.info["kv_heads"]
+    values = [run.pieces.plain(run.value(d), match) for d in match.data]
+    if len(values) == 1:
+        size, rest = divmod(values[0].width, heads + 2 * kv_heads)
+        run.pieces.features(values[0], values[0].width, match)
+        parts = ((0, heads), (heads, kv_heads), (heads + kv_heads, kv_heads))
+        q, k, v = (take_part(run, match, values[0], a * size, n * size) for a, n in parts)
+    else:
+        q, k, v = values
+        size, rest = divmod(q.width, heads)
+    if rest or k.width != kv_heads * size or v.width != k.width:
+        raise _shapes(
+            run, match, f"{heads} heads, {kv_heads} kv heads: queries {q.width}, keys {k.width}, values {v.width} wide"
+        )
+    tokens = run.pieces.features(q, q.width, match)
+    run.pieces.features(k, k.width, match), run.pieces.features(v, v.width, match)
+    sources = [q.source, k.source]
+    if info["rotary"]:
+        tables = [np.asarray(run.constants.value(info[n]), np.float64) for n in ("cos", "sin")]
+        rotary = 2 * tables[0].shape[-1]
+        if tables[0].ndim != 2 or tables[0].shape != tables[1].shape or len(tables[0]) < 2 or rotary > size:
+            raise _shapes(run, match, f"cos {list(tables[0].shape)}, sin {list(tables[1].shape)}, head size {size}")
+        angles = from_table(*tables)
+        inv = _verified(run, match, angles, *tables, np.arange(len(tables[0])))
+        for i, count in ((0, heads), (1, kv_heads)):
+            if info["interleaved"]:
+                sources[i] = run.pieces.interleave(sources[i], count, size, rotary, match)
+            op = Rope(count, size, inv, decimal(angles.factor))
+            sources[i] = run.pieces.add(op, (sources[i],), count * size, match)
+    scale = info["scale"] or size**-0.5
+    core = Attention(heads, kv_heads, size, _scale_value(scale, size), info["window"])
+    name = run.pieces.add(core, (*sources, v.source), heads * size, match)
+    return Value(name, heads * size, tokens[..., None] * (heads * size) + np.arange(heads * size))
+
+
+READERS: dict[str, Reader] = {
+    "ids": _ids,
+    "past": _past,
+    "move": _move,
+    "embed": _embed,
+    "linear": _linear,
+    "bias": _bias,
+    "positions": _positions,
+    "norm": _norm,
+    "act": _act,
+    "add": _add,
+    "mul": _mul,
+    "scale": _scale,
+    "rope": _rope,
+    "attention": _attention,
+    "group_query": _group_query,
+}
