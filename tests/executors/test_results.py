@@ -38,7 +38,7 @@ def test_every_config_gives_the_same_bits_and_they_are_right(variant, tmp_path):
 
 MIXED = {
     "default": {"weights": 4, "group": 32},
-    "rules": [
+    "rule": [
         {"match": "attn.*", "kv": 4},
         {"match": "mlp.down", "activations": "dual"},
         {"match": "layers.1.attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}},
@@ -85,7 +85,7 @@ def test_masks_apply_to_prompts_only(tmp_path):
     chunks = [32] * 9 + [12]
     plain = feed(opened(build(graph, tmp_path / "a.flpkg")), ids, chunks)
     recipe = {
-        "rules": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]
+        "rule": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]
     }
     device = opened(build(graph, tmp_path / "b.flpkg", recipe=recipe))
     assert np.array_equal(feed(device, ids, chunks, masken=False), plain)
