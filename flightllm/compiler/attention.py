@@ -7,7 +7,7 @@ A *unit* is a kv head with its group of query heads, or one query head where hea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class AttentionLowering:
         """Norm, rotate and quantise heads in place; returns their AB rows [token][head]."""
         owner, n = self.owner, self.h.padded
         rows = owner.ab.alloc(f"{what} rows", heads * self.row, owner.options.chunk)
-        place = {
+        place: dict[str, Any] = {
             "src": qkv.base + offset,
             "src_s0": qkv.row,
             "src_s1": self.units,

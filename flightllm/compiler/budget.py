@@ -1,4 +1,4 @@
-"""The budgeted mix of a whole model: hands the compiler's matrices to `compress.budget`, one allocation per budget."""
+"""The budgeted mix of a whole model: hands the compiler's matrices to `compress.budget`."""
 
 from __future__ import annotations
 
@@ -17,36 +17,25 @@ from flightllm.ir.ops import Linear
 def budgeted_formats(
     plans: list[MatrixPlan], recipes: dict[str, TensorRecipe], arch: ArchConfig, progress: Progress
 ) -> dict[str, np.ndarray]:
-    """Formats of every linear that takes part in a budget: node name -> uint8 [rows, blocks, 1].
-
-    A fused matrix takes part with those of its parts that do; matrices are measured one at a time.
-    """
-    by_budget: dict[float, list[BudgetMatrix]] = {}
+    """Formats of every linear that takes part in a budget: node name -> uint8 [rows, blocks, 1]. Reads one weight at a time."""
+    matrices = []
     for plan in plans:
-        for budget in sorted({b for p in plan.parts if (b := recipes[p.node.name].budget) is not None}):
-            parts = [p for p in plan.parts if recipes[p.node.name].budget == budget]
-            ops = [p.node.op for p in parts]
-            by_budget.setdefault(budget, []).append(
-                BudgetMatrix(
-                    plan.name,
-                    tuple(
-                        BudgetPart(p.node.name, op.weight, p.rows)
-                        for p, op in zip(parts, ops, strict=True)
-                        if isinstance(op, Linear)
-                    ),
-                    recipes[parts[0].node.name],
-                    1,
-                    any(isinstance(op, Linear) and op.bias is not None for op in ops),
-                )
-            )
-    out: dict[str, np.ndarray] = {}
-    for budget, matrices in sorted(by_budget.items()):
+        ops = [p.node.op for p in plan.parts]
+        if all(recipes[p.node.name].budget is None for p in plan.parts):
+            continue
+        parts = tuple(
+            BudgetPart(p.node.name, op.weight, p.rows, recipes[p.node.name])
+            for p, op in zip(plan.parts, ops, strict=True)
+            if isinstance(op, Linear)
+        )
+        bias = any(isinstance(op, Linear) and op.bias is not None for op in ops)
+        matrices.append(BudgetMatrix(plan.name, parts, 1, bias, plan.segments))
 
-        def told(items: Iterable[BudgetMatrix], total: int = len(matrices)) -> Iterator[BudgetMatrix]:
-            for i, item in enumerate(items):
-                progress(f"sensitivity {item.name}", i, total)
-                yield item
-            progress("sensitivity", total, total)
+    def told(pool: Iterable[BudgetMatrix]) -> Iterator[BudgetMatrix]:
+        pool = list(pool)
+        for i, matrix in enumerate(pool):
+            progress(f"sensitivity {matrix.name}", i, len(pool))
+            yield matrix
+        progress("sensitivity", len(pool), len(pool))
 
-        out |= allocate(matrices, budget, arch, told)
-    return out
+    return allocate(matrices, arch, told) if matrices else {}

@@ -7,6 +7,7 @@ with one core the two are the same. Linears take quantised rows in AB, made by t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from flightllm.compiler.attention import AttentionLowering
 from flightllm.compiler.buffers import Buffer, Pool
@@ -178,28 +179,23 @@ class Lowering:
         """One LDW and its MM. `fields` override or add MM fields (destination, tokens, accumulate)."""
         self.check_matrix(info, dual)
         self.out.emit(LDW(addr=info.addr, nbytes=info.nbytes))
-        self.emit(
-            MM(
-                **{
-                    "ab": rows.base,
-                    "ab_row": rows.row,
-                    "tokens_r": HostRegister.NTOK,
-                    "k": info.k,
-                    "slots": info.slots,
-                    "dst": dst.base,
-                    "dst_row": dst.row,
-                    "format": info.format or 0,
-                    "table": int(info.format is None),
-                    "group": str(info.group),
-                    "rows_per_vpu": str(info.rows_per_vpu),
-                    "bias": int(info.bias),
-                    "dual": int(dual),
-                    **fields,
-                }
-            ),
-            (rows, dst if fields.get("accumulate") else None),
-            (dst,),
-        )
+        operands: dict[str, Any] = {
+            "ab": rows.base,
+            "ab_row": rows.row,
+            "tokens_r": HostRegister.NTOK,
+            "k": info.k,
+            "slots": info.slots,
+            "dst": dst.base,
+            "dst_row": dst.row,
+            "format": info.format or 0,
+            "table": int(info.format is None),
+            "group": str(info.group),
+            "rows_per_vpu": str(info.rows_per_vpu),
+            "bias": int(info.bias),
+            "dual": int(dual),
+        }
+        reads = (rows, dst if fields.get("accumulate") else None)
+        self.emit(MM(**{**operands, **fields}), reads, (dst,))
 
     def check_matrix(self, info: StreamInfo, dual: bool) -> None:
         """Raise FitError if the accumulators or the W ring are too small."""

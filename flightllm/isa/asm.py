@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flightllm.errors import ProgramError
 from flightllm.isa.control import LOOP
@@ -73,7 +74,7 @@ def _line(words: list[str], where: str) -> Instruction:
         raise ProgramError(
             f"unknown instruction {words[0]!r}", where=where, do=f"known: {', '.join(Instruction.by_name)}"
         )
-    values: dict[str, int | str] = {}
+    values: dict[str, Any] = {}
     masks = {"wait": 0, "signal": 0}
     for word in words[1:]:
         key, sep, text = word.partition("=")
@@ -101,7 +102,7 @@ def _mask(text: str, where: str) -> int:
     return mask
 
 
-def _operand(f: Field, text: str, where: str) -> dict[str, int | str]:
+def _operand(f: Field, text: str, where: str) -> dict[str, Any]:
     if isinstance(f, Choice) and text in f.names:
         return {f.name: text}
     number = r"(-?(?:0x[0-9a-fA-F]+|\d+))"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flightllm.isa.fields import Choice, Count, Field, Instruction, Int, Operands, Reg, Unit, as_signed
 
-ALU_OPS = {
+ALU_OPS: dict[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flightllm.errors import ProgramError
 
@@ -163,6 +163,10 @@ class Operands:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)
+
+    if TYPE_CHECKING:  # operands differ from instruction to instruction
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class Instruction:

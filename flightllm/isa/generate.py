@@ -48,7 +48,7 @@ def _meaning(f: Field) -> str:
 
 def _instruction(cls: type[Instruction]) -> dict[str, Any]:
     owner = {f.name + suffix: f for f in cls.fields.values() for suffix, _ in f.parts}
-    parts = []
+    parts: list[dict[str, Any]] = []
     for name, (lo, bits) in cls.layout.items():
         f = owner.get(name)
         parts.append(
