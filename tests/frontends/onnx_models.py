@@ -85,7 +85,11 @@ def export(model: Any, path: Path, form: str, *, cache: bool = False, external: 
             for layer, (k, v) in enumerate(past):
                 made.update(k, v, layer)
             out = self.model(
-                input_ids, attention_mask=attention_mask, position_ids=position_ids, past_key_values=made, use_cache=True
+                input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=made,
+                use_cache=True,
             )
             return out.logits, [(c.keys, c.values) for c in out.past_key_values.layers]
 
@@ -110,7 +114,11 @@ def export(model: Any, path: Path, form: str, *, cache: bool = False, external: 
         module: Any = Cached()
     else:
         args = (ids,)  # type: ignore[assignment]
-        options |= {"dynamic_shapes": {"input_ids": {1: tokens}}, "input_names": ["input_ids"], "output_names": ["logits"]}
+        options |= {
+            "dynamic_shapes": {"input_ids": {1: tokens}},
+            "input_names": ["input_ids"],
+            "output_names": ["logits"],
+        }
         module = Plain()
     with _quiet(), torch.no_grad():
         torch.onnx.export(module, args, str(path), **options)
@@ -185,7 +193,9 @@ class GenAI:
         rms, layer = ("SimplifiedLayerNormalization", ""), ("LayerNormalization", "")
         kind, domain = rms if norm == "rms" else layer
         inputs = [x, self.gamma("norm0"), *([self.gamma("beta0", 0)] if norm == "layer" else [])]
-        (h,) = self.node(kind, inputs, domain=domain, axis=-1, epsilon=1e-5, **({"stash_type": 1} if norm == "rms" else {}))
+        (h,) = self.node(
+            kind, inputs, domain=domain, axis=-1, epsilon=1e-5, **({"stash_type": 1} if norm == "rms" else {})
+        )
         for layer_index in range(LAYERS):
             a = self.attention(h, layer_index, packed)
             x, h = self.skip(x, a, f"post{layer_index}")
@@ -195,8 +205,15 @@ class GenAI:
                 (g,) = self.node("Mul", [gate, s])
                 (mid,) = self.node("Mul", [g, up])
             else:
-                (mid,) = self.node("FastGelu", [self.linear(h, FFN, f"up{layer_index}", bias=True)], domain="com.microsoft")
-            x, h = self.skip(x, self.linear(mid, self.dim, f"down{layer_index}", k=FFN), f"next{layer_index}", layer_index == LAYERS - 1)
+                (mid,) = self.node(
+                    "FastGelu", [self.linear(h, FFN, f"up{layer_index}", bias=True)], domain="com.microsoft"
+                )
+            x, h = self.skip(
+                x,
+                self.linear(mid, self.dim, f"down{layer_index}", k=FFN),
+                f"next{layer_index}",
+                layer_index == LAYERS - 1,
+            )
         head = self.linear(h, VOCAB, "head", bias=False)
         self.node("Identity", [head], ["logits"])
 
@@ -221,14 +238,25 @@ class GenAI:
         else:
             blocks = -(-k // self.block)
             data = self.rng.integers(0, 256, (out, blocks, self.block * self.bits // 8), np.uint8)
-            scale = (0.02 * self.rng.standard_normal((out, blocks))).astype(np.float32)  # of either sign, as quantisers write them
+            scale = (0.02 * self.rng.standard_normal((out, blocks))).astype(
+                np.float32
+            )  # of either sign, as quantisers write them
             inputs = [x, self.constant(name, data), self.constant(name + "_s", scale)]
             if self.zeros == "packed":
-                inputs.append(self.constant(name + "_z", self.rng.integers(0, 256, (out, -(-blocks * self.bits // 8)), np.uint8)))
+                inputs.append(
+                    self.constant(name + "_z", self.rng.integers(0, 256, (out, -(-blocks * self.bits // 8)), np.uint8))
+                )
             elif self.zeros == "float":
                 inputs.append(self.constant(name + "_z", self.rng.uniform(2, 12, (out, blocks))))
             (y,) = self.node(
-                "MatMulNBits", inputs, domain="com.microsoft", K=k, N=out, bits=self.bits, block_size=self.block, accuracy_level=1
+                "MatMulNBits",
+                inputs,
+                domain="com.microsoft",
+                K=k,
+                N=out,
+                bits=self.bits,
+                block_size=self.block,
+                accuracy_level=1,
             )
         if self.bias if bias is None else bias:
             (y,) = self.node("Add", [y, self.constant(name + "_b", 0.2 * self.rng.standard_normal(out))])
@@ -253,7 +281,14 @@ class GenAI:
         inside = [self.cos, self.sin] if self.rotary == "gqa" else ["", ""]
         (a, _, _) = self.node(
             "GroupQueryAttention",
-            [*inputs, f"past_key_values.{layer}.key", f"past_key_values.{layer}.value", self.lengths, self.total, *inside],
+            [
+                *inputs,
+                f"past_key_values.{layer}.key",
+                f"past_key_values.{layer}.value",
+                self.lengths,
+                self.total,
+                *inside,
+            ],
             [f"attn{layer}", f"present.{layer}.key", f"present.{layer}.value"],
             domain="com.microsoft",
             num_heads=self.heads,

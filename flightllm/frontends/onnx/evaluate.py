@@ -21,6 +21,10 @@ LIMIT = 1 << 26
 _CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 
 
+class EvaluationError(UnsupportedError):
+    """An operator that does not take its inputs."""
+
+
 class NodeRunner:
     """Runs single nodes; keeps the prepared ones."""
 
@@ -61,7 +65,7 @@ class NodeRunner:
         except FlightError:
             raise
         except Exception as error:
-            raise UnsupportedError(
+            raise EvaluationError(
                 f"{label(node)} cannot be evaluated",
                 where=label(node),
                 why=f"{type(error).__name__}: {str(error)[:200]}",

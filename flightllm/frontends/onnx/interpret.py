@@ -303,7 +303,7 @@ def _verified(
         np.abs(cos - angles.factor * np.cos(angle)).max(initial=0),
         np.abs(sin - angles.factor * np.sin(angle)).max(initial=0),
     )
-    if not worst < 2e-3 * max(1.0, abs(angles.factor)):
+    if not worst < 1e-2 * max(1.0, abs(angles.factor)):
         raise run.pieces.error(
             match, "cos and sin are not those of the tokens' positions", f"they differ by up to {worst:.3g}"
         )
@@ -373,9 +373,9 @@ def _layout(shown: int, heads: int, size: int, tokens: int, past: int) -> np.nda
 
 
 def _scale_value(scale: float, size: int) -> float:
-    """head_dim ** -0.5 in float64 if the file's fp32 factors amount to it."""
+    """head_dim ** -0.5 in float64 if the file's factors, perhaps in half precision, amount to it."""
     usual = float(size**-0.5)
-    return usual if abs(scale / usual - 1) < 1e-5 else decimal(scale)
+    return usual if abs(scale / usual - 1) < 2**-10 else decimal(scale)
 
 
 def take_part(run: Run, match: Match, value: Value, first: int, count: int) -> Value:

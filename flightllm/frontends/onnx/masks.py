@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flightllm.errors import UnsupportedError
+from flightllm.frontends.onnx.evaluate import EvaluationError
 from flightllm.frontends.onnx.run import Probe, Run
 
 #: an added mask of at most this hides a key
@@ -56,7 +57,7 @@ def _window_by(run: Run, masks: list[tuple[str, str]], causal: bool, where: str,
         replaced = {name: np.full(array.shape, small if value > 0 else -small, array.dtype)}
         try:
             window = _classify(run.at(_probes(run)[0], replaced), masks, causal, where)
-        except _OtherSizeError:
+        except (_OtherSizeError, EvaluationError):
             return 0
         shifts.add(window - small)
         if window == 0:
@@ -146,7 +147,7 @@ def _classify(run: Run, masks: list[tuple[str, str]], causal: bool, where: str) 
 
 
 def _large_constants(run: Run, tensors: list[str]) -> list[tuple[str, int]]:
-    """Integer scalars beyond the lengths tried, in the sub-graph that makes the tensors; each by name and value."""
+    """Integer scalars that could be windows of about the lengths tried or more, in the sub-graph that makes the tensors; each by name and value."""
     file, seen, todo = run.file, set(tensors), list(tensors)
     result = []
     while todo:
@@ -155,7 +156,7 @@ def _large_constants(run: Run, tensors: list[str]) -> list[tuple[str, int]]:
             shape = file.shape(name)
             if int(np.prod(shape, dtype=np.int64)) == 1:
                 value = file.array(name).reshape(-1)[0]
-                if value.dtype.kind == "i" and _TOKENS < abs(int(value)) < 1 << 31:
+                if value.dtype.kind == "i" and max(_SMALL) < abs(int(value)) < 1 << 31:
                     result.append((name, int(value)))
             continue
         node = file.producer.get(name)

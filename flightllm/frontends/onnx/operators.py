@@ -104,7 +104,7 @@ def _mul(m: Matcher, node: onnx.NodeProto, tensor: str) -> Match | None:
     data = m.data(node)
     if node.op_type == "Mul" and len(data) == 2:
         return Match("mul", node, tuple(data), [node])
-    if len(data) == 1 and data[0] == node.input[0] or (node.op_type == "Mul" and len(data) == 1):
+    if (len(data) == 1 and data[0] == node.input[0]) or (node.op_type == "Mul" and len(data) == 1):
         other = next((i for i in node.input if i not in data), "")
         value = m.constants.scalar(other)
         if value:

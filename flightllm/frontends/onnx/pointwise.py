@@ -129,7 +129,11 @@ def find_activation(constants: Constants, output: str) -> Found | None:
 
 
 def find_norm(constants: Constants, output: str) -> Found | None:
-    """The RMSNorm or LayerNorm whose value `output` is, or None."""
+    """The RMSNorm or LayerNorm whose value `output` is, or None.
+
+    A LayerNorm also is the RMSNorm of x - mean(x), so the search goes on past an RMSNorm.
+    """
+    best: Found | None = None
     for cone in cones(constants, output):
         if not any(n.op_type in _MEANS for n in cone.nodes):
             continue
@@ -139,11 +143,11 @@ def find_norm(constants: Constants, output: str) -> Found | None:
             continue
         small = [s for leaf in cone.leaves if (s := constants.scalar(leaf)) is not None and 0 < s <= 0.01]
         width = widths.pop()
-        for eps in {decimal(s) for s in small}:
+        for eps in sorted({decimal(s) for s in small}):
             found = _match_norm(constants, cone, vectors, width, eps)
-            if found is not None:
-                return found
-    return None
+            if found is not None and (best is None or found.kind == "layer"):
+                best = found
+    return best
 
 
 def _axes(cone: Cone) -> set[str]:

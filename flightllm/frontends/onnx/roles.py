@@ -5,20 +5,10 @@ Both orders of norm are known: before attention and MLP (with a final norm), and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from flightllm.errors import UnsupportedError
 from flightllm.frontends.onnx.pieces import Piece, Pieces
 from flightllm.ir.graph import Graph, ModelInfo
 from flightllm.ir.ops import Act, Add, Attention, Embed, Linear, Mul, Norm, Op, PosEmbed, Rope
-
-
-@dataclass
-class Layer:
-    """Pieces of one layer by role, in the order of execution; `inputs` by role."""
-
-    pieces: dict[str, Piece] = field(default_factory=dict)
-    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Namer:
@@ -48,7 +38,7 @@ class Namer:
         graph = Graph(info)
         self._emit_base(graph, top)
         for i, layer in enumerate(self.layers):
-            for role in _ORDER:
+            for role in _ORDER_POST if layer["attn_norm"].inputs[0] == layer["attn_add"].id else _ORDER:
                 if role in layer:
                     self._emit(graph, f"layers.{i}.{role}", layer[role])
         if final is not None:
@@ -192,8 +182,7 @@ class Namer:
         self.names[piece.id] = graph.add(name, piece.op, inputs, dim=piece.width)
 
 
-_ORDER_PRE = (
-    "attn_norm attn.q attn.q_norm attn.q_rope attn.k attn.k_norm attn.k_rope attn.v attn.core attn.o attn_add mlp_norm mlp.gate mlp.up "
-    "mlp.act mlp.mul mlp.down mlp_add"
-)
-_ORDER = _ORDER_PRE.split()
+_ATTENTION = ["attn.q", "attn.q_norm", "attn.q_rope", "attn.k", "attn.k_norm", "attn.k_rope", "attn.v", "attn.core", "attn.o", "attn_add"]
+_MLP = ["mlp.gate", "mlp.up", "mlp.act", "mlp.mul", "mlp.down", "mlp_add"]
+_ORDER = ["attn_norm", *_ATTENTION, "mlp_norm", *_MLP]
+_ORDER_POST = [*_ATTENTION, "attn_norm", *_MLP, "mlp_norm"]

@@ -104,8 +104,8 @@ def frequencies(run: Run, cos: str, sin: str, positions: np.ndarray) -> Angles |
     """
     node = _trig(run, cos)
     if node is not None:
-        angle = np.asarray(run.control(node.input[0]), np.float64)
-        factor = run.child({node.output[0]: np.ones(angle.shape, np.float32)}).control(cos)
+        angle = run.control(node.input[0])
+        factor = run.child({node.output[0]: np.ones(angle.shape, angle.dtype)}).control(cos)
         spread = np.asarray(run.child({node.output[0]: angle}).control(cos), np.float64) / np.asarray(
             factor, np.float64
         )

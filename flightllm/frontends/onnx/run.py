@@ -185,7 +185,7 @@ def main_probe(file: OnnxFile, flow: Flow) -> Probe:
     past = 0
     for name in flow.inputs.cache:
         dims = file.shapes[name]
-        if not isinstance(dims[1], int) or not isinstance(dims[3], int) or isinstance(dims[0], int) and dims[0] != 1:
+        if not isinstance(dims[1], int) or not isinstance(dims[3], int) or (isinstance(dims[0], int) and dims[0] != 1):
             raise UnsupportedError(
                 "cache input of unknown layout",
                 where=f"{file.path}, input {name}",
