@@ -119,10 +119,32 @@ class Graph:
         return [n for n in self if isinstance(n.op, Embed)]
 
 
-_ROLE_ORDER = (
-    "embed pos_embed embed_add embed_norm attn_norm attn.q attn.q_norm attn.q_rope attn.k attn.k_norm attn.k_rope attn.v "
-    "attn.core attn.o attn_add mlp_norm mlp.gate mlp.up mlp.act mlp.mul mlp.down mlp_add norm lm_head"
-).split()
+_ROLE_ORDER = [
+    "embed",
+    "pos_embed",
+    "embed_add",
+    "embed_norm",
+    "attn_norm",
+    "attn.q",
+    "attn.q_norm",
+    "attn.q_rope",
+    "attn.k",
+    "attn.k_norm",
+    "attn.k_rope",
+    "attn.v",
+    "attn.core",
+    "attn.o",
+    "attn_add",
+    "mlp_norm",
+    "mlp.gate",
+    "mlp.up",
+    "mlp.act",
+    "mlp.mul",
+    "mlp.down",
+    "mlp_add",
+    "norm",
+    "lm_head",
+]
 
 
 def _order_key(name: str) -> tuple[int, int, int, str]:
