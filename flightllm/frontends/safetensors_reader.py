@@ -1,0 +1,161 @@
+"""Lazy reading of safetensors files, single or sharded: a header is parsed, tensors are views of a memory map."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from flightllm.errors import ModelError, UnsupportedError
+
+#: dtype names of the format that are read, with their numpy type (BF16 is widened by hand)
+DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+#: dtypes that can stand for weights
+FLOATS = {"F64", "F32", "F16", "BF16"}
+_HEADER_LIMIT = 100 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: dtype name, shape, byte range in the file."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class SafeTensors:
+    """All tensors of a model folder by name.
+
+    Raises:
+        ModelError: file missing, truncated, or with a damaged header or index.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries: dict[str, Entry] = {}
+        index = folder / "model.safetensors.index.json"
+        single = folder / "model.safetensors"
+        if index.is_file():
+            files = self._shards(index)
+        elif single.is_file():
+            files = [single]
+        else:
+            raise ModelError(
+                "the folder has no weights",
+                where=str(folder),
+                why="neither model.safetensors nor model.safetensors.index.json is there",
+                do="convert other formats with transformers' save_pretrained, or give --synthetic for made-up weights",
+            )
+        for path in files:
+            self._header(path)
+
+    def _shards(self, index: Path) -> list[Path]:
+        data = read_json(index)
+        names = data.get("weight_map")
+        if not isinstance(names, dict) or not all(isinstance(v, str) for v in names.values()):
+            raise ModelError("the index of shards has no weight_map", where=str(index))
+        out = []
+        for name in sorted(set(names.values())):
+            path = self.folder / name
+            if Path(name).name != name or not path.is_file():
+                raise ModelError(f"shard {name} is missing", where=str(self.folder), do="download the whole model")
+            out.append(path)
+        return out
+
+    def _header(self, path: Path) -> None:
+        size = path.stat().st_size
+        with path.open("rb") as f:
+            head = f.read(8)
+            length = int.from_bytes(head, "little")
+            if len(head) < 8 or length > min(size - 8, _HEADER_LIMIT):
+                raise ModelError(
+                    "the file is truncated or not a safetensors file",
+                    where=str(path),
+                    why=f"{size} bytes, the header claims {length}",
+                )
+            raw = f.read(length)
+        try:
+            header = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise ModelError("the header is damaged", where=str(path), why=str(error)) from None
+        if not isinstance(header, dict):
+            raise ModelError("the header is damaged", where=str(path), why="it is not a JSON object")
+        for name, item in header.items():
+            if name != "__metadata__":
+                self.entries[name] = self._entry(path, name, item, 8 + length, size)
+
+    def _entry(self, path: Path, name: str, item: object, base: int, size: int) -> Entry:
+        try:
+            dtype, shape, (start, stop) = item["dtype"], item["shape"], item["data_offsets"]  # type: ignore[index]
+            ok = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in (*shape, start, stop))
+        except (TypeError, KeyError, ValueError):
+            ok = False
+        if not ok:
+            raise ModelError(f"the header's entry of tensor {name} is damaged", where=str(path))
+        if dtype in DTYPES and stop - start != prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
+            raise ModelError(
+                f"tensor {name}: shape and size disagree",
+                where=str(path),
+                why=f"{dtype} {list(shape)} in {stop - start} bytes",
+            )
+        if base + stop > size:
+            raise ModelError(
+                "the file is truncated", where=str(path), why=f"tensor {name} ends at {base + stop}, the file at {size}"
+            )
+        return Entry(path, dtype, tuple(shape), base + start, base + stop)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries
+
+    def raw(self, name: str) -> np.ndarray:
+        """The tensor as stored (BF16 as uint16), a view of the file."""
+        e = self.entries[name]
+        if e.dtype not in DTYPES:
+            raise UnsupportedError(
+                f"tensor {name} has type {e.dtype}", where=str(e.path), why=f"types read are {', '.join(DTYPES)}"
+            )
+        if e.start == e.stop:
+            return np.zeros(e.shape, DTYPES[e.dtype])
+        data = np.memmap(e.path, np.uint8, "r", e.start, e.stop - e.start)
+        return data.view(DTYPES[e.dtype]).reshape(e.shape)
+
+    def read(self, name: str) -> np.ndarray:
+        """A weight as float32."""
+        e = self.entries[name]
+        if e.dtype not in FLOATS:
+            raise UnsupportedError(
+                f"tensor {name} has type {e.dtype}", where=str(e.path), why=f"weights are {', '.join(sorted(FLOATS))}"
+            )
+        data = self.raw(name)
+        if e.dtype == "BF16":
+            return (data.astype(np.uint32) << 16).view(np.float32)
+        with np.errstate(over="ignore"):
+            return np.asarray(data, np.float32)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; ModelError if it is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} cannot be read", where=str(path), why=str(error)) from None
+    if not isinstance(data, dict):
+        raise ModelError(f"{path.name} is not a JSON object", where=str(path))
+    return data
