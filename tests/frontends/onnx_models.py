@@ -97,7 +97,7 @@ def export(model: Any, path: Path, form: str, *, cache: bool = False, external: 
     ids = torch.randint(0, VOCAB, (1, 7))
     options: dict[str, Any] = {"dynamo": True, "opset_version": opset, "external_data": external, "verbose": False}
     if cache:
-        past = [(torch.randn(1, kv_heads, 4, size), torch.randn(1, kv_heads, 4, size)) for _ in range(layers)]
+        past = [tuple(torch.randn(2, 1, kv_heads, 4, size, dtype=model.dtype)) for _ in range(layers)]
         held = torch.export.Dim("held", min=2, max=60)
         pairs = [f"{i}.{x}" for i in range(layers) for x in ("key", "value")]
         args = (ids, torch.ones(1, 11, dtype=torch.int64), torch.arange(4, 11)[None], past)

@@ -147,7 +147,8 @@ def test_weight_shape_that_disagrees(plain: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="shapes that disagree") as error:
         load_onnx(edited(plain, tmp_path, change))
-    assert "behind the attention of layer 1" in error.value.where and "[64, 48]" in error.value.why
+    assert "behind the attention of layer 1" in error.value.where
+    assert "[64, 48]" in error.value.why
 
 
 def test_tensor_data_of_the_wrong_size(plain: Path, tmp_path: Path) -> None:
@@ -183,7 +184,9 @@ def test_unknown_operators_are_all_listed(plain: Path, tmp_path: Path) -> None:
     path = edited(plain, tmp_path, change)
     with pytest.raises(UnsupportedError, match="Frobnicate") as error:
         load_onnx(path)
-    assert "my.ops" in error.value.where and error.value.why and error.value.do
+    assert "my.ops" in error.value.where
+    assert error.value.why
+    assert error.value.do
     bad = _rows(path)
     assert {r["operator"] for r in bad} == {"my.ops::Frobnicate0", "my.ops::Frobnicate1"}
     assert [str(r["where"]).split(", ")[1] for r in bad] == [
@@ -197,9 +200,12 @@ def test_check_lists_every_node_with_its_role(plain: Path) -> None:
     assert len(rows) == len(onnx.load(str(plain)).graph.node)
     by = [(r["operator"], r["where"]) for r in rows]
     assert ("com.microsoft::GroupQueryAttention", "layers.1.attn.core") in by
-    assert ("MatMul", "layers.0.mlp.down") in by and ("MatMul", "lm_head") in by and ("Gather", "embed") in by
+    assert ("MatMul", "layers.0.mlp.down") in by
+    assert ("MatMul", "lm_head") in by
+    assert ("Gather", "embed") in by
     dropped = [r for r in rows if r["operator"] == "ReduceSum"]
-    assert dropped and all("dropped" in str(r["why"]) for r in dropped)
+    assert dropped
+    assert all("dropped" in str(r["why"]) for r in dropped)
 
 
 @pytest.mark.parametrize(

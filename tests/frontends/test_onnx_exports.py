@@ -149,7 +149,7 @@ def test_export_is_the_model(arch: str, form: str, cache: bool, models: dict[str
     for node in graph:
         if isinstance(node.op, Rope):
             theta = config.rope_parameters["rope_theta"]
-            np.testing.assert_array_equal(node.op.inv_freq, 1.0 / theta ** (np.arange(0, size, 2) / size))
+            np.testing.assert_array_equal(node.op.inv_freq, theta ** (-np.arange(0, size, 2) / size))
             assert (node.op.heads, node.op.head_dim) == (heads if node.role == "attn.q_rope" else kv_heads, size)
         if isinstance(node.op, PosEmbed):
             assert node.op.offset == (2 if arch == "opt" else 0)
@@ -179,7 +179,14 @@ def test_scaled_rotary_keeps_the_files_frequencies(tmp_path: Any) -> None:
     path = tmp_path / "model.onnx"
     export(model, path, "sdpa23")
     found = load_onnx(path)["layers.0.attn.q_rope"].op.inv_freq
-    np.testing.assert_array_equal(found, model.model.rotary_emb.inv_freq.double().numpy())
+    single = model.model.rotary_emb.inv_freq.double().numpy()
+    np.testing.assert_array_equal(found, single)
+
+    # with its config.json the exact values come from there
+    model.config.save_pretrained(tmp_path)
+    exact = load_onnx(path)["layers.0.attn.q_rope"].op.inv_freq
+    assert (exact != single).any()
+    np.testing.assert_allclose(exact, single, rtol=1e-6)
 
 
 def test_post_norm_model(tmp_path: Any) -> None:

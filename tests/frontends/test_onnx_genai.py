@@ -65,11 +65,14 @@ def test_grid_is_the_weight(bits: int, zeros: str | None, tmp_path: Path) -> Non
     for node in load_onnx(path).linears():
         assert isinstance(node.op, Linear)
         weight = node.op.weight
-        assert weight.grid is not None and weight.read_grid is not None
+        assert weight.grid is not None
+        assert weight.read_grid is not None
         assert (weight.grid.bits, weight.grid.group) == (bits, 32)
         grid = weight.read_grid()
-        assert grid.q.shape == weight.shape and (grid.d >= 0).all()
-        assert grid.q.min() >= -(1 << bits - 1) and grid.q.max() < 1 << bits - 1
+        assert grid.q.shape == weight.shape
+        assert (grid.d >= 0).all()
+        assert grid.q.min() >= -(1 << bits - 1)
+        assert grid.q.max() < 1 << bits - 1
         np.testing.assert_array_equal(grid.dense(), weight.read())
 
 
@@ -82,7 +85,8 @@ def test_symmetric_grid_without_zero_points(tmp_path: Path) -> None:
             model.constants[i].raw_data = data
     graph = load_onnx(model.save(tmp_path / "model.onnx"))
     weight = graph["layers.0.mlp.down"].op.weight
-    assert weight.grid is not None and not weight.grid.affine
+    assert weight.grid is not None
+    assert not weight.grid.affine
     assert not weight.read_grid().m.any()
 
 

@@ -19,7 +19,7 @@ from flightllm.frontends.onnx.masks import window_of
 from flightllm.frontends.onnx.match import Matcher
 from flightllm.frontends.onnx.pointwise import find_activation, find_norm
 from flightllm.frontends.onnx.reader import OnnxFile
-from flightllm.frontends.onnx.rope import from_table, plain, snap
+from flightllm.frontends.onnx.rope import Angles, from_table, plain, snap
 from flightllm.frontends.onnx.run import Run, main_probe
 from flightllm.frontends.onnx.weights import unpack
 
@@ -204,7 +204,7 @@ def test_attention_in_chunks_is_refused(tmp_path: Path) -> None:
     same = s.n("Equal", s.n("Div", q, size), s.n("Div", k, size))
     mask = s.n("And", same, s.n("LessOrEqual", k, q))
     run = s.open(tmp_path, "x").run
-    with pytest.raises(UnsupportedError, match="neither causal nor a sliding window|unknown way"):
+    with pytest.raises(UnsupportedError, match=r"neither causal nor a sliding window|unknown way"):
         window_of(run, [(mask, "keep")], False, "")
 
 
@@ -241,10 +241,10 @@ def test_static_bound_is_no_window(tmp_path: Path) -> None:
 @pytest.mark.parametrize("theta", [10000.0, 100000.0, 500000.0, 1000000.0, 5e6, 10000000.0, 8000000.0])
 @pytest.mark.parametrize("rotary", [8, 64, 128])
 def test_frequencies_snap_to_their_theta(theta: float, rotary: int) -> None:
-    """From fp32 inv_freq, from fp32 tables and from fp16 tables of inv_freq as transformers computes them."""
+    """From fp32 inv_freq as transformers computes it, and from fp32 tables of it."""
     exponent = np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary)
     single = (np.float32(1) / np.float32(theta) ** exponent).astype(np.float32)
-    np.testing.assert_array_equal(snap(single.astype(np.float64)), plain(theta, rotary))
+    np.testing.assert_array_equal(snap(Angles(single.astype(np.float64), 1.0)).inv_freq, plain(theta, rotary))
     angle = np.outer(np.arange(4096, dtype=np.float32), single)
     found = from_table(np.cos(angle).astype(np.float64), np.sin(angle).astype(np.float64))
     assert found.factor == 1
@@ -254,7 +254,12 @@ def test_frequencies_snap_to_their_theta(theta: float, rotary: int) -> None:
 def test_scaled_frequencies_do_not_snap() -> None:
     inv = plain(10000.0, 64)
     inv[20:] /= 8
-    np.testing.assert_array_equal(snap(inv), inv)
+    np.testing.assert_array_equal(snap(Angles(inv, 1.0)).inv_freq, inv)
+    # a configuration that agrees gives its exact values, one that does not is no help
+    single = Angles(inv.astype(np.float32).astype(np.float64), 1.0)
+    assert snap(single, Angles(inv, 1.0)).inv_freq is inv
+    assert snap(single, Angles(inv * 1.01, 1.0)) is single
+    assert snap(single, Angles(inv, 1.1)) is single
 
 
 def test_factor_of_tables() -> None:

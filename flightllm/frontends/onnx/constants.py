@@ -98,4 +98,4 @@ class Constants:
         if len(inner.shape) == 1:
             return inner
         read = inner.read
-        return Weight(inner.name, (inner.shape[-1],), lambda: read().reshape(-1), inner.source, key=inner.key)
+        return Weight(inner.name, (inner.shape[-1],), lambda: read().reshape(-1), inner.source, key=inner.key + "|flat")

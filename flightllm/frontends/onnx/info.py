@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flightllm.errors import ModelError
+from flightllm.errors import ModelError, UnsupportedError
+from flightllm.frontends.onnx.rope import Angles
+from flightllm.frontends.rope import inverse_frequencies
 from flightllm.ir.graph import Graph, ModelInfo
 from flightllm.ir.ops import Linear, Norm, PosEmbed
 
@@ -40,17 +43,36 @@ def _ids(value: Any) -> tuple[int, ...]:
     return tuple(v for v in values if isinstance(v, int) and not isinstance(v, bool))
 
 
+def _finder(path: Path) -> Callable[[str], Path]:
+    """name -> path beside the model; in an `onnx/` folder also in the folder above."""
+    folders = [path.parent, path.parent.parent] if path.parent.name == "onnx" else [path.parent]
+    return lambda name: next((f / name for f in folders if (f / name).is_file()), folders[0] / name)
+
+
+def read_angles(path: Path) -> Angles | None:
+    """Rotary frequencies by the config.json beside `path`; None if there is none or it says nothing of them."""
+    config = _json(_finder(path)("config.json"))
+    params = config.get("rope_parameters") or {
+        "rope_theta": config.get("rope_theta"),
+        **(config.get("rope_scaling") or {}),
+    }
+    heads, dim = config.get("num_attention_heads"), config.get("hidden_size")
+    if not isinstance(params, dict) or not params.get("rope_theta") or not heads or not dim:
+        return None
+    size = int((config.get("head_dim") or dim // heads) * config.get("partial_rotary_factor", 1.0))
+    try:
+        return Angles(*inverse_frequencies(params, size, config.get("max_position_embeddings") or 0, str(path)))
+    except (UnsupportedError, KeyError, TypeError, ValueError):
+        return None  # the frequencies in the graph itself are used
+
+
 def read_info(path: Path) -> ModelInfo:
     """What the files beside `path` say; layers and vocab 0, arch "" and max_context 0 where they say nothing.
 
     generation_config.json goes before config.json for token ids, genai_config.json before both. In an `onnx/` folder the files
     of the folder above count too.
     """
-    folders = [path.parent, path.parent.parent] if path.parent.name == "onnx" else [path.parent]
-
-    def find(name: str) -> Path:
-        return next((f / name for f in folders if (f / name).is_file()), folders[0] / name)
-
+    find = _finder(path)
     config = _json(find("config.json"))
     genai = _json(find("genai_config.json")).get("model", {})
     generation = _json(find("generation_config.json"))

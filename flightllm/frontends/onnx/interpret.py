@@ -251,12 +251,12 @@ def _rope(run: Run, match: Match, tensor: str) -> Value:
     )
     if info["rotary"] not in (0, rotary) or rotary > size:
         raise _shapes(run, match, f"rotary_embedding_dim {info['rotary']}, cos has {rotary // 2} angles, a head {size}")
-    inv = _verified(run, match, angles, cos.reshape(count, -1), sin.reshape(count, -1), where)
+    angles = _verified(run, match, angles, cos.reshape(count, -1), sin.reshape(count, -1), where)
     heads = run.pieces.heads(value, size, match)
     source = value.source
     if info["interleaved"]:
         source = run.pieces.interleave(source, heads, size, rotary, match)
-    op = Rope(heads, size, inv, decimal(angles.factor))
+    op = Rope(heads, size, angles.inv_freq, angles.factor)
     return Value(run.pieces.add(op, (source,), value.width, match), value.width, value.index, factor)
 
 
@@ -280,10 +280,8 @@ def _check_turn(run: Run, match: Match, rotary: int) -> None:
         )
 
 
-def _verified(
-    run: Run, match: Match, angles: Angles, cos: np.ndarray, sin: np.ndarray, where: np.ndarray
-) -> np.ndarray:
-    """inv_freq [rotary / 2], snapped, after a comparison with the cos and sin that the file uses."""
+def _verified(run: Run, match: Match, angles: Angles, cos: np.ndarray, sin: np.ndarray, where: np.ndarray) -> Angles:
+    """Frequencies [rotary / 2] and factor, snapped, after a comparison with the cos and sin that the file uses."""
     inv = angles.inv_freq
     if "turn" in match.info:
         n = len(inv) // 2
@@ -297,7 +295,8 @@ def _verified(
                 match, "a rotation whose halves have different angles", "cos and sin repeat for both halves"
             )
         cos, sin = cos[:, :n], sin[:, :n]
-    inv = snap(inv)
+    angles = snap(Angles(inv, decimal(angles.factor)), run.pieces.angles)
+    inv = angles.inv_freq
     angle = where[:, None] * inv
     worst = max(
         np.abs(cos - angles.factor * np.cos(angle)).max(initial=0),
@@ -307,7 +306,7 @@ def _verified(
         raise run.pieces.error(
             match, "cos and sin are not those of the tokens' positions", f"they differ by up to {worst:.3g}"
         )
-    return inv
+    return angles
 
 
 def _attention(run: Run, match: Match, tensor: str) -> Value:
@@ -406,12 +405,11 @@ def _group_query(run: Run, match: Match, tensor: str) -> Value:
         rotary = 2 * tables[0].shape[-1]
         if tables[0].ndim != 2 or tables[0].shape != tables[1].shape or len(tables[0]) < 2 or rotary > size:
             raise _shapes(run, match, f"cos {list(tables[0].shape)}, sin {list(tables[1].shape)}, head size {size}")
-        angles = from_table(*tables)
-        inv = _verified(run, match, angles, *tables, np.arange(len(tables[0])))
+        angles = _verified(run, match, from_table(*tables), tables[0], tables[1], np.arange(len(tables[0])))
         for i, count in ((0, heads), (1, kv_heads)):
             if info["interleaved"]:
                 sources[i] = run.pieces.interleave(sources[i], count, size, rotary, match)
-            op = Rope(count, size, inv, decimal(angles.factor))
+            op = Rope(count, size, angles.inv_freq, angles.factor)
             sources[i] = run.pieces.add(op, (sources[i],), count * size, match)
     scale = info["scale"] or size**-0.5
     core = Attention(heads, kv_heads, size, _scale_value(scale, size), info["window"])

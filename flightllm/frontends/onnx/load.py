@@ -12,7 +12,7 @@ from flightllm.errors import FlightError, ModelError, UnsupportedError
 from flightllm.frontends.onnx.constants import Constants
 from flightllm.frontends.onnx.evaluate import NodeRunner
 from flightllm.frontends.onnx.flow import MOVES, Flow
-from flightllm.frontends.onnx.info import complete, read_info
+from flightllm.frontends.onnx.info import complete, read_angles, read_info
 from flightllm.frontends.onnx.interpret import READERS
 from flightllm.frontends.onnx.match import Matcher
 from flightllm.frontends.onnx.operators import handlers
@@ -21,6 +21,7 @@ from flightllm.frontends.onnx.reader import OnnxFile, label
 from flightllm.frontends.onnx.roles import Namer
 from flightllm.frontends.onnx.run import Run, main_probe
 from flightllm.ir.graph import Graph
+from flightllm.ir.verify import verify_graph
 
 
 @dataclass
@@ -69,7 +70,7 @@ def _open(path: Path) -> Loaded:
     logits = "logits" if "logits" in names else names[0] if names else ""
     if not logits:
         raise ModelError("the model has no output", where=str(path), do="export it again")
-    return Loaded(file, flow, matcher, Pieces(matcher), logits)
+    return Loaded(file, flow, matcher, Pieces(matcher, read_angles(path)), logits)
 
 
 def _name(loaded: Loaded) -> tuple[Graph, Namer]:
@@ -82,6 +83,7 @@ def _name(loaded: Loaded) -> tuple[Graph, Namer]:
     info = read_info(file.path)
     graph = namer.build(value.source, info)
     complete(info, graph)
+    verify_graph(graph)
     return graph, namer
 
 
@@ -133,7 +135,7 @@ def _walk(loaded: Loaded, roles: dict[int, str]) -> dict[int, UnsupportedError]:
 
 def _roles(loaded: Loaded) -> dict[int, str]:
     """Canonical names of the nodes of the data path."""
-    graph, namer = _name(loaded)
+    _, namer = _name(loaded)
     roles: dict[int, str] = {}
     for piece, name in namer.names.items():
         for node in loaded.pieces.of(piece).nodes:

@@ -9,6 +9,7 @@ import onnx
 
 from flightllm.errors import UnsupportedError
 from flightllm.frontends.onnx.match import Match, Matcher
+from flightllm.frontends.onnx.rope import Angles
 from flightllm.frontends.onnx.run import Value
 from flightllm.frontends.onnx.weights import take
 from flightllm.ir.ops import Linear, Norm, Op
@@ -27,10 +28,10 @@ class Piece:
 
 
 class Pieces:
-    """All pieces of a model; `of` finds one by id."""
+    """All pieces of a model; `of` finds one by id. angles: rotary frequencies by the configuration beside the model, or None."""
 
-    def __init__(self, matcher: Matcher) -> None:
-        self.matcher = matcher
+    def __init__(self, matcher: Matcher, angles: Angles | None = None) -> None:
+        self.matcher, self.angles = matcher, angles
         self._of: dict[str, Piece] = {}
         self._derived: dict[tuple[str, bytes], str] = {}
 

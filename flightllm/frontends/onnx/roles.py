@@ -182,7 +182,18 @@ class Namer:
         self.names[piece.id] = graph.add(name, piece.op, inputs, dim=piece.width)
 
 
-_ATTENTION = ["attn.q", "attn.q_norm", "attn.q_rope", "attn.k", "attn.k_norm", "attn.k_rope", "attn.v", "attn.core", "attn.o", "attn_add"]
+_ATTENTION = [
+    "attn.q",
+    "attn.q_norm",
+    "attn.q_rope",
+    "attn.k",
+    "attn.k_norm",
+    "attn.k_rope",
+    "attn.v",
+    "attn.core",
+    "attn.o",
+    "attn_add",
+]
 _MLP = ["mlp.gate", "mlp.up", "mlp.act", "mlp.mul", "mlp.down", "mlp_add"]
 _ORDER = ["attn_norm", *_ATTENTION, "mlp_norm", *_MLP]
 _ORDER_POST = [*_ATTENTION, "attn_norm", *_MLP, "mlp_norm"]

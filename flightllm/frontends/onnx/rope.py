@@ -11,6 +11,7 @@ import onnx
 from flightllm.frontends.onnx.flow import MOVES
 from flightllm.frontends.onnx.match import Match, Matcher
 from flightllm.frontends.onnx.reader import integer, number
+from flightllm.frontends.rope import inverse_frequencies
 
 if TYPE_CHECKING:
     from flightllm.frontends.onnx.run import Run
@@ -20,7 +21,7 @@ _TURN = {"Neg", "Mul", "Sub", *MOVES}
 
 def match_rotary_node(m: Matcher, node: onnx.NodeProto, tensor: str) -> Match:
     """RotaryEmbedding: ONNX (X, cos, sin, [positions]) or com.microsoft (X, positions, cos, sin)."""
-    inputs = [*node.input, "", ""]
+    inputs = [*node.input, *[""] * 4]
     if node.domain == "com.microsoft":
         x, positions, cos, sin = inputs[:4]
         if number(node, "scale", 1.0) != 1 or integer(node, "is_packed_batching", 0):
@@ -164,23 +165,26 @@ def from_table(cos: np.ndarray, sin: np.ndarray) -> Angles:
     return Angles(np.asarray(inv, np.float64), factor)
 
 
-def snap(inv_freq: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
-    """theta ** (-2i / d) in float64 if that is what the values are within a relative `tolerance`; else the values.
-
-    theta is the decimal of fewest digits that fits.
+def snap(angles: Angles, given: Angles | None = None, tolerance: float = 1e-6) -> Angles:
+    """The frequencies in float64 that the file rounds: `given` (from a configuration), or theta ** (-2i / d) for the decimal theta of
+    fewest digits, if they agree within a relative `tolerance`; else the file's own.
     """
-    n = len(inv_freq)
-    if n < 2 or not (inv_freq > 0).all() or abs(inv_freq[0] - 1) > tolerance:
-        return inv_freq
-    estimate = float(inv_freq[-1]) ** (-n / (n - 1))
+    inv = angles.inv_freq
+    if given is not None and given.inv_freq.shape == inv.shape:
+        close = np.abs(inv / given.inv_freq - 1).max(initial=0) <= tolerance
+        if close and abs(angles.factor / given.factor - 1) <= tolerance:
+            return given
+    n = len(inv)
+    if n < 2 or not (inv > 0).all() or abs(inv[0] - 1) > tolerance:
+        return angles
+    estimate = float(inv[-1]) ** (-n / (n - 1))
     for digits in range(1, 9):
-        theta = float(f"{estimate:.{digits - 1}e}")
-        ideal = plain(theta, 2 * n)
-        if np.all(np.abs(inv_freq / ideal - 1) <= tolerance):
-            return ideal
-    return inv_freq
+        ideal = plain(float(f"{estimate:.{digits - 1}e}"), 2 * n)
+        if np.all(np.abs(inv / ideal - 1) <= tolerance):
+            return Angles(ideal, angles.factor)
+    return angles
 
 
 def plain(theta: float, rotary: int) -> np.ndarray:
     """Unscaled frequencies theta ** (-2i / rotary), float64 [rotary / 2]."""
-    return 1.0 / theta ** (np.arange(0, rotary, 2, dtype=np.float64) / rotary)
+    return inverse_frequencies({"rope_theta": theta}, rotary, 0, "")[0]
