@@ -1,0 +1,5 @@
+"""The checker: an independent proof over encoded programs (nothing of the compiler's own bookkeeping is used)."""
+
+from flightllm.checker.check import CheckResult, check_program
+
+__all__ = ["CheckResult", "check_program"]
