@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ pytest.importorskip("transformers")
 
 from onnx_models import ARCHS, VOCAB, export, torch_logits, torch_model
 
+from flightllm.frontends.hf import load_hf
 from flightllm.frontends.onnx import check_onnx, load_onnx
 from flightllm.ir import Graph, Weight
 from flightllm.ir.ops import Attention, Norm, PosEmbed, Rope
@@ -104,6 +107,24 @@ def weights_of(graph: Graph) -> dict[str, tuple[Weight, Weight | None]]:
     return found
 
 
+def assert_same(a: Graph, b: Graph) -> None:
+    """Both graphs have the same nodes, attributes and facts, and the same bytes in every weight."""
+    assert [(n.name, n.inputs, n.dim) for n in a] == [(n.name, n.inputs, n.dim) for n in b]
+    for x, y in zip(a, b, strict=True):
+        assert type(x.op) is type(y.op), x.name
+        for field in dataclasses.fields(x.op):
+            u, v = getattr(x.op, field.name), getattr(y.op, field.name)
+            if isinstance(u, Weight) and isinstance(v, Weight):
+                assert (u.shape, u.grid) == (v.shape, v.grid), x.name
+                assert u.read().tobytes() == v.read().tobytes(), x.name
+            elif isinstance(u, np.ndarray):
+                assert u.dtype == v.dtype and u.tobytes() == v.tobytes(), x.name  # noqa: PT018
+            else:
+                assert u == v, (x.name, field.name)
+    facts = ("arch", "vocab", "max_context", "layers", "bos", "eos", "tokenizer_json", "chat_template")
+    assert [getattr(a.info, f) for f in facts] == [getattr(b.info, f) for f in facts]
+
+
 @pytest.fixture(scope="module")
 def models() -> dict[str, Any]:
     return {}
@@ -158,6 +179,13 @@ def test_export_is_the_model(arch: str, form: str, cache: bool, models: dict[str
     ids = np.random.default_rng(5).integers(0, VOCAB, 23)
     np.testing.assert_allclose(evaluate(graph, ids), torch_logits(model, ids), atol=1e-4)
     assert all(row["supported"] for row in check_onnx(path))
+
+    # the same graph as from the Hugging Face folder of the same model
+    folder = tmp_path / "hf"
+    model.save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    assert_same(load_onnx(path), load_hf(folder))
 
 
 def test_large_window_and_half_precision(tmp_path: Any) -> None:

@@ -98,7 +98,12 @@ def read_info(path: Path) -> ModelInfo:
 
 
 def complete(info: ModelInfo, graph: Graph) -> None:
-    """Fill what no file said: the architecture by its operators, the context by the position table, else `DEFAULT_CONTEXT`."""
+    """Fill what no file said: the architecture by its operators, the context by the position table, else `DEFAULT_CONTEXT`.
+
+    Token ids outside the vocabulary are dropped.
+    """
+    info.bos = info.bos if info.bos is not None and 0 <= info.bos < info.vocab else None
+    info.eos = tuple(e for e in info.eos if 0 <= e < info.vocab)
     place = graph["pos_embed"].op if "pos_embed" in graph else None
     if isinstance(place, PosEmbed):
         rows = place.table.shape[0] - place.offset

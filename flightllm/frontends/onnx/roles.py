@@ -177,8 +177,9 @@ class Namer:
 
     def _emit(self, graph: Graph, name: str, piece: Piece) -> None:
         inputs = [self.names[i] for i in piece.inputs]
-        # the residual (or the embedding, or the activation) comes first, however the file orders a sum or product
-        inputs.sort(key=lambda n: n.endswith(("attn.o", "mlp.down", "mlp.up", "pos_embed")) and len(inputs) == 2)
+        if isinstance(piece.op, Add | Mul):
+            # the residual (or the embedding, or the activation) comes first, however the file orders a sum or product
+            inputs.sort(key=lambda n: n.endswith(("attn.o", "mlp.down", "mlp.up", "pos_embed")))
         self.names[piece.id] = graph.add(name, piece.op, inputs, dim=piece.width)
 
 
