@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from flightllm.checker.ranges import Bounds
 from flightllm.config.arch import ArchConfig
@@ -40,7 +41,15 @@ def touches(inst: Instruction, bounds: Bounds, arch: ArchConfig) -> Iterator[tup
             if i in hulls:
                 lo, hi = min(lo, hulls[i][1]), max(hi, hulls[i][2])
             hulls[i] = (a.space, lo, hi, a.write)
-    yield from hulls.values()
+    # An instruction's blocks often touch: one range instead of many.
+    merged: list[list[Any]] = []
+    for space, lo, hi, write in sorted(hulls.values(), key=lambda h: (h[0], h[3], h[1])):
+        if merged and merged[-1][0] == space and merged[-1][3] == write and lo <= merged[-1][2]:
+            merged[-1][2] = max(merged[-1][2], hi)
+        else:
+            merged.append([space, lo, hi, write])
+    for space, lo, hi, write in merged:
+        yield space, lo, hi, write
 
 
 def segments(program: list[Instruction]) -> Iterator[list[int]]:

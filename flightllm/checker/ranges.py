@@ -19,6 +19,8 @@ from flightllm.isa.control import ALU, HALT, LOOP
 from flightllm.isa.fields import REGISTERS, Addr, Count, Instruction, Operands
 from flightllm.isa.registers import HostRegister
 
+#: more iterations of a loop than any program has
+MOST_ITERATIONS = 4096
 #: (suffix of a stride field, count it goes with)
 STRIDES = (("_s0", "n0"), ("_row", "tokens"), ("_row", "rows"), ("_row", "n0"))
 #: contexts up to this are covered position by position; longer ones near their ends, their middle and the block borders
@@ -54,32 +56,46 @@ def settings(max_context: int, max_chunk: int, cores: int) -> dict[int, np.ndarr
     p, n = (x.reshape(-1) for x in np.meshgrid(pos, np.arange(1, max_chunk + 1), indexing="ij"))
     fits = p + n <= max_context
     p, n = p[fits].astype(np.int64), n[fits].astype(np.int64)
-    lanes = len(p)
-    nlog = [np.zeros(lanes, np.int64), np.ones(lanes, np.int64), n]
-    pos_all, ntok = np.tile(p, 3), np.tile(n, 3)
-    core = np.arange(3 * lanes, dtype=np.int64) % cores
+    # Logits of the whole chunk everywhere; none and one at the first and last positions as well.
+    ends = np.flatnonzero((p == 0) | (p + n == max_context))
+    order = np.concatenate([np.arange(len(p)), ends, ends])
+    p, n = p[order], n[order]
+    count = len(order) - 2 * len(ends)
+    nlog = np.concatenate([n[:count], np.zeros(len(ends), np.int64), np.ones(len(ends), np.int64)])
+    lane = np.arange(len(p), dtype=np.int64)
     return {
-        HostRegister.POS: pos_all,
-        HostRegister.NTOK: ntok,
-        HostRegister.KVLEN: pos_all + ntok,
-        HostRegister.CORE: core,
-        HostRegister.NLOG: np.concatenate(nlog),
-        HostRegister.MASKEN: np.arange(3 * lanes, dtype=np.int64) // cores % 2,
+        HostRegister.POS: p,
+        HostRegister.NTOK: n,
+        HostRegister.KVLEN: p + n,
+        HostRegister.CORE: lane % cores,
+        HostRegister.NLOG: nlog,
+        HostRegister.MASKEN: lane // cores % 2,
     }
 
 
 class _Collector:
+    """Runs the sequencer on all lanes. Arrays are numbered and results remembered by the numbers of their inputs: layers that
+    repeat the same arithmetic cost nothing.
+    """
+
     def __init__(self, program: list[Instruction], start: dict[int, np.ndarray]) -> None:
         self.program = program
         lanes = len(start[HostRegister.POS])
-        self.regs = [np.zeros(lanes, np.int64) for _ in range(REGISTERS)]
+        self.arrays: list[np.ndarray] = [np.zeros(lanes, np.int64)]
+        self.regs = [0] * REGISTERS  # number of the array in each register
         for number, values in start.items():
-            self.regs[number] = values.copy()
+            self.regs[number] = self._new(values)
+        self.masks: list[np.ndarray] = [np.ones(lanes, bool)]
+        self.memo: dict[tuple[object, ...], int] = {}
         self.found: list[set[tuple[int, ...]]] = [set() for _ in program]
         self.names = [[n for n, f in i.fields.items() if isinstance(f, Addr | Count)] for i in program]
 
-    def run(self, first: int, end: int, live: np.ndarray) -> None:
-        """Instructions first..end-1 on the lanes in `live`."""
+    def _new(self, array: np.ndarray) -> int:
+        self.arrays.append(array)
+        return len(self.arrays) - 1
+
+    def run(self, first: int, end: int, live: int) -> None:
+        """Instructions first..end-1 on the lanes of mask number `live`."""
         pc = first
         while pc < end:
             inst = self.program[pc]
@@ -94,59 +110,97 @@ class _Collector:
                 self._note(pc, inst, live)
             pc += 1
 
-    def _alu(self, inst: ALU, live: np.ndarray) -> None:
+    def _alu(self, inst: ALU, live: int) -> None:
         o = inst.resolve([0] * REGISTERS)
         if not o.rd:
             return
-        a, b = self.regs[o.ra], (self.regs[o.rb] + o.imm).astype(np.int32).astype(np.int64)
-        value = _VECTOR_OPS[o.op](a, b).astype(np.int32).astype(np.int64)
-        self.regs[o.rd] = np.where(live, value, self.regs[o.rd])
+        # Where all lanes are live nothing of the register's old value remains.
+        key: tuple[object, ...] = (o.op, self.regs[o.ra], self.regs[o.rb], o.imm, live, live and self.regs[o.rd])
+        if key not in self.memo:
+            a = self.arrays[self.regs[o.ra]]
+            b = (self.arrays[self.regs[o.rb]] + o.imm).astype(np.int32).astype(np.int64)
+            value = _VECTOR_OPS[o.op](a, b).astype(np.int32).astype(np.int64)
+            self.memo[key] = self._new(np.where(self.masks[live], value, self.arrays[self.regs[o.rd]]))
+        self.regs[o.rd] = self.memo[key]
 
-    def _loop(self, inst: LOOP, pc: int, live: np.ndarray) -> int:
-        count = inst.values["count"] + self.regs[inst.values["count_r"]]
+    def _loop(self, inst: LOOP, pc: int, live: int) -> int:
+        base, source = inst.values["count"], self.regs[inst.values["count_r"]]
+        count = base + self.arrays[source]
         rd, end = inst.values["rd"], pc + 1 + inst.values["body"]
-        most = int(count[live].max(initial=0))
-        if most > 4096:
-            raise ProgramError("a loop may run more than 4096 times", where=f"pc {pc}: {inst}", why=f"up to {most}")
+        most = int(count[self.masks[live]].max(initial=0))
+        if most > MOST_ITERATIONS:
+            raise ProgramError(
+                f"a loop may run more than {MOST_ITERATIONS} times", where=f"pc {pc}: {inst}", why=f"up to {most}"
+            )
         for i in range(most):
-            inside = live & (count > i)
+            key: tuple[object, ...] = ("mask", live, base, source, i)
+            if key not in self.memo:
+                mask = self.masks[live] & (count > i)
+                if np.array_equal(mask, self.masks[live]):
+                    self.memo[key] = live
+                else:
+                    self.masks.append(mask)
+                    self.memo[key] = len(self.masks) - 1
+            inside = self.memo[key]
             if rd:
-                self.regs[rd] = np.where(inside, i, self.regs[rd])
+                key = ("counter", inside, i, inside and self.regs[rd])
+                if key not in self.memo:
+                    self.memo[key] = self._new(np.where(self.masks[inside], i, self.arrays[self.regs[rd]]))
+                self.regs[rd] = self.memo[key]
             self.run(pc + 1, end, inside)
         return end
 
-    def _note(self, pc: int, inst: Instruction, live: np.ndarray) -> None:
-        if not live.any():
+    def _note(self, pc: int, inst: Instruction, live: int) -> None:
+        if not self._any(live):
             return
-        names = self.names[pc]
-        lanes = np.flatnonzero(live)
-        columns = [self._values(inst, name)[lanes] for name in names]
-        of = dict(zip(names, columns, strict=True))
-        picked = {0}
-        for column in columns:
-            picked |= {int(column.argmin()), int(column.argmax())}
-        for name, column in of.items():
+        picked: set[int] = {self._extreme(live, (), False)}
+        uses = {n: (self.regs[inst.values[n + "_r"]] if inst.values[n + "_r"] else 0) for n in self.names[pc]}
+        for name, array in uses.items():
+            if not array:
+                continue
+            picked |= {self._extreme(live, ((array, 1),), False), self._extreme(live, ((array, 1),), True)}
+            scale = inst.values.get(name + "_s", 1)
             for suffix, count in STRIDES:
-                if name + suffix in inst.values and count in of:
-                    stride = inst.values[name + suffix]
-                    picked.add(int((column + (of[count] - 1) * stride).argmax()))
-        if "pos" in of:
-            picked.add(int((of["pos"] + of["n0"]).argmax()))
-        self.found[pc] |= {tuple(int(c[i]) for c in columns) for i in picked}
+                if name + suffix in inst.values and uses.get(count):
+                    picked.add(self._extreme(live, ((array, scale), (uses[count], inst.values[name + suffix])), True))
+        if uses.get("pos") and uses.get("n0"):
+            picked.add(self._extreme(live, ((uses["pos"], 1), (uses["n0"], 1)), True))
+        self.found[pc] |= {tuple(self._value(inst, n, lane) for n in self.names[pc]) for lane in picked}
 
-    def _values(self, inst: Instruction, name: str) -> np.ndarray:
-        f, reg = inst.fields[name], self.regs[inst.values[name + "_r"]]
-        if isinstance(f, Addr):
-            out: np.ndarray = inst.values[name] + reg * inst.values[name + "_s"] & ((1 << f.bits) - 1)
-            return out
-        return inst.values[name] + reg
+    def _any(self, live: int) -> bool:
+        key = ("any", live)
+        if key not in self.memo:
+            self.memo[key] = int(self.masks[live].any())
+        return bool(self.memo[key])
+
+    def _extreme(self, live: int, terms: tuple[tuple[int, int], ...], most: bool) -> int:
+        """Live lane with the least or greatest sum of array * factor; with no terms, the first live lane."""
+        key = ("lane", live, terms, most)
+        if key not in self.memo:
+            lanes = np.flatnonzero(self.masks[live])
+            total = np.zeros(len(lanes), np.int64)
+            for array, factor in terms:
+                total += self.arrays[array][lanes] * factor
+            self.memo[key] = int(lanes[total.argmax() if most else total.argmin()])
+        return self.memo[key]
+
+    def _value(self, inst: Instruction, name: str, lane: int) -> int:
+        f, reg = inst.fields[name], int(self.arrays[self.regs[inst.values[name + "_r"]]][lane])
+        if not isinstance(f, Addr):
+            return inst.values[name] + reg
+        value = inst.values[name] + reg * inst.values[name + "_s"]
+        if not 0 <= value < 1 << f.bits:
+            raise ProgramError(
+                f"address {name} leaves its range", where=str(inst), why=f"register value {reg}: {value:#x}"
+            )
+        return value
 
 
 def operand_bounds(program: list[Instruction], max_context: int, max_chunk: int, cores: int) -> list[Bounds]:
     """Bounds of every instruction's operands over all settings."""
     start = settings(max_context, max_chunk, cores)
     c = _Collector(program, start)
-    c.run(0, len(program), np.ones(len(start[HostRegister.POS]), bool))
+    c.run(0, len(program), 0)
     out = []
     for pc, inst in enumerate(program):
         fixed = inst.resolve([0] * REGISTERS).__dict__
