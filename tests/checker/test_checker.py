@@ -1,0 +1,213 @@
+"""The checker passes what the compiler makes and catches what is broken, one defect at a time."""
+
+import copy
+
+import pytest
+from graphs import VARIANTS, decoder
+from hypothesis import given
+from hypothesis import strategies as st
+from packages import build, small_arch
+
+from flightllm.checker import check_program
+from flightllm.compiler.emit import Emitter
+from flightllm.compiler.passes import assign_tokens, finish
+from flightllm.errors import ProgramError
+from flightllm.isa import assemble, decode_program
+from flightllm.isa.control import HALT
+from flightllm.isa.fields import TOKEN_UNITS
+from flightllm.isa.load import LDV
+from flightllm.isa.special import ACT
+from flightllm.isa.store import STV
+
+ARCH = small_arch()
+LIMITS = {"max_context": 256, "max_chunk": 32}
+
+
+def check(text, arch=ARCH):
+    return check_program(assemble(text), arch, **LIMITS)
+
+
+GOOD = """
+LDV slots=4 rows=1 dst=0x0 dst_row=1 signal=S
+ACT src=0x0 dst=0x4 n0=1 n1=1 len=16 wait=L signal=T
+STV src=0x4 src_row=1 rows=1 slots=4 addr=0x1000 row=64 wait=S
+HALT
+"""
+
+
+def test_a_good_program_passes():
+    result = check(GOOD)
+    assert result.conflicts == 2
+    assert "every position" in result.proof
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.replace(" signal=S", "").replace(" wait=L", ""), "race"),
+        (lambda t: t.replace(" signal=S", ""), "no earlier instruction gives"),
+        (lambda t: t.replace(" wait=L", ""), "race|left over"),
+        (lambda t: t.replace("wait=S\n", "wait=S signal=L\n"), "left over"),
+        (lambda t: t.replace(" signal=T", " signal=M").replace("row=64 wait=S", "row=64"), "race|left over"),
+        (lambda t: t.replace("HALT", "LDW addr=0x1000 nbytes=64\nMM k=16 slots=1 dst=0x40\nHALT"), "weight load reads"),
+        (lambda t: t.replace("HALT", "LDW addr=0x0 nbytes=64\nHALT"), "left at HALT"),
+        (lambda t: t.replace("HALT", "MM k=16 slots=1 dst=0x40\nHALT"), "deadlock"),
+        (lambda t: t.replace("HALT", "LOOP rd=R8 count=2 body=1\nACT src=0x8 dst=0x9 n0=1 n1=1 len=16\nHALT"), "barriers"),
+        (lambda t: t.replace("HALT\n", ""), "past its end"),
+    ],
+)
+def test_defects_are_caught(change, message):
+    with pytest.raises(ProgramError, match=message):
+        check(change(GOOD))
+
+
+KV = """
+LDK kind=K addr=0x0 unit_bytes=16 len=64
+LDK kind=V addr=0x1000 unit_bytes=32 len=64
+MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64 signal=S
+SOFTMAX src=0x0 ks=0x100 vs=0x180 n0=1 n1=1 len=64 ab=0x100 wait=M signal=M
+MMPV ab=0x100 n0=1 n1=1 slots=4 row_slots=2 dst=0x200 len=64 dual=1 wait=S
+HALT
+"""
+
+
+def test_streams_must_come_in_the_order_they_are_taken():
+    check(KV)
+    lines = KV.strip().splitlines()
+    with pytest.raises(ProgramError, match="another stream"):
+        check("\n".join([lines[1], lines[0], *lines[2:]]))
+
+
+def test_a_ring_filled_too_early_is_a_deadlock():
+    """Loads of the K ring wait for room that only an instruction behind them in the program could make, through a full queue."""
+    arch = small_arch(k_ring_bytes=64, queue_depth=2)
+    loads = "LDK kind=K addr=0x0 unit_bytes=16 len=64\n" * 5
+    uses = "MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64\n" * 5
+    check(loads + uses + "HALT", small_arch())
+    with pytest.raises(ProgramError, match="deadlock"):
+        check(loads + uses + "HALT", arch)
+
+
+def test_a_wait_that_crosses_a_full_queue_is_a_deadlock():
+    text = "".join(f"ACT src={16 * i:#x} dst={16 * i + 8:#x} n0=1 n1=1 len=16 {'wait=L' if not i else ''}\n" for i in range(6))
+    text += "LDV slots=4 rows=1 dst=0x400 signal=S\nHALT"
+    with pytest.raises(ProgramError):
+        check(text, small_arch(queue_depth=2))
+
+
+@pytest.fixture(scope="module", params=["llama", "opt", "window"])
+def program(request, tmp_path_factory):
+    graph = decoder(**VARIANTS[request.param])
+    package = build(graph, tmp_path_factory.mktemp("p") / "p.flpkg", small_arch(cores=2))
+    m = package.manifest
+    limits = {"max_context": m.limits.max_context, "max_chunk": m.limits.max_chunk}
+    return decode_program(bytes(package.program)), m.arch, limits
+
+
+def tokens_of(program):
+    """(giver pc, taker pc, giver unit, taker unit) of every token, matched in order between barriers (programs loop over whole segments)."""
+    given, out = {}, []
+    for pc, inst in enumerate(program):
+        for source in TOKEN_UNITS:
+            if inst.wait >> source & 1:
+                out.append((given[source, inst.unit].pop(0), pc, source, inst.unit))
+        for target in TOKEN_UNITS:
+            if inst.signal >> target & 1:
+                given.setdefault((inst.unit, target), []).append(pc)
+    return out
+
+
+def test_every_token_of_a_compiled_program_is_needed(program):
+    """Take out one token, giver and taker, at a time: the checker must object every time."""
+    instructions, arch, limits = program
+    check_program(instructions, arch, **limits)
+    tokens = tokens_of(instructions)
+    assert len(tokens) > 40
+    for giver, taker, source, target in tokens[::3]:
+        broken = list(instructions)
+        for pc, field, bit in ((giver, "signal", target), (taker, "wait", source)):
+            broken[pc] = copy.copy(broken[pc])
+            setattr(broken[pc], field, getattr(broken[pc], field) & ~(1 << bit))
+        with pytest.raises(ProgramError, match="race"):
+            check_program(broken, arch, **limits)
+
+
+def test_every_barrier_of_a_compiled_program_is_needed(program):
+    instructions, arch, limits = program
+    barriers = [pc for pc, i in enumerate(instructions) if type(i).__name__ == "BARRIER"]
+    for pc in barriers:
+        broken = list(instructions)
+        broken[pc] = assemble("ALU op=add rd=R31 ra=R31")[0]
+        with pytest.raises(ProgramError, match="barriers|race"):
+            check_program(broken, arch, **limits)
+
+
+def access(unit, lo, write):
+    """An instruction of a unit that reads or writes 16 elements at unit `lo` of VB."""
+    if unit == "L":
+        return LDV(slots=4, rows=1, dst=lo)
+    if unit == "T":
+        return STV(src=lo, rows=1, slots=4, addr=0x8000, row=64)
+    return ACT(src=lo if not write else 100 + lo, dst=lo if write else 200 + lo, n0=1, n1=1, len=16)
+
+
+@given(st.lists(st.tuples(st.sampled_from("LST"), st.integers(0, 3), st.booleans()), min_size=2, max_size=14), st.data())
+def test_token_pass_and_checker_agree_on_random_code(code, data):
+    """What the token pass orders, the checker finds ordered; with a token removed it finds a race, or the order follows otherwise."""
+    out = Emitter()
+    for unit, place, write in code:
+        inst = access(unit, place, write)
+        reads, writes = [], []
+        for a in inst.footprint(inst.resolve([0] * 32), ARCH):
+            if a.space == "VB":
+                lo, hi = a.span
+                (writes if a.write else reads).append(("VB", lo // 16, -(-hi // 16)))
+        out.emit(inst, reads, writes)
+    out.emit(HALT())
+    count = assign_tokens(out.items)
+    program = finish(out.items)
+    check_program(program, ARCH, **LIMITS)
+    if not count:
+        return
+    giver, taker, source, target = data.draw(st.sampled_from(tokens_of(program)))
+    program[giver].signal &= ~(1 << target)
+    program[taker].wait &= ~(1 << source)
+    if ordered_without(program):
+        check_program(program, ARCH, **LIMITS)
+    else:
+        with pytest.raises(ProgramError, match="race"):
+            check_program(program, ARCH, **LIMITS)
+
+
+def ordered_without(program):
+    """Independent judgement: reachability over unit order and tokens, for every conflicting pair."""
+    n = len(program)
+    before = [set() for _ in range(n)]  # everything complete before i starts
+    last, given = {}, {}
+    for i, inst in enumerate(program):
+        if inst.unit in last:
+            before[i] |= before[last[inst.unit]] | {last[inst.unit]}
+        for source in TOKEN_UNITS:
+            if inst.wait >> source & 1:
+                j = given[source, inst.unit].pop(0)
+                before[i] |= before[j] | {j}
+        last[inst.unit] = i
+        for target in TOKEN_UNITS:
+            if inst.signal >> target & 1:
+                given.setdefault((inst.unit, target), []).append(i)
+    for i, a in enumerate(program):
+        for j in range(i):
+            b = program[j]
+            if a.unit != b.unit and conflict(a, b) and j not in before[i]:
+                return False
+    return True
+
+
+def conflict(a, b):
+    for x in a.footprint(a.resolve([0] * 32), ARCH):
+        for y in b.footprint(b.resolve([0] * 32), ARCH):
+            if x.space == y.space == "VB" and (x.write or y.write):
+                (p, q), (r, s) = x.span, y.span
+                if p < s and r < q:
+                    return True
+    return False
