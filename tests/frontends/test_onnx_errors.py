@@ -327,6 +327,33 @@ def test_damaged_bytes_raise_flight_errors_only(
             pass
 
 
+@pytest.mark.parametrize("damage", ["no inputs", "one input", "no attributes", "another operator"])
+def test_damaged_nodes_raise_flight_errors_only(damage: str, tmp_path: Path) -> None:
+    """Each node in turn loses its inputs or attributes, or becomes another operator."""
+    (tmp_path / "zero.bin").write_bytes(bytes(1 << 16))
+    path = tmp_path / "m.onnx"
+    count = len(onnx.ModelProto.FromString(_small()).graph.node)
+    refused = 0
+    for i in range(count):
+        model = onnx.ModelProto.FromString(_small())
+        node = model.graph.node[i]
+        if damage == "no attributes":
+            del node.attribute[:]
+        elif damage == "another operator":
+            node.op_type, node.domain = ("Range", "Softmax", "Concat", "Slice")[i % 4], ""
+        else:
+            del node.input[(damage == "one input") :]
+        path.write_bytes(model.SerializeToString())
+        check_or_error = 0
+        for action in (load_onnx, check_onnx):
+            try:
+                action(path)
+            except FlightError:
+                check_or_error += 1
+        refused += check_or_error > 0
+    assert refused >= count // 4
+
+
 def test_fuzz_base_is_a_model(tmp_path: Path) -> None:
     """The file that the fuzz test damages loads undamaged, so damage is what its errors are about."""
     (tmp_path / "zero.bin").write_bytes(bytes(1 << 16))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -241,14 +242,16 @@ def test_static_bound_is_no_window(tmp_path: Path) -> None:
 @pytest.mark.parametrize("theta", [10000.0, 100000.0, 500000.0, 1000000.0, 5e6, 10000000.0, 8000000.0])
 @pytest.mark.parametrize("rotary", [8, 64, 128])
 def test_frequencies_snap_to_their_theta(theta: float, rotary: int) -> None:
-    """From fp32 inv_freq as transformers computes it, and from fp32 tables of it."""
+    """From fp32 inv_freq as transformers computes it, and from tables of it in fp32, fp16 and bf16."""
     exponent = np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary)
     single = (np.float32(1) / np.float32(theta) ** exponent).astype(np.float32)
     np.testing.assert_array_equal(snap(Angles(single.astype(np.float64), 1.0)).inv_freq, plain(theta, rotary))
     angle = np.outer(np.arange(4096, dtype=np.float32), single)
-    found = from_table(np.cos(angle).astype(np.float64), np.sin(angle).astype(np.float64))
-    assert found.factor == 1
-    np.testing.assert_allclose(found.inv_freq, plain(theta, rotary), rtol=2e-6, atol=1e-11)
+    for kind in (np.float32, np.float16, ml_dtypes.bfloat16):
+        found = from_table(np.cos(angle).astype(kind), np.sin(angle).astype(kind))
+        assert found.factor == 1
+        assert np.abs(found.inv_freq - plain(theta, rotary)).max() <= found.error + 1e-7
+        np.testing.assert_array_equal(snap(found).inv_freq, plain(theta, rotary), err_msg=str(kind))
 
 
 def test_scaled_frequencies_do_not_snap() -> None:

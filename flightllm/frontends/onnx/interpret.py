@@ -15,6 +15,7 @@ from flightllm.ir.ops import Act, Add, Attention, Embed, Linear, Mul, Norm, PosE
 from flightllm.ir.weights import Weight
 
 _MAX_OFFSET = 16  # of a position table (OPT: 2)
+_ROWS = 4096  # of cos and sin tables that are compared; further down fp32 angles are coarse
 _ACTS = {"relu", "silu", "gelu_tanh"}
 
 
@@ -228,13 +229,13 @@ def _rope(run: Run, match: Match, tensor: str) -> Value:
             raise run.pieces.error(
                 match, "rotary embedding at other positions than the tokens'", f"{given[:4]} for {where[:4]}"
             )
-        tables = [np.asarray(run.constants.value(info[n]), np.float64) for n in ("cos", "sin")]
+        tables = [run.constants.value(info[n]) for n in ("cos", "sin")]
         if tables[0].ndim != 2 or tables[0].shape != tables[1].shape or len(tables[0]) < max(2, first + count):
             raise _shapes(
                 run, match, f"cos {list(tables[0].shape)}, sin {list(tables[1].shape)} for position {first + count - 1}"
             )
         angles: Angles | None = from_table(*tables)
-        cos, sin = (t[where] for t in tables)
+        cos, sin = (t[where].astype(np.float64) for t in tables)
     else:
         angles = frequencies(run, info["cos"], info["sin"], where)
         cos, sin = (np.asarray(run.control(info[n]), np.float64) for n in ("cos", "sin"))
@@ -295,7 +296,7 @@ def _verified(run: Run, match: Match, angles: Angles, cos: np.ndarray, sin: np.n
                 match, "a rotation whose halves have different angles", "cos and sin repeat for both halves"
             )
         cos, sin = cos[:, :n], sin[:, :n]
-    angles = snap(Angles(inv, decimal(angles.factor)), run.pieces.angles)
+    angles = snap(Angles(inv, decimal(angles.factor), angles.error), run.pieces.angles)
     inv = angles.inv_freq
     angle = where[:, None] * inv
     worst = max(
@@ -401,11 +402,13 @@ def _group_query(run: Run, match: Match, tensor: str) -> Value:
     run.pieces.features(k, k.width, match), run.pieces.features(v, v.width, match)
     sources = [q.source, k.source]
     if info["rotary"]:
-        tables = [np.asarray(run.constants.value(info[n]), np.float64) for n in ("cos", "sin")]
+        tables = [run.constants.value(info[n]) for n in ("cos", "sin")]
         rotary = 2 * tables[0].shape[-1]
         if tables[0].ndim != 2 or tables[0].shape != tables[1].shape or len(tables[0]) < 2 or rotary > size:
             raise _shapes(run, match, f"cos {list(tables[0].shape)}, sin {list(tables[1].shape)}, head size {size}")
-        angles = _verified(run, match, from_table(*tables), tables[0], tables[1], np.arange(len(tables[0])))
+        rows = np.arange(min(len(tables[0]), _ROWS))
+        cos, sin = (t[rows].astype(np.float64) for t in tables)
+        angles = _verified(run, match, from_table(*tables), cos, sin, rows)
         for i, count in ((0, heads), (1, kv_heads)):
             if info["interleaved"]:
                 sources[i] = run.pieces.interleave(sources[i], count, size, rotary, match)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import ml_dtypes
 import numpy as np
 import onnx
 
@@ -91,10 +92,11 @@ def _turn(m: Matcher, half: str, x: str) -> list[onnx.NodeProto]:
 
 @dataclass(frozen=True)
 class Angles:
-    """inv_freq float64 [rotary / 2] (snapped, see `snap`) and the factor on cos and sin."""
+    """inv_freq float64 [rotary / 2] (snapped, see `snap`), its absolute error, and the factor on cos and sin."""
 
     inv_freq: np.ndarray
     factor: float
+    error: float = 0.0
 
 
 def frequencies(run: Run, cos: str, sin: str, positions: np.ndarray) -> Angles | None:
@@ -150,37 +152,47 @@ def _table(run: Run, tensor: str) -> np.ndarray | None:
     if m.constants.vector(tensor) or len(m.constants.shape(tensor)) < 2:
         return None
     value = m.constants.value(tensor)
-    return np.asarray(value, np.float64).reshape(-1, value.shape[-1])
+    return value.reshape(-1, value.shape[-1])
 
 
 def from_table(cos: np.ndarray, sin: np.ndarray) -> Angles:
-    """Frequencies of tables [positions, n]: the angle of row 1, its error halved by each doubling of the row."""
+    """Frequencies of tables [positions, n] of any float type: the angle of row 1, its error halved by each doubling of the row."""
+    eps = float(ml_dtypes.finfo(cos.dtype).eps)
+    cos, sin = cos.astype(np.float64), sin.astype(np.float64)
     factor = float(np.float32(np.hypot(cos[0, 0], sin[0, 0])))
-    inv = np.arctan2(sin[1], cos[1])
-    row = 2
+    inv, row, last = np.arctan2(sin[1], cos[1]), 2, 1
     while row < len(cos):
         turn = np.arctan2(sin[row], cos[row]) - inv * row
         inv = inv + (turn - 2 * np.pi * np.rint(turn / (2 * np.pi))) / row
-        row *= 2
-    return Angles(np.asarray(inv, np.float64), factor)
+        row, last = row * 2, row
+    return Angles(np.asarray(inv, np.float64), factor, 2 * eps / last)
 
 
 def snap(angles: Angles, given: Angles | None = None, tolerance: float = 1e-6) -> Angles:
     """The frequencies in float64 that the file rounds: `given` (from a configuration), or theta ** (-2i / d) for the decimal theta of
-    fewest digits, if they agree within a relative `tolerance`; else the file's own.
+    fewest digits, if they agree within their error and a relative `tolerance`; else the file's own.
     """
-    inv = angles.inv_freq
-    if given is not None and given.inv_freq.shape == inv.shape:
-        close = np.abs(inv / given.inv_freq - 1).max(initial=0) <= tolerance
-        if close and abs(angles.factor / given.factor - 1) <= tolerance:
-            return given
-    n = len(inv)
-    if n < 2 or not (inv > 0).all() or abs(inv[0] - 1) > tolerance:
+    inv, n = angles.inv_freq, len(angles.inv_freq)
+
+    def agree(ideal: np.ndarray) -> bool:
+        return ideal.shape == inv.shape and bool(
+            np.all(np.abs(inv - ideal) <= tolerance * np.abs(ideal) + angles.error)
+        )
+
+    if (
+        given is not None
+        and agree(given.inv_freq)
+        and abs(angles.factor / given.factor - 1) <= tolerance + 2e-3 * (angles.error > 0)
+    ):
+        return given
+    if n < 2 or not (inv > 0).all() or not agree(np.append(1.0, inv[1:])):
         return angles
-    estimate = float(inv[-1]) ** (-n / (n - 1))
+    # ln theta = -ln(inv[i]) * n / i, best where its relative error is least
+    index = 1 + int(np.argmin((tolerance + angles.error / inv[1:]) / np.arange(1, n)))
+    estimate = float(inv[index]) ** (-n / index)
     for digits in range(1, 9):
         ideal = plain(float(f"{estimate:.{digits - 1}e}"), 2 * n)
-        if np.all(np.abs(inv / ideal - 1) <= tolerance):
+        if agree(ideal):
             return Angles(ideal, angles.factor)
     return angles
 
