@@ -5,7 +5,7 @@ opsets where these are spelled out), with or without KV cache, and models of ONN
 graph is followed back from the logits by data flow; names of nodes play no part.
 
 Reading order: reader (file), flow (what depends on what), match / operators / attention / rope / genai / pointwise (what is
-there), run / pieces / interpret / masks (is it laid out and masked as it must be), roles (canonical names), info (other files).
+there), run / pieces / interpret / attend / masks (is it laid out and masked as it must be), roles (canonical names), info (other files).
 """
 
 from flightllm.frontends.onnx.load import check_onnx, load_onnx
