@@ -157,7 +157,7 @@ def _rows(loaded: Loaded, roles: dict[int, str], errors: dict[int, UnsupportedEr
             role = roles[id(node)]
             rows.append(_row(node, f"layout of {_near(loaded, node, roles)}" if role == "move" else role, True))
         else:
-            rows.append(_row(node, "", True, _dropped(loaded, node)))
+            rows.append(_row(node, f"{label(node)}, dropped", True, _dropped(loaded, node)))
     for key, error in errors.items():
         if key not in placed:
             rows.append(
