@@ -8,7 +8,7 @@ from pathlib import Path
 from flightllm.errors import ModelError
 from flightllm.ir.graph import Graph
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "model_kind"]
 
 
 def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Graph:
@@ -24,7 +24,7 @@ def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Gr
     path = Path(path)
     if not path.exists():
         raise ModelError("there is no such model", where=str(path))
-    kind, file = _kind(path)
+    kind, file = model_kind(path)
     if synthetic is not None and kind != "hf":
         raise ModelError(
             "made-up weights need a Hugging Face config.json", where=str(path), do="give a folder with a config.json"
@@ -42,7 +42,7 @@ def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Gr
     return load_onnx(file)
 
 
-def _kind(path: Path) -> tuple[str, Path]:
+def model_kind(path: Path) -> tuple[str, Path]:
     """("hf" | "gguf" | "onnx", what to open)."""
     if path.is_file():
         if path.name == "config.json":

@@ -51,35 +51,51 @@ class DecoderSpec:
     post_norm: bool = False
 
 
-def build_decoder(spec: DecoderSpec, weight: WeightSource, info: ModelInfo) -> Graph:
-    """The canonical graph. ModelError for a missing tensor or a shape that disagrees with the spec."""
-    return _Builder(spec, weight, Graph(info)).build()
+def build_decoder(
+    spec: DecoderSpec, weight: WeightSource, info: ModelInfo, problems: list[ModelError] | None = None
+) -> Graph:
+    """The canonical graph. ModelError for a missing tensor or a shape that disagrees with the spec.
+
+    With a list `problems`, such errors are collected in it and the graph gets stand-ins for the weights concerned.
+    """
+    return _Builder(spec, weight, Graph(info), problems).build()
 
 
 class _Builder:
-    def __init__(self, spec: DecoderSpec, weight: WeightSource, graph: Graph) -> None:
-        self.spec, self.source, self.graph = spec, weight, graph
+    def __init__(
+        self, spec: DecoderSpec, weight: WeightSource, graph: Graph, problems: list[ModelError] | None
+    ) -> None:
+        self.spec, self.source, self.graph, self.problems = spec, weight, graph, problems
+
+    def wrong(self, error: ModelError, role: str, shape: tuple[int, ...]) -> Weight:
+        """Raise, or note the error and stand in."""
+        if self.problems is None:
+            raise error
+        self.problems.append(error)
+        return Weight.of(role, np.zeros((0,) * len(shape), np.float32))
 
     def need(self, role: str, layer: int | None, *shape: int) -> Weight:
         """A weight that must be there, in this shape."""
         w = self.optional(role, layer, *shape)
         if w is None:
             where = role if layer is None else f"layer {layer}, {role}"
-            raise ModelError(
+            error = ModelError(
                 f"the model has no weight for {where}",
                 where=self.graph.info.source,
                 do="the file is incomplete, or the architecture is not what its configuration says",
             )
+            return self.wrong(error, role, shape)
         return w
 
     def optional(self, role: str, layer: int | None, *shape: int) -> Weight | None:
         w = self.source(role, layer)
         if w is not None and w.shape != shape:
-            raise ModelError(
+            error = ModelError(
                 f"tensor {w.name} has shape {list(w.shape)}, the configuration asks for {list(shape)}",
                 where=w.source or self.graph.info.source,
                 do="configuration and weights belong to different models, or a file is damaged",
             )
+            return self.wrong(error, role, shape)
         return w
 
     def linear(self, name: str, role: str, layer: int | None, source: str, out: int, inp: int) -> str:

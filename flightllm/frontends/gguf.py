@@ -111,8 +111,8 @@ class GgufFile:
         return Weight(name, shape, read, str(self.path), key=key)
 
 
-def load_gguf(path: Path) -> Graph:
-    """The graph of a GGUF file.
+def load_gguf(path: Path, problems: list[ModelError] | None = None) -> Graph:
+    """The graph of a GGUF file; `problems` as in `build_decoder`.
 
     Raises:
         ModelError: damaged, incomplete or inconsistent. UnsupportedError: architecture or feature the machine lacks.
@@ -131,7 +131,7 @@ def load_gguf(path: Path) -> Graph:
             "the model is split into several files", where=str(path), do="merge them with gguf-split --merge"
         )
     spec = _spec(file, arch)
-    return build_decoder(spec, _source(file, arch, spec), _info(file, arch, spec))
+    return build_decoder(spec, _source(file, arch, spec), _info(file, arch, spec), problems)
 
 
 def _spec(file: GgufFile, arch: str) -> DecoderSpec:

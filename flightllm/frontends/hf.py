@@ -63,8 +63,10 @@ _DEFAULT_NAMES = ("layers", _LLAMA, {"embed": "embed_tokens", "norm": "norm"})
 _PREFIXES = ("", "model.", "transformer.")
 
 
-def load_hf(folder: Path, synthetic: int | None = None) -> Graph:
+def load_hf(folder: Path, synthetic: int | None = None, problems: list[ModelError] | None = None) -> Graph:
     """The graph of a model folder; with `synthetic`, made-up weights of that seed in the shapes of config.json.
+
+    problems: as in `build_decoder`.
 
     Raises:
         ModelError, UnsupportedError: as their texts say.
@@ -80,7 +82,7 @@ def load_hf(folder: Path, synthetic: int | None = None) -> Graph:
     if synthetic is not None:
         return build_decoder(spec, synthetic_source(spec, synthetic, tied(config), info.max_context), info)
     files = SafeTensors(folder)
-    return build_decoder(spec, _Source(files, config, spec), info)
+    return build_decoder(spec, _Source(files, config, spec), info, problems)
 
 
 def tied(config: dict[str, Any]) -> bool:
