@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
             code = super().main(args, *others, **extra)
             sys.stdout.flush()
             sys.exit(code if isinstance(code, int) else 0)
-        except BaseException as error:  # noqa: BLE001 - all of them end here, sorted by _leave
+        except BaseException as error:
             self._leave(error)
 
     def _leave(self, error: BaseException) -> NoReturn:

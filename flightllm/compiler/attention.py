@@ -7,6 +7,7 @@ A *unit* is a kv head with its group of query heads, or one query head where hea
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def rope_key(group: AttentionGroup) -> str:
     head = group.core.op
     assert isinstance(head, Attention)
     freq = np.asarray(group.rope.inv_freq, np.float64)
-    return f"rope.{head.head_dim}.{freq.tobytes().hex()}.{group.rope.attention_factor!r}"
+    what = f"{head.head_dim} {group.rope.attention_factor!r} ".encode() + freq.tobytes()
+    return f"rope.{hashlib.sha256(what).hexdigest()[:8]}"
 
 
 class AttentionLowering:

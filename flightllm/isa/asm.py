@@ -47,7 +47,7 @@ def disassemble(
         for f in inst.fields.values():
             space = getattr(f, "space", "VB" if f.name in ("gamma", "beta") else "MEM" if f.name == "table" else "")
             name = (symbols or {}).get(space, {}).get(inst.values[f.name])
-            if name:
+            if name and inst._differs(f):
                 names.append(f"{f.name}:{name}")
         comment = f"  # {', '.join(names)}" if names else ""
         lines.append(f"{pc:6d}  {'  ' * len(ends)}{inst.text()}{comment}")

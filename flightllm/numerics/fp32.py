@@ -13,6 +13,8 @@ from flightllm.numerics.constants import TINY
 #: accumulators of an ordered sum
 ACCUMULATORS = 256
 NAN = np.uint32(0x7FC00000).view(np.float32)
+#: operands: arrays, or fp32 constants
+Operand = np.ndarray | np.float32
 _SIGN = np.uint32(0x80000000)
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _MIN_NORMAL = np.uint32(0x00800000)
@@ -23,7 +25,7 @@ def _bits(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).view(np.uint32)
 
 
-def flush(x: np.ndarray) -> np.ndarray:
+def flush(x: Operand) -> np.ndarray:
     """Subnormals to zeros of the same sign; the array itself if there are none."""
     x = np.asarray(x, np.float32)
     word = _bits(x)
@@ -41,14 +43,14 @@ def canonical(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def add(a: Operand, b: Operand) -> np.ndarray:
     """a + b. A sum below the normal range is exact in IEEE single, so flushing it afterwards is right."""
     with np.errstate(all="ignore"):
         out = np.atleast_1d(flush(a) + flush(b))
     return canonical(flush(out)).reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
 
 
-def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def mul(a: Operand, b: Operand) -> np.ndarray:
     """a * b. Products that round up to the smallest normal number were tiny before rounding: they flush too."""
     with np.errstate(all="ignore"):
         a, b = flush(a), flush(b)
@@ -66,7 +68,7 @@ def neg(x: np.ndarray) -> np.ndarray:
     return canonical(-np.asarray(x, np.float32)) if np.ndim(x) else -x
 
 
-def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def maximum(a: Operand, b: Operand) -> np.ndarray:
     """The larger operand; a NaN loses against a number; of equal operands (-0 and +0) the first."""
     a, b = np.broadcast_arrays(flush(a), flush(b))
     return np.where(np.isnan(a) | (b > a), b, a)

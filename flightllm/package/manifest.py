@@ -228,12 +228,12 @@ class Manifest:
             (
                 "host.ids_addr",
                 f"an address with room for {lim.max_chunk} ids inside the memory map",
-                0 <= host.ids_addr and host.ids_addr % 4 == 0 and host.ids_addr + 4 * lim.max_chunk <= end,
+                host.ids_addr >= 0 and host.ids_addr % 4 == 0 and host.ids_addr + 4 * lim.max_chunk <= end,
             ),
             (
                 "host.logits_addr",
                 f"an address with room for {lim.max_chunk} rows of {host.logits_stride} bytes inside the memory map",
-                0 <= host.logits_addr
+                host.logits_addr >= 0
                 and host.logits_addr % 4 == 0
                 and host.logits_addr + lim.max_chunk * host.logits_stride <= end,
             ),

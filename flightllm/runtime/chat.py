@@ -94,6 +94,6 @@ class ChatTemplate:
             return self._template.render(variables)
         except _Refused as error:
             raise FlightError("the chat template refuses this conversation", where=self.where, why=str(error)) from None
-        except Exception as error:  # noqa: BLE001 - a template runs arbitrary expressions; whatever they raise is the template's fault
+        except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise FlightError("the chat template fails on this conversation", where=self.where, why=why) from None

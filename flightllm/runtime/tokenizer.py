@@ -28,7 +28,7 @@ class Tokenizer:
     def __init__(self, text: str, where: str = "tokenizer.json") -> None:
         try:
             self._inner = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception
+        except Exception as error:
             raise PackageError("the tokenizer cannot be read", where=where, why=str(error)) from None
         # a tokenizer.json may carry the padding and truncation of its training
         self._inner.no_padding()

@@ -152,7 +152,11 @@ def main(names: list[str]) -> int:
         done = subprocess.run(
             [sys.executable, __file__, "--in-process", name], capture_output=True, text=True, timeout=3600, check=False
         )
-        text = done.stdout.strip().splitlines()[-1] if done.returncode == 0 else json.dumps({"failed": done.stderr[-2000:]})
+        text = (
+            done.stdout.strip().splitlines()[-1]
+            if done.returncode == 0
+            else json.dumps({"failed": done.stderr[-2000:]})
+        )
         values = {k: round(v, 3) if isinstance(v, float) else v for k, v in json.loads(text).items()}
         print(json.dumps({"benchmark": name, **values}), flush=True)
     return 0

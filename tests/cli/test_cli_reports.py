@@ -107,8 +107,8 @@ def test_inspect_parts(flightllm, package):
 def test_inspect_listing(flightllm, package, monkeypatch):
     opened = Package.open(package)
 
-    def disassemble(program, symbols):
-        assert (program, symbols) == (opened.program, opened.manifest.symbols())
+    def disassemble(program, symbols, sections):
+        assert (program, symbols, sections) == (opened.program, opened.manifest.symbols(), {})
         return "0 NOP\n1 HALT\n"
 
     fake_module(monkeypatch, "flightllm.isa", disassemble=disassemble)

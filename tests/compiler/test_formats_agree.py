@@ -76,7 +76,8 @@ def test_packages_are_byte_identical(arch, tmp_path):
         sources.append(tmp_path / "m.gguf")
     recipe = {"default": {"weights": 4, "group": 32}}
     packages = [
-        contents(build(load_model(s), tmp_path / f"{i}.flpkg", recipe=recipe, max_context=64)) for i, s in enumerate(sources)
+        contents(build(load_model(s), tmp_path / f"{i}.flpkg", recipe=recipe, max_context=64))
+        for i, s in enumerate(sources)
     ]
     for source, package in zip(sources[1:], packages[1:], strict=True):
         assert package[0] == packages[0][0], f"the program from {source.name} differs"

@@ -55,7 +55,9 @@ def masks(core, inst, o, write):
 
 def check(space, writes, before, after, noisy, now, inst):
     """Declared units got the same value in both runs; a masked instruction may leave some alone, then in both."""
-    before, after, noisy, now = (x.view(np.uint8).reshape(len(x), -1)[writes[space]] for x in (before, after, noisy, now))
+    before, after, noisy, now = (
+        x.view(np.uint8).reshape(len(x), -1)[writes[space]] for x in (before, after, noisy, now)
+    )
     left_alone = (before == after) & (noisy == now)
     assert ((after == now) | left_alone).all(), str(inst)
     if "masked" not in inst.fields:

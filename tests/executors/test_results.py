@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from flightllm.ir.reference import evaluate
 from graphs import VARIANTS, decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packages import CONFIGS, build, cache_bytes, feed, small_arch
 
 from flightllm.executors.functional import FunctionalDevice
+from flightllm.ir.reference import evaluate
 
 IDS = np.random.default_rng(7).integers(0, 70, 100).tolist()
 

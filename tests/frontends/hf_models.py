@@ -82,7 +82,9 @@ def make(name: str) -> transformers.PreTrainedModel:
     return model
 
 
-def save(name: str, folder: Path, shard: str | None = None, dtype: torch.dtype | None = None) -> transformers.PreTrainedModel:
+def save(
+    name: str, folder: Path, shard: str | None = None, dtype: torch.dtype | None = None
+) -> transformers.PreTrainedModel:
     """Make, save and return a model; `shard` is the largest size of a file; with `dtype` the weights are rounded to it."""
     model = make(name)
     if dtype is not None:

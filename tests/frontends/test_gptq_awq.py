@@ -36,9 +36,17 @@ def checkpoint(folder, method, bits, version="gptq", group=GROUP, order=None):
     config |= {"hidden_size": K, "intermediate_size": 128, "head_dim": 16, "quantization_config": settings}
     (folder / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(bits)
-    shapes = {"q": (64, 64), "k": (32, 64), "v": (32, 64), "o": (64, 64), "gate": (128, 64), "up": (128, 64), "down": (64, 128)}
+    shapes = {
+        "q": (64, 64),
+        "k": (32, 64),
+        "v": (32, 64),
+        "o": (64, 64),
+        "gate": (128, 64),
+        "up": (128, 64),
+        "down": (64, 128),
+    }
     tensors, dense = {}, {}
-    for name, data in load_file(folder / "model.safetensors").items():
+    for name in load_file(folder / "model.safetensors"):
         if name.endswith("embed_tokens.weight") or name.startswith("lm_head"):
             tensors[name] = rng.standard_normal((96, K)).astype(np.float32)
         elif "norm" in name:
@@ -54,7 +62,9 @@ def checkpoint(folder, method, bits, version="gptq", group=GROUP, order=None):
             if method == "gptq":
                 tensors[f"{module}.qweight"] = pack(q, bits)
                 tensors[f"{module}.qzeros"] = pack((zero - (version == "gptq")).T, bits).T
-                tensors[f"{module}.g_idx"] = (np.arange(k) // size).astype(np.int32) if order is None else order(k, size)
+                tensors[f"{module}.g_idx"] = (
+                    (np.arange(k) // size).astype(np.int32) if order is None else order(k, size)
+                )
             else:
                 tensors[f"{module}.qweight"], tensors[f"{module}.qzeros"] = pack_awq(q), pack_awq(zero)
             tensors[f"{module}.scales"] = scale
@@ -95,7 +105,9 @@ def test_grids_are_read_exactly(method, bits, version, group, tmp_path):
 
 
 def test_activation_order_is_refused(tmp_path):
-    checkpoint(tmp_path, "gptq", 4, order=lambda k, size: np.random.default_rng(0).integers(0, k // size, k).astype(np.int32))
+    checkpoint(
+        tmp_path, "gptq", 4, order=lambda k, size: np.random.default_rng(0).integers(0, k // size, k).astype(np.int32)
+    )
     with pytest.raises(UnsupportedError, match="activation order"):
         load_model(tmp_path)
 
