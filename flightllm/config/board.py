@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
 from flightllm.errors import ConfigError, FitError
 
-#: bytes of one URAM (4,096 x 72 bits, 64 of them data) and one BRAM36 (512 x 72, 64 of them data)
+#: data bytes of one URAM (4,096 x 72 bits) and one BRAM36 (512 x 72): 64 of 72 bits, as the other 8 are parity or ECC
 URAM_BYTES, BRAM36_BYTES = 32768, 4096
-#: DSPs of a VPU: the chain of 16 and one for the scales
+#: DSPs of a VPU: the chain of 16, and one for the scales
 DSP_PER_VPU = 17
-#: DSPs of an SFU lane, an estimate until the RTL is synthesised: one fp32 multiplier (2) and the interpolator (3)
+#: DSPs of an SFU lane, an estimate until the RTL is synthesised: an fp32 multiplier (2) and the interpolator's two products
+#: with their scaling (3)
 DSP_PER_LANE = 5
 #: bytes of one 48-bit accumulator
 ACCUMULATOR_BYTES = 6
+#: tool flows of `flightllm build`; "none" is a board that exists in simulation only
+FLOWS = ("vitis", "versal", "zynq", "none")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Counts of the whole device."""
+    """Counts of the whole device. What a card's shell takes of them is not subtracted."""
 
     dsp: int
     bram36: int
@@ -35,30 +38,44 @@ class Resources:
 
 @dataclass(frozen=True)
 class BoardMemory:
-    """Off-chip memory. channel_bytes, channel_gbps (10^9 bytes/s, peak), measured_gbps: per channel. latency_ns: page hit, closed, miss."""
+    """Off-chip memory as the accelerator sees it."""
 
+    #: "HBM2", "HBM2e", "DDR4", "simulated"
     kind: str
+    #: channels that can be bound to one memory channel of a core each
     channels: int
+    #: bytes behind one channel
     channel_bytes: int
+    #: peak rate of one channel, 10^9 bytes/s
     channel_gbps: float
+    #: sequential read rate of one channel, 10^9 bytes/s; the board file says whether it was measured or is an estimate
     measured_gbps: float
+    #: idle read latency in ns: row open, row closed, another row open
     latency_ns: tuple[float, ...]
+    #: super logic region at which the memory ports are
     slr: int
 
 
 @dataclass(frozen=True)
 class Board:
-    """One board file. `arch` is its default architecture config; clock_mhz_max the highest kernel clock a config may ask for."""
+    """One board file."""
 
+    #: name on the command line, the file's name without ".toml"
     name: str
     title: str
+    #: device, as the vendor's tools name it; "" if simulated
     part: str
+    #: Vitis platform; "" if the flow needs none
     platform: str
+    #: one of FLOWS
     flow: str
+    #: super logic regions
     slrs: int
+    #: highest kernel clock a config may ask for
     clock_mhz_max: float
     resources: Resources
     memory: BoardMemory
+    #: default architecture config
     arch: ArchConfig
 
     def with_arch(self, arch: ArchConfig) -> Board:
@@ -80,6 +97,7 @@ class FitRow:
 
     @property
     def fits(self) -> bool:
+        """Whether the board has enough."""
         return self.need <= self.have
 
 
@@ -89,58 +107,86 @@ def list_boards() -> list[str]:
 
 
 def load_board(name: str | os.PathLike[str]) -> Board:
-    """A board by name, or by path of a board file.
+    """A board by name, or by path of a board file (it ends in `.toml`).
 
     Raises:
-        ConfigError: unknown board, or a file that cannot be read or has wrong fields.
+        ConfigError: unknown board, or a file that cannot be read, lacks fields, or has wrong ones.
     """
     path = Path(name)
     if path.suffix != ".toml":
+        known = list_boards()
+        if str(name) not in known:
+            raise ConfigError(f"there is no board {str(name)!r}", do=f"known: {', '.join(known)}; or give a .toml file")
         path = data_dir("boards") / f"{name}.toml"
-        if not path.is_file():
-            raise ConfigError(
-                f"there is no board {str(name)!r}", do=f"known: {', '.join(list_boards())}, or the path of a .toml file"
-            )
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError("the board file cannot be read", where=str(path), why=str(error)) from None
-    where = str(path)
+    except OSError as error:
+        raise ConfigError("the board file cannot be read", where=str(path), why=error.strerror or str(error)) from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError("the board file is not TOML", where=str(path), why=str(error)) from None
+    return _board(data, str(path))
+
+
+def _board(data: dict[str, Any], where: str) -> Board:
+    """Parsed TOML -> Board."""
     for key, kind in (("resources", Resources), ("memory", BoardMemory)):
         data[key] = _record(kind, data.get(key), f"{where}: [{key}]")
     arch = data.get("arch")
     if not isinstance(arch, dict):
-        raise ConfigError("the board file has no [arch]", where=where)
+        raise ConfigError("the board file has no table [arch]", where=where)
+    known = get_type_hints(ArchConfig)
+    for key, value in arch.items():
+        if key in known:  # from_dict names the unknown ones
+            _typed(key, value, known[key], f"{where}: [arch]")
     try:
         data["arch"] = ArchConfig.from_dict(arch, f"{where}: [arch]")
-    except TypeError as error:
-        raise ConfigError("a field of [arch] has the wrong type", where=where, why=str(error)) from None
+    except ConfigError as error:  # illegal values do not say which file they come from
+        raise ConfigError(error.what, where=error.where or f"{where}: [arch]", why=error.why, do=error.do) from None
     board: Board = _record(Board, data, where)
+    wrong = [
+        (board.flow not in FLOWS, f"flow = {board.flow!r}", f"one of {', '.join(FLOWS)}"),
+        (board.slrs < 1, f"slrs = {board.slrs}", "at least 1"),
+        (not 0 <= board.memory.slr < max(board.slrs, 1), f"memory.slr = {board.memory.slr}", "0 to slrs - 1"),
+        (
+            len(board.memory.latency_ns) != 3,
+            "memory.latency_ns",
+            "three figures: row open, row closed, another row open",
+        ),
+        (
+            board.memory.measured_gbps > board.memory.channel_gbps,
+            f"memory.measured_gbps = {board.memory.measured_gbps}",
+            f"not above the peak, channel_gbps = {board.memory.channel_gbps}",
+        ),
+    ]
+    for bad, what, rule in wrong:
+        if bad:
+            raise ConfigError(f"{what} is not legal", where=where, why=f"it has to be {rule}")
     return board
 
 
 def _record(kind: Any, data: Any, where: str) -> Any:
-    """Dictionary -> dataclass, with every field given and of its type."""
+    """Dictionary -> dataclass, with every field given and of its type, and no number negative."""
+    known = get_type_hints(kind)
     if not isinstance(data, dict):
-        raise ConfigError("a table is missing", where=where)
-    known = {f.name: f.type for f in fields(kind)}
-    if set(data) != set(known):
-        wrong = sorted(set(data) ^ set(known))
-        raise ConfigError(
-            f"fields missing or unknown: {', '.join(wrong)}", where=where, do=f"fields: {', '.join(known)}"
-        )
-    values = dict(data)
-    for name, text in known.items():
-        value = values[name]
-        if text == "tuple[float, ...]":
-            ok = isinstance(value, list) and all(isinstance(x, int | float) for x in value)
-            values[name] = tuple(value) if ok else value
-        else:
-            kinds: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
-            ok = isinstance(value, kinds.get(str(text), object)) and not isinstance(value, bool)
-        if not ok:
-            raise ConfigError(f"field {name} = {value!r} is not of type {text}", where=where)
-    return kind(**values)
+        raise ConfigError("a table is missing", where=where, do=f"its fields: {', '.join(known)}")
+    missing, unknown = sorted(set(known) - set(data)), sorted(set(data) - set(known))
+    if missing or unknown:
+        parts = [f"{text} {', '.join(names)}" for text, names in (("missing", missing), ("unknown", unknown)) if names]
+        raise ConfigError(f"fields {'; '.join(parts)}", where=where, do=f"fields: {', '.join(known)}")
+    return kind(**{name: _typed(name, data[name], hint, where) for name, hint in known.items()})
+
+
+def _typed(name: str, value: Any, hint: Any, where: str) -> Any:
+    """The value, if it is of the field's type and, being a number, is finite and not negative."""
+    numbers = value if isinstance(value, list) else [value]
+    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), tuple[float, ...]: (list,)}
+    ok = isinstance(value, kinds.get(hint, (hint if isinstance(hint, type) else object,)))
+    if hint in kinds:
+        ok = ok and all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18 for x in numbers)
+    if not ok:
+        text = "a list of numbers" if hint == tuple[float, ...] else getattr(hint, "__name__", str(hint))
+        raise ConfigError(f"{name} = {value!r} is not legal", where=where, why=f"it has to be {text}, not negative")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def on_chip_bytes(arch: ArchConfig) -> dict[str, int]:
@@ -155,28 +201,52 @@ def on_chip_bytes(arch: ArchConfig) -> dict[str, int]:
     }
 
 
+def dsp_count(arch: ArchConfig) -> int:
+    """DSPs of all cores: channels * vpus * (16 + 1) + lanes * 5 each; the second term is an estimate (DSP_PER_LANE)."""
+    return arch.cores * (arch.channels * arch.vpus * DSP_PER_VPU + arch.lanes * DSP_PER_LANE)
+
+
 def fit_rows(board: Board, arch: ArchConfig) -> list[FitRow]:
-    """Need and have of every resource that can be known without synthesis."""
+    """Need and have of every resource that can be known without synthesis.
+
+    Memory counts bytes, not blocks: how widths and depths map to BRAM and URAM is for synthesis to say. So a config that is
+    refused cannot be built; one that is accepted may still be too large.
+    """
     memory = board.resources.uram * URAM_BYTES + board.resources.bram36 * BRAM36_BYTES
-    dsp = arch.cores * (arch.channels * arch.vpus * DSP_PER_VPU + arch.lanes * DSP_PER_LANE)
     return [
         FitRow("memory channels", arch.cores * arch.channels, board.memory.channels),
         FitRow("bytes per channel", arch.channel_bytes, board.memory.channel_bytes),
-        FitRow("DSP", dsp, board.resources.dsp),
+        FitRow("DSP", dsp_count(arch), board.resources.dsp),
         FitRow("on-chip memory bytes (BRAM and URAM)", sum(on_chip_bytes(arch).values()), memory),
-        FitRow("cores (one per SLR)", arch.cores, max(board.slrs, 1) if board.flow != "none" else 4),
+        FitRow("cores (one per SLR)", arch.cores, 4 if board.flow == "none" else board.slrs),
         FitRow("clock MHz", arch.clock_mhz, board.clock_mhz_max),
     ]
 
 
+def fit_table(rows: list[FitRow]) -> str:
+    """The rows as text, need beside have, those that do not fit marked."""
+    cells = [(r.resource, f"{r.need:,}", f"{r.have:,}", "" if r.fits else "  <- too much") for r in rows]
+    cells.insert(0, ("resource", "needs", "has", ""))
+    widths = [max(len(c[i]) for c in cells) for i in range(3)]
+    return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}{d}" for a, b, c, d in cells)
+
+
 def check_fit(board: Board, arch: ArchConfig) -> list[FitRow]:
-    """The rows of `fit_rows`; FitError with the figures if one does not fit."""
+    """The rows of `fit_rows`.
+
+    Raises:
+        FitError: one does not fit; carries the whole table, and the sizes of the memories if these are what is too much.
+    """
     rows = fit_rows(board, arch)
-    wrong = [r for r in rows if not r.fits]
-    if wrong:
-        raise FitError(
-            f"the architecture config does not fit {board.name}",
-            why="; ".join(f"{r.resource}: needs {r.need:,}, has {r.have:,}" for r in wrong),
-            do="change the config (--set or --arch) or take a larger board",
-        )
-    return rows
+    if all(r.fits for r in rows):
+        return rows
+    why = f"{sum(not r.fits for r in rows)} of {len(rows)} resources do not suffice"
+    why += "".join(f"\n    {line}" for line in fit_table(rows).splitlines())
+    if any(not r.fits and r.resource.startswith("on-chip") for r in rows):
+        why += "\n    memories: " + ", ".join(f"{name} {size:,}" for name, size in on_chip_bytes(arch).items())
+    raise FitError(
+        f"the architecture config does not fit {board.name}",
+        where=board.title,
+        why=why,
+        do="change the config (--set or --arch) or take a larger board",
+    )

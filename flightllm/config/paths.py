@@ -7,15 +7,25 @@ from pathlib import Path
 from flightllm.errors import ToolError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+#: the folders that are package data; pyproject.toml puts each of them into the wheel
+DATA_FOLDERS = ("boards", "templates", "rtl", "hls", "sim")
 
 
 def data_dir(name: str) -> Path:
-    """Folder `boards`, `templates`, `rtl`, `hls` or `sim`. ToolError if the installation lacks it."""
-    for base in (_PACKAGE / "_data", _PACKAGE.parent):
-        if (base / name).is_dir():
-            return base / name
+    """One of `DATA_FOLDERS`, as a path that exists.
+
+    Raises:
+        ToolError: the installation lacks it.
+    """
+    # A wheel has _data; only a checkout has not. Beside an installed package lie other people's folders, some called "sim".
+    bundled = _PACKAGE / "_data"
+    base = bundled if bundled.is_dir() else _PACKAGE.parent
+    folder = base / name
+    if name in DATA_FOLDERS and folder.is_dir():
+        return folder
     raise ToolError(
         f"the installation has no folder {name}",
-        where=str(_PACKAGE),
-        do="install flightllm again (pip install --force-reinstall flightllm)",
+        where=str(base),
+        why=f"package data are {', '.join(DATA_FOLDERS)}",
+        do="install flightllm again (pip install --force-reinstall --no-deps flightllm)",
     )

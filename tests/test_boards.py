@@ -1,0 +1,185 @@
+"""Board files, and the check whether an architecture config fits a board."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flightllm.config.board import FLOWS, check_fit, dsp_count, fit_rows, list_boards, load_board, on_chip_bytes
+from flightllm.config.paths import data_dir
+from flightllm.errors import ConfigError, FitError, ToolError
+
+BOARDS = ["kv260", "tiny", "u280", "u50", "u55c", "vhk158"]
+
+
+def test_boards_that_come_with_flightllm():
+    assert list_boards() == BOARDS
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_default_config_fits_its_board(name):
+    board = load_board(name)
+    assert board.name == name
+    assert all(row.fits for row in check_fit(board, board.arch))
+    assert board.flow in FLOWS
+    # a port that is slower than its memory would make the memory's figures meaningless, one that is far faster is waste
+    port_gbps = board.arch.port_bits / 8 * board.arch.clock_mhz / 1000
+    assert board.memory.channel_gbps <= port_gbps <= 1.5 * board.memory.channel_gbps or name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "gbps"),
+    [("u280", 8, 460), ("u55c", 16, 460), ("u50", 8, 316), ("vhk158", 32, 819.2), ("kv260", 3.75, 19.2)],
+)
+def test_totals_are_those_of_the_data_sheets(name, gigabytes, gbps):
+    memory = load_board(name).memory
+    assert memory.channels * memory.channel_bytes == gigabytes * 2**30
+    assert memory.channels * memory.channel_gbps == pytest.approx(gbps)
+
+
+def test_u280_figures_by_hand():
+    board = load_board("u280")
+    sizes = on_chip_bytes(board.arch)
+    assert sizes["VB"] == 13 << 20
+    assert sizes["AB"] == 2560 << 10
+    assert sizes["W rings"] == 32 * 160 * 1024
+    assert sizes["accumulators"] == 32 * 12 * 512 * 6
+    assert dsp_count(board.arch) == 32 * 12 * 17 + 64 * 5 == 6848
+    rows = {row.resource: row for row in fit_rows(board, board.arch)}
+    assert rows["on-chip memory bytes (BRAM and URAM)"].have == 960 * 32768 + 2016 * 4096
+    # cores multiply everything that a core has
+    two = replace(board.arch, cores=2, channels=16)
+    assert dsp_count(two) == 2 * (16 * 12 * 17 + 320)
+    assert on_chip_bytes(two)["VB"] == 2 * sizes["VB"]
+
+
+@pytest.mark.parametrize(
+    ("change", "resource"),
+    [
+        ({"channels": 64}, "memory channels"),
+        ({"cores": 2}, "memory channels"),
+        ({"channel_bytes": 512 << 20}, "bytes per channel"),
+        ({"vpus": 20}, "DSP"),
+        ({"vb_elements": 8 << 20}, "on-chip memory"),
+        ({"w_ring_bytes": 1 << 20}, "on-chip memory"),
+        ({"cores": 4, "channels": 8}, "cores"),
+        ({"clock_mhz": 301.0}, "clock MHz"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_figures(change, resource):
+    board = load_board("u280")
+    arch = replace(board.arch, **change)
+    (row,) = [r for r in fit_rows(board, arch) if r.resource.startswith(resource)]
+    assert not row.fits
+    with pytest.raises(FitError) as error:
+        check_fit(board, arch)
+    (line,) = [
+        text for text in str(error.value).splitlines() if "<- too much" in text and text.strip().startswith(resource)
+    ]
+    assert f"{row.need:,}" in line
+    assert f"{row.have:,}" in line
+    assert "clock MHz" in str(error.value)  # the whole table, not only what is wrong
+
+
+def test_exactly_full_fits():
+    board = load_board("u280")
+    check_fit(board, replace(board.arch, clock_mhz=300.0))
+    need = dsp_count(board.arch)
+    check_fit(replace(board, resources=replace(board.resources, dsp=need)), board.arch)
+    with pytest.raises(FitError):
+        check_fit(replace(board, resources=replace(board.resources, dsp=need - 1)), board.arch)
+
+
+def test_unknown_board_lists_the_known():
+    with pytest.raises(ConfigError) as error:
+        load_board("u281")
+    assert all(name in str(error.value) for name in BOARDS)
+    with pytest.raises(ConfigError, match="there is no board"):
+        load_board("../boards/u280")
+
+
+def test_board_of_ones_own(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text((data_dir("boards") / "u50.toml").read_text().replace('name = "u50"', 'name = "mine"'))
+    mine = load_board(file)
+    assert replace(mine, name="u50") == load_board("u50")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dsp = 5952", "", "fields missing dsp"),
+        ("dsp = 5952", "dsp = 5952\nvram = 1", "unknown vram"),
+        ("dsp = 5952", 'dsp = "many"', "dsp = 'many' is not legal"),
+        ("dsp = 5952", "dsp = -1", "dsp = -1 is not legal"),
+        ("dsp = 5952", "dsp = true", "dsp = True is not legal"),
+        ("channel_gbps = 9.875", "channel_gbps = nan", "channel_gbps = nan is not legal"),
+        ("measured_gbps = 9.1", "measured_gbps = 91", "measured_gbps = 91 is not legal"),
+        ("latency_ns = [107, 122, 138]", "latency_ns = 107", "latency_ns = 107 is not legal"),
+        ("latency_ns = [107, 122, 138]", 'latency_ns = ["1"]', "latency_ns"),
+        ("latency_ns = [107, 122, 138]", "latency_ns = [107]", "latency_ns"),
+        ("slr = 0", "slr = 2", "memory.slr = 2 is not legal"),
+        ("slrs = 2", "slrs = 0", "slrs = 0 is not legal"),
+        ('flow = "vitis"', 'flow = "quartus"', "flow = 'quartus' is not legal"),
+        ('title = "AMD Alveo U50"', "title = 50", "title = 50 is not legal"),
+        ("[resources]", "[resource]", "a table is missing"),
+        ("[arch]", "[architecture]", "no table [arch]"),
+        ("vpus = 8", "vpus = 9", "vpus = 9 is not legal"),
+        ("vpus = 8", "vpus = 8.0", "vpus = 8.0 is not legal"),
+        ("vpus = 8", 'vpus = "8"', "vpus = '8' is not legal"),
+        ("vpus = 8", "vpu = 8", "unknown parameter vpu"),
+        ("slrs = 2", "slrs = = 2", "not TOML"),
+    ],
+)
+def test_damaged_board_files(tmp_path, old, new, message):
+    text = (data_dir("boards") / "u50.toml").read_text()
+    assert text.count(old) >= 1
+    file = tmp_path / "damaged.toml"
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as error:
+        load_board(file)
+    assert message in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_board_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_board(tmp_path / "absent.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_board(tmp_path / "folder.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_board(tmp_path / "binary.toml")
+
+
+TOML_VALUES = st.one_of(
+    st.integers(), st.floats(), st.booleans(), st.text(max_size=5), st.lists(st.integers(), max_size=3), st.just({})
+)
+
+
+@given(table=st.sampled_from(["", "resources", "memory", "arch"]), pick=st.integers(0, 20), value=TOML_VALUES)
+def test_any_value_anywhere_gives_a_board_or_an_error_that_says_why(table, pick, value):
+    from flightllm.config.board import _board
+
+    data = tomllib.loads((data_dir("boards") / "tiny.toml").read_text())
+    fields = data[table] if table else data
+    fields[sorted(fields)[pick % len(fields)]] = value
+    message = ""
+    try:
+        board = _board(data, "here")
+        fit_rows(board, board.arch)
+    except ConfigError as error:
+        message = str(error)
+    assert not message or "here" in message
+
+
+def test_no_such_data_folder():
+    with pytest.raises(ToolError, match="no folder attic"):
+        data_dir("attic")
+    with pytest.raises(ToolError):
+        data_dir("tests")  # in a checkout it exists, but it is not package data
