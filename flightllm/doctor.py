@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,8 +64,6 @@ class DoctorReport:
 def report() -> DoctorReport:
     """Look at this machine."""
     checks = [Check("python", platform.python_version(), "nothing works", "Python 3.11 or newer")]
-    if sys.version_info < (3, 11):
-        checks[0] = Check("python", "", "nothing works", "Python 3.11 or newer")
     for name, costs in _PACKAGES.items():
         try:
             found = importlib.metadata.version(name)

@@ -85,7 +85,7 @@ def progress_line(wanted: bool = True) -> Iterator[Callable[[str, int, int], Non
     if not wanted or not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     bar = tqdm(total=0, file=sys.stderr, leave=False, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {elapsed}")
 

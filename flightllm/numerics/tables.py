@@ -60,8 +60,8 @@ def _fit(f: Callable[[Decimal], Decimal]) -> Table:
                     int((c2 * 2**C2_BITS).to_integral_value()),
                 )
             )
-    c0, c1, c2 = (np.array(c, np.int64) for c in zip(*rows, strict=True))
-    return Table(c0, c1, c2)
+    columns = np.array(rows, np.int64).T
+    return Table(columns[0], columns[1], columns[2])
 
 
 @cache
@@ -88,7 +88,7 @@ def _split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return word & 0x80000000, word >> 23 & 0xFF, word & 0x7FFFFF
 
 
-def _pack(sign: np.ndarray, exponent: np.ndarray, significand: np.ndarray) -> np.ndarray:
+def _pack(sign: np.ndarray | np.int64, exponent: np.ndarray, significand: np.ndarray) -> np.ndarray:
     """sign | exponent | significand in [2^23, 2^24]; exponents below 1 flush to zero, above 254 give infinity."""
     carry = significand >> 24
     exponent = exponent + carry

@@ -118,7 +118,7 @@ def assert_same(a: Graph, b: Graph) -> None:
                 assert (u.shape, u.grid) == (v.shape, v.grid), x.name
                 assert u.read().tobytes() == v.read().tobytes(), x.name
             elif isinstance(u, np.ndarray):
-                assert u.dtype == v.dtype and u.tobytes() == v.tobytes(), x.name  # noqa: PT018
+                assert u.dtype == v.dtype and u.tobytes() == v.tobytes(), x.name
             else:
                 assert u == v, (x.name, field.name)
     facts = ("arch", "vocab", "max_context", "layers", "bos", "eos", "tokenizer_json", "chat_template")

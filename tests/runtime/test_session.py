@@ -138,7 +138,7 @@ def test_conversations_follow_without_loading(new):
 
 def test_a_generator_left_early_can_go_on(new):
     s = new()
-    for count, _ in enumerate(s.generate(PROMPT, 9), 1):
+    for count, token in enumerate(s.generate(PROMPT, 9), 1):  # noqa: B007 (used below)
         if count == 3:
             break
     rest = list(s.generate([], 2))
