@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+import numpy as np
+
 from flightllm.checker.ops import Op
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
-from flightllm.isa.matrix import MMPV, MMQK
+from flightllm.isa.matrix import GROUPS, MMPV, MMQK
+from flightllm.streams.layout import Geometry, stream_bytes
 
 #: V windows of a block
 _BLOCK_WINDOWS = 4
@@ -17,9 +20,11 @@ _BLOCK_WINDOWS = 4
 def check_rings(ops: Iterable[Op], arch: ArchConfig) -> None:
     """Raise ProgramError if an item of a ring is not the one its taker expects.
 
-    The n-th load of a ring feeds its n-th taker. On the K ring both ends must agree on kind, block range and bytes per unit, and the
+    The n-th load of a ring feeds its n-th taker. A weight stream of one format must have the length that its MM implies (with a format table
+    only the data know the length). On the K ring both ends must agree on kind, block range and bytes per unit, and the
     block mask must not be rewritten between the two: each end reads it for itself.
     """
+    sizes: dict[tuple[int, ...], int] = {}
     waiting: dict[str, deque[Op]] = {"W": deque(), "K": deque()}
     for op in ops:
         for space, write, lo, hi, _ in op.places:
@@ -35,6 +40,8 @@ def check_rings(ops: Iterable[Op], arch: ArchConfig) -> None:
             assert load.push is not None
             if ring == "K":
                 _same_item(load, op, arch)
+            else:
+                nbytes = _weight_bytes(op, arch, sizes)
             if nbytes not in (-1, load.push[1]):
                 raise ProgramError(
                     "a ring holds another stream than its taker expects",
@@ -65,6 +72,23 @@ def _same_item(load: Op, taker: Op, arch: ArchConfig) -> None:
             where=str(taker),
             why=f"{strip} bytes per channel, the ring has {arch.k_ring_bytes}",
         )
+
+
+def _weight_bytes(taker: Op, arch: ArchConfig, sizes: dict[tuple[int, ...], int]) -> int:
+    """Bytes per channel that an MM takes; -1 if a format table in the stream decides."""
+    v = taker.inst.values
+    if v["table"]:
+        return -1
+    key = tuple(v[n] for n in ("slots", "k", "group", "bias", "rows_per_vpu", "format"))
+    if key not in sizes:
+        slots, k, group, bias, rows, form = key
+        shape = Geometry(slots * arch.channels, k, int(GROUPS[group]), bool(bias), arch.channels, arch.vpus, 1 << rows)
+        try:
+            formats = np.broadcast_to(np.uint8(form), (shape.strips, shape.blocks, 1))
+            sizes[key] = stream_bytes(shape, formats, False)
+        except ValueError as e:
+            raise ProgramError("a weight stream of no legal format", where=str(taker), why=str(e)) from e
+    return sizes[key]
 
 
 def _unit_bytes(taker: Op, arch: ArchConfig) -> tuple[int, int]:

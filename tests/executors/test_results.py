@@ -9,6 +9,7 @@ from packages import CONFIGS, build, cache_bytes, feed, small_arch
 
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.ir.reference import evaluate
+from flightllm.isa.load import LDK
 
 IDS = np.random.default_rng(7).integers(0, 70, 100).tolist()
 
@@ -92,3 +93,42 @@ def test_masks_apply_to_prompts_only(tmp_path):
     masked = feed(device, ids, chunks)
     assert np.array_equal(masked[:128], plain[:128])  # two blocks: the local and the global one
     assert not np.array_equal(masked[200:], plain[200:])
+
+
+def loaded_bytes(package, ids, chunks, masken=True):
+    """KV-cache bytes loaded over a prompt: what LDK pushed into the K ring."""
+    total = 0
+
+    def hook(core, pc, inst, o):
+        nonlocal total
+        if isinstance(inst, LDK):
+            total += core.k_ring[-1][2].size
+
+    device = FunctionalDevice(hook=hook)
+    device.load(package)
+    feed(device, ids, chunks, masken)
+    return total
+
+
+def test_skipped_blocks_are_not_loaded(tmp_path):
+    """Loads follow the mask and the window exactly; the matrix unit takes what was loaded, so beats follow too."""
+    ids = np.random.default_rng(3).integers(0, 70, 512).tolist()
+    chunks = [32] * 16
+    graph = decoder(layers=1, context=512, kv_heads=4)
+    dense = loaded_bytes(build(graph, tmp_path / "a.flpkg"), ids, chunks)
+    # K and V: 16 bytes a key and head; a chunk of 32 loads the keys before and of itself, whole V windows and K slots
+    assert dense == sum(2 * 4 * 16 * n for n in range(32, 513, 32))
+    recipe = {
+        "rule": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]
+    }
+    masked = build(graph, tmp_path / "b.flpkg", recipe=recipe)
+    local = sum(32 if n % 64 else 64 for n in range(32, 513, 32))  # keys of the block that the chunk is in
+    first = 64 * 14  # the first block, for the 14 chunks behind it
+    assert loaded_bytes(masked, ids, chunks) == 2 * 4 * 16 * (local + first)
+    assert loaded_bytes(masked, ids, chunks, masken=False) == dense
+    window = decoder(layers=1, context=512, kv_heads=4, window=64, sink=4)
+    keys = 0
+    for n in range(32, 513, 32):
+        block = max(n - 32 - 63, 0) // 64  # the first block that the chunk's first query sees through its window
+        keys += n - 64 * block + (64 if block else 0)  # and the block of the sink tokens
+    assert loaded_bytes(build(window, tmp_path / "c.flpkg"), ids, chunks) == 2 * 4 * 16 * keys
