@@ -96,11 +96,6 @@ package flightllm_isa_pkg;
     MmpvBits4 = 1'd1
   } mmpv_bits_e;
 
-  typedef enum logic [0:0] {
-    NormKindRms = 1'd0,
-    NormKindLayer = 1'd1
-  } norm_kind_e;
-
   typedef enum logic [2:0] {
     NormQuantNone = 3'd0,
     NormQuantA8 = 3'd1,
@@ -109,12 +104,10 @@ package flightllm_isa_pkg;
     NormQuantKv4 = 3'd4
   } norm_quant_e;
 
-  typedef enum logic [1:0] {
-    ActKindCopy = 2'd0,
-    ActKindRelu = 2'd1,
-    ActKindSilu = 2'd2,
-    ActKindGelu = 2'd3
-  } act_kind_e;
+  typedef enum logic [0:0] {
+    NormKindRms = 1'd0,
+    NormKindLayer = 1'd1
+  } norm_kind_e;
 
   typedef enum logic [2:0] {
     ActQuantNone = 3'd0,
@@ -123,6 +116,13 @@ package flightllm_isa_pkg;
     ActQuantKv8 = 3'd3,
     ActQuantKv4 = 3'd4
   } act_quant_e;
+
+  typedef enum logic [1:0] {
+    ActKindCopy = 2'd0,
+    ActKindRelu = 2'd1,
+    ActKindSilu = 2'd2,
+    ActKindGelu = 2'd3
+  } act_kind_e;
 
   typedef enum logic [2:0] {
     AddQuantNone = 3'd0,
@@ -258,15 +258,15 @@ package flightllm_isa_pkg;
     logic [19:0] dst_s;
     logic [4:0] dst_r;
     logic [19:0] dst;
+    logic [9:0] heads;
+    logic [39:0] addr_s;
+    logic [4:0] addr_r;
+    logic [39:0] addr;
     logic [4:0] first_r;
     logic [11:0] first_block;
     logic [11:0] sink;
     logic [4:0] len_r;
     logic [23:0] len;
-    logic [9:0] heads;
-    logic [39:0] addr_s;
-    logic [4:0] addr_r;
-    logic [39:0] addr;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;
@@ -274,6 +274,11 @@ package flightllm_isa_pkg;
 
   typedef struct packed {
     logic [290:0] reserved;
+    logic [19:0] unit_bytes;
+    logic [39:0] addr_s;
+    logic [4:0] addr_r;
+    logic [39:0] addr;
+    logic [0:0] kind;
     logic [4:0] masked_r;
     logic [0:0] masked;
     logic [15:0] mask_s;
@@ -284,11 +289,6 @@ package flightllm_isa_pkg;
     logic [11:0] sink;
     logic [4:0] len_r;
     logic [23:0] len;
-    logic [19:0] unit_bytes;
-    logic [39:0] addr_s;
-    logic [4:0] addr_r;
-    logic [39:0] addr;
-    logic [0:0] kind;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;
@@ -322,7 +322,22 @@ package flightllm_isa_pkg;
 
   typedef struct packed {
     logic [177:0] reserved;
+    logic [15:0] k;
     logic [0:0] dual;
+    logic [19:0] dst_s1;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s;
+    logic [4:0] dst_r;
+    logic [19:0] dst;
+    logic [0:0] bits;
+    logic [9:0] n1;
+    logic [4:0] n0_r;
+    logic [15:0] n0;
+    logic [19:0] ab_s1;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s;
+    logic [4:0] ab_r;
+    logic [19:0] ab;
     logic [4:0] masked_r;
     logic [0:0] masked;
     logic [15:0] mask_s;
@@ -333,21 +348,6 @@ package flightllm_isa_pkg;
     logic [11:0] sink;
     logic [4:0] len_r;
     logic [23:0] len;
-    logic [19:0] dst_s1;
-    logic [19:0] dst_s0;
-    logic [19:0] dst_s;
-    logic [4:0] dst_r;
-    logic [19:0] dst;
-    logic [0:0] bits;
-    logic [15:0] k;
-    logic [9:0] n1;
-    logic [4:0] n0_r;
-    logic [15:0] n0;
-    logic [19:0] ab_s1;
-    logic [19:0] ab_s0;
-    logic [19:0] ab_s;
-    logic [4:0] ab_r;
-    logic [19:0] ab;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;
@@ -355,7 +355,23 @@ package flightllm_isa_pkg;
 
   typedef struct packed {
     logic [169:0] reserved;
+    logic [11:0] row_slots;
+    logic [11:0] slots;
     logic [0:0] dual;
+    logic [19:0] dst_s1;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s;
+    logic [4:0] dst_r;
+    logic [19:0] dst;
+    logic [0:0] bits;
+    logic [9:0] n1;
+    logic [4:0] n0_r;
+    logic [15:0] n0;
+    logic [19:0] ab_s1;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s;
+    logic [4:0] ab_r;
+    logic [19:0] ab;
     logic [4:0] masked_r;
     logic [0:0] masked;
     logic [15:0] mask_s;
@@ -366,22 +382,6 @@ package flightllm_isa_pkg;
     logic [11:0] sink;
     logic [4:0] len_r;
     logic [23:0] len;
-    logic [19:0] dst_s1;
-    logic [19:0] dst_s0;
-    logic [19:0] dst_s;
-    logic [4:0] dst_r;
-    logic [19:0] dst;
-    logic [0:0] bits;
-    logic [11:0] row_slots;
-    logic [11:0] slots;
-    logic [9:0] n1;
-    logic [4:0] n0_r;
-    logic [15:0] n0;
-    logic [19:0] ab_s1;
-    logic [19:0] ab_s0;
-    logic [19:0] ab_s;
-    logic [4:0] ab_r;
-    logic [19:0] ab;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;
@@ -389,14 +389,17 @@ package flightllm_isa_pkg;
 
   typedef struct packed {
     logic [79:0] reserved;
+    logic [31:0] eps;
+    logic [31:0] inv_n;
+    logic [19:0] beta;
+    logic [19:0] gamma;
+    logic [0:0] kind;
     logic [19:0] ab_s1;
     logic [19:0] ab_s0;
     logic [19:0] ab_s;
     logic [4:0] ab_r;
     logic [19:0] ab;
     logic [2:0] quant;
-    logic [31:0] eps;
-    logic [31:0] inv_n;
     logic [23:0] len;
     logic [9:0] n1;
     logic [4:0] n0_r;
@@ -406,14 +409,11 @@ package flightllm_isa_pkg;
     logic [19:0] dst_s;
     logic [4:0] dst_r;
     logic [19:0] dst;
-    logic [19:0] beta;
-    logic [19:0] gamma;
     logic [19:0] src_s1;
     logic [19:0] src_s0;
     logic [19:0] src_s;
     logic [4:0] src_r;
     logic [19:0] src;
-    logic [0:0] kind;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;
@@ -421,6 +421,13 @@ package flightllm_isa_pkg;
 
   typedef struct packed {
     logic [96:0] reserved;
+    logic [19:0] gate_s1;
+    logic [19:0] gate_s0;
+    logic [19:0] gate_s;
+    logic [4:0] gate_r;
+    logic [19:0] gate;
+    logic [0:0] gated;
+    logic [1:0] kind;
     logic [19:0] ab_s1;
     logic [19:0] ab_s0;
     logic [19:0] ab_s;
@@ -436,18 +443,11 @@ package flightllm_isa_pkg;
     logic [19:0] dst_s;
     logic [4:0] dst_r;
     logic [19:0] dst;
-    logic [19:0] gate_s1;
-    logic [19:0] gate_s0;
-    logic [19:0] gate_s;
-    logic [4:0] gate_r;
-    logic [19:0] gate;
     logic [19:0] src_s1;
     logic [19:0] src_s0;
     logic [19:0] src_s;
     logic [4:0] src_r;
     logic [19:0] src;
-    logic [0:0] gated;
-    logic [1:0] kind;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;
@@ -455,6 +455,11 @@ package flightllm_isa_pkg;
 
   typedef struct packed {
     logic [99:0] reserved;
+    logic [19:0] other_s1;
+    logic [19:0] other_s0;
+    logic [19:0] other_s;
+    logic [4:0] other_r;
+    logic [19:0] other;
     logic [19:0] ab_s1;
     logic [19:0] ab_s0;
     logic [19:0] ab_s;
@@ -470,11 +475,6 @@ package flightllm_isa_pkg;
     logic [19:0] dst_s;
     logic [4:0] dst_r;
     logic [19:0] dst;
-    logic [19:0] other_s1;
-    logic [19:0] other_s0;
-    logic [19:0] other_s;
-    logic [4:0] other_r;
-    logic [19:0] other;
     logic [19:0] src_s1;
     logic [19:0] src_s0;
     logic [19:0] src_s;
@@ -486,14 +486,16 @@ package flightllm_isa_pkg;
   } add_t;
 
   typedef struct packed {
-    logic [152:0] reserved;
+    logic [144:0] reserved;
+    logic [19:0] table_s0;
+    logic [19:0] has_table;
     logic [19:0] ab_s1;
     logic [19:0] ab_s0;
     logic [19:0] ab_s;
     logic [4:0] ab_r;
     logic [19:0] ab;
     logic [2:0] quant;
-    logic [15:0] len;
+    logic [23:0] len;
     logic [9:0] n1;
     logic [4:0] n0_r;
     logic [15:0] n0;
@@ -502,8 +504,6 @@ package flightllm_isa_pkg;
     logic [19:0] dst_s;
     logic [4:0] dst_r;
     logic [19:0] dst;
-    logic [19:0] table_s0;
-    logic [19:0] has_table;
     logic [19:0] src_s1;
     logic [19:0] src_s0;
     logic [19:0] src_s;
@@ -526,16 +526,6 @@ package flightllm_isa_pkg;
     logic [23:0] window;
     logic [4:0] qpos_r;
     logic [23:0] qpos;
-    logic [4:0] masked_r;
-    logic [0:0] masked;
-    logic [15:0] mask_s;
-    logic [4:0] mask_r;
-    logic [15:0] mask;
-    logic [4:0] first_r;
-    logic [11:0] first_block;
-    logic [11:0] sink;
-    logic [4:0] len_r;
-    logic [23:0] len;
     logic [9:0] n1;
     logic [4:0] n0_r;
     logic [15:0] n0;
@@ -550,6 +540,16 @@ package flightllm_isa_pkg;
     logic [19:0] src_s;
     logic [4:0] src_r;
     logic [19:0] src;
+    logic [4:0] masked_r;
+    logic [0:0] masked;
+    logic [15:0] mask_s;
+    logic [4:0] mask_r;
+    logic [15:0] mask;
+    logic [4:0] first_r;
+    logic [11:0] first_block;
+    logic [11:0] sink;
+    logic [4:0] len_r;
+    logic [23:0] len;
     logic [3:0] signal_mask;
     logic [3:0] wait_mask;
     logic [5:0] opcode;

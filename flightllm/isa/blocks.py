@@ -6,10 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from flightllm.isa.fields import Addr, Count, Field, Instruction
+
 #: key positions in a block
 BLOCK_POSITIONS = 64
 #: positions in a window of the V cache
 WINDOW_POSITIONS = 16
+
+
+class KeyRange(Instruction, register=False):
+    """Operands of instructions that visit the keys of an attention, by blocks."""
+
+    len = Count(24, "keys 0..len-1")
+    sink = Field(12, "blocks below this are active")
+    first = Count(12, "blocks from this on are active")
+
+
+class BlockRange(KeyRange, register=False):
+    """The same with a mask."""
+
+    mask = Addr("MB", 16, "mask row of the query block and head")
+    masked = Count(1, "0: the mask does not apply")
 
 
 def candidate_blocks(length: int, sink: int, first: int) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -194,9 +195,10 @@ class Instruction:
         for name, bits in Instruction.HEADER:
             cls.layout[name] = (lo, bits)
             lo += bits
-        for name, f in list(vars(cls).items()):
-            if not isinstance(f, Field):
-                continue
+        # Fields of shared bases come first; each instruction has its own copies, since positions differ.
+        declared = {n: f for base in reversed(cls.__mro__) for n, f in vars(base).items() if isinstance(f, Field)}
+        for name, declaration in declared.items():
+            f = copy(declaration)
             f.name, f.lo = name, lo
             cls.fields[name] = f
             for suffix, bits in f.parts:

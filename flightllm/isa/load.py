@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flightllm.errors import ProgramError
-from flightllm.isa.blocks import active_blocks, candidate_blocks, units_of
+from flightllm.isa.blocks import BlockRange, KeyRange, active_blocks, candidate_blocks, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.numerics.quant import bf16_to_f32
@@ -120,16 +120,13 @@ class LDM(Instruction):
         yield Access("MB", True, o.dst, o.nbytes)
 
 
-class LDS(Instruction):
+class LDS(KeyRange):
     """KV scales: bf16 [slot][head] of the candidate blocks (masks do not apply) -> fp32 VB [head][position]."""
 
     opcode = 0x13
     unit = Unit.L
     addr = Addr("MEM", MEM_BITS, "slot 0")
     heads = Field(10, "heads H; a slot has 2 H bytes per channel")
-    len = Count(24, "keys 0..len-1")
-    sink = Field(12, "blocks below this are active")
-    first = Count(12, "blocks from this on are active")
     dst = Addr("VB", VB_BITS, "position 0 of head 0")
     dst_head = Field(VB_BITS, "VB units of 16 from head to head")
 
@@ -151,7 +148,7 @@ class LDS(Instruction):
             )
 
 
-class LDK(Instruction):
+class LDK(BlockRange):
     """KV stream of one head: push the active blocks' units into the K ring.
 
     A unit is one slot (kind K: C positions) or one window (kind V: 16 positions), `unit_bytes` bytes per channel.
@@ -162,11 +159,6 @@ class LDK(Instruction):
     kind = Choice(("K", "V"), "which half of the cache")
     addr = Addr("MEM", MEM_BITS, "unit 0 of the head")
     unit_bytes = Field(20, "bytes per channel and unit")
-    len = Count(24, "keys 0..len-1")
-    sink = Field(12, "blocks below this are active")
-    first = Count(12, "blocks from this on are active")
-    mask = Addr("MB", MB_BITS, "mask row of the query block and head")
-    masked = Count(1, "0: the mask does not apply")
 
     def execute(self, core: Any, o: Operands) -> None:
         gran = core.channels if o.kind == "K" else 16

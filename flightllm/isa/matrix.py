@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from flightllm.isa.blocks import active_blocks, candidate_blocks, units_of
+from flightllm.isa.blocks import BlockRange, active_blocks, candidate_blocks, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Flag, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
-from flightllm.isa.load import AB_BITS, MB_BITS, VB_BITS
+from flightllm.isa.load import AB_BITS, VB_BITS
 from flightllm.numerics import fp32
 
 GROUPS = ("32", "64", "128")
@@ -69,7 +69,22 @@ class MM(Instruction):
         yield Access("VB", True, *rows)
 
 
-class MMQK(Instruction):
+class AttentionMatrix(BlockRange, register=False):
+    """Operands that MMQK and MMPV share: n0 queries x n1 heads of AB rows in, as many VB rows out."""
+
+    ab = Addr("AB", AB_BITS, "activation row (0, 0)")
+    ab_s0 = Field(AB_BITS, "windows from query to query")
+    ab_s1 = Field(AB_BITS, "windows from head to head")
+    n0 = Count(16, "queries")
+    n1 = Field(10, "heads of the group")
+    bits = Choice(KV_BITS, "KV code bits")
+    dst = Addr("VB", VB_BITS, "first element of row (0, 0)")
+    dst_s0 = Field(VB_BITS, "VB units of 16 from query to query")
+    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
+    dual = Flag("activations have two codes per element")
+
+
+class MMQK(AttentionMatrix):
     """Scores: K stream of one head x query rows (n0 queries x n1 heads of the group); only active blocks are written.
 
     score[i0, i1, p] = mul(float(sum_k K[p, k] * q[i0, i1, k]), s_q) at VB element p of row (i0, i1).
@@ -77,22 +92,7 @@ class MMQK(Instruction):
 
     opcode = 0x19
     unit = Unit.M
-    ab = Addr("AB", AB_BITS, "query row (0, 0)")
-    ab_s0 = Field(AB_BITS, "windows from query to query")
-    ab_s1 = Field(AB_BITS, "windows from head to head")
-    n0 = Count(16, "queries")
-    n1 = Field(10, "heads of the group")
     k = Field(16, "head size, a multiple of 16")
-    bits = Choice(KV_BITS, "KV code bits")
-    dst = Addr("VB", VB_BITS, "key 0 of row (0, 0)")
-    dst_s0 = Field(VB_BITS, "VB units of 16 from query to query")
-    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    len = Count(24, "keys 0..len-1")
-    sink = Field(12, "blocks below this are active")
-    first = Count(12, "blocks from this on are active")
-    mask = Addr("MB", MB_BITS, "mask row of the query block and head")
-    masked = Count(1, "0: the mask does not apply")
-    dual = Flag("activations have two codes per element")
 
     def execute(self, core: Any, o: Operands) -> None:
         c = core.channels
@@ -126,7 +126,7 @@ class MMQK(Instruction):
         yield Access("K", False, 0, total)
 
 
-class MMPV(Instruction):
+class MMPV(AttentionMatrix):
     """Weighted values: V stream of one head x softmax rows; out[i0, i1, i] for the head's dimensions i < slots * C.
 
     out = mul(float(sum over the keys of active blocks of p * v), s_p).
@@ -134,23 +134,8 @@ class MMPV(Instruction):
 
     opcode = 0x1A
     unit = Unit.M
-    ab = Addr("AB", AB_BITS, "softmax row (0, 0)")
-    ab_s0 = Field(AB_BITS, "windows from query to query")
-    ab_s1 = Field(AB_BITS, "windows from head to head")
-    n0 = Count(16, "queries")
-    n1 = Field(10, "heads of the group")
     slots = Field(12, "dimensions per channel that are written")
     row_slots = Field(12, "row slots stored per window (slots, even for 4 bits)")
-    bits = Choice(KV_BITS, "KV code bits")
-    dst = Addr("VB", VB_BITS, "dimension 0 of row (0, 0)")
-    dst_s0 = Field(VB_BITS, "VB units of 16 from query to query")
-    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    len = Count(24, "keys 0..len-1")
-    sink = Field(12, "blocks below this are active")
-    first = Count(12, "blocks from this on are active")
-    mask = Addr("MB", MB_BITS, "mask row of the query block and head")
-    masked = Count(1, "0: the mask does not apply")
-    dual = Flag("softmax rows have two codes per element")
 
     def execute(self, core: Any, o: Operands) -> None:
         c = core.channels

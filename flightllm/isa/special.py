@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from flightllm.isa.blocks import BLOCK_POSITIONS, active_blocks, candidate_blocks, units_of
+from flightllm.isa.blocks import BLOCK_POSITIONS, BlockRange, active_blocks, candidate_blocks, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Flag, Float, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
-from flightllm.isa.load import AB_BITS, MB_BITS, VB_BITS
+from flightllm.isa.load import AB_BITS, VB_BITS
 from flightllm.isa.matrix import row_windows
 from flightllm.numerics import fp32, sfu
 
@@ -21,7 +21,21 @@ QUANT = ("none", "a8", "dual", "kv8", "kv4")
 
 
 class Special(Instruction, register=False):
-    """Common parts of SFU instructions: vector iteration and the quantise phase."""
+    """Common parts of SFU instructions: n0 x n1 vectors of `len` elements in and out, and the quantise phase."""
+
+    src = Addr("VB", VB_BITS, "source vector (0, 0)")
+    src_s0 = Field(VB_BITS, "VB units of 16 from token to token")
+    src_s1 = Field(VB_BITS, "VB units of 16 from head to head")
+    dst = Addr("VB", VB_BITS, "result (0, 0)")
+    dst_s0 = Field(VB_BITS, "VB units of 16 from token to token")
+    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
+    n0 = Count(16, "tokens")
+    n1 = Field(10, "vectors per token")
+    len = Field(24, "elements of a vector")
+    quant = Choice(QUANT, "quantise the result into AB")
+    ab = Addr("AB", AB_BITS, "AB row (0, 0)")
+    ab_s0 = Field(AB_BITS, "windows from token to token")
+    ab_s1 = Field(AB_BITS, "windows from head to head")
 
     @staticmethod
     def source(core: Any, o: Operands) -> np.ndarray:
@@ -51,23 +65,10 @@ class NORM(Special):
     opcode = 0x20
     unit = Unit.S
     kind = Choice(("rms", "layer"), "which norm")
-    src = Addr("VB", VB_BITS, "vector (0, 0)")
-    src_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    src_s1 = Field(VB_BITS, "VB units of 16 from head to head")
     gamma = Field(VB_BITS, "weights, `len` elements")
     beta = Field(VB_BITS, "offsets (layer only)")
-    dst = Addr("VB", VB_BITS, "result (0, 0)")
-    dst_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    n0 = Count(16, "tokens")
-    n1 = Field(10, "vectors per token")
-    len = Field(24, "elements")
     inv_n = Float("1 / number of real elements")
     eps = Float("added to the variance")
-    quant = Choice(QUANT, "quantise the result into AB")
-    ab = Addr("AB", AB_BITS, "AB row (0, 0)")
-    ab_s0 = Field(AB_BITS, "windows from token to token")
-    ab_s1 = Field(AB_BITS, "windows from head to head")
 
     def execute(self, core: Any, o: Operands) -> None:
         x = self.source(core, o)
@@ -93,22 +94,9 @@ class ACT(Special):
     unit = Unit.S
     kind = Choice(("copy", "relu", "silu", "gelu"), "function")
     gated = Flag("multiply with the gate partner")
-    src = Addr("VB", VB_BITS, "vector (0, 0)")
-    src_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    src_s1 = Field(VB_BITS, "VB units of 16 from head to head")
     gate = Addr("VB", VB_BITS, "gate partner (0, 0)")
     gate_s0 = Field(VB_BITS, "VB units of 16 from token to token")
     gate_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    dst = Addr("VB", VB_BITS, "result (0, 0)")
-    dst_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    n0 = Count(16, "tokens")
-    n1 = Field(10, "vectors per token")
-    len = Field(24, "elements")
-    quant = Choice(QUANT, "quantise the result into AB")
-    ab = Addr("AB", AB_BITS, "AB row (0, 0)")
-    ab_s0 = Field(AB_BITS, "windows from token to token")
-    ab_s1 = Field(AB_BITS, "windows from head to head")
 
     def execute(self, core: Any, o: Operands) -> None:
         x = self.source(core, o)
@@ -132,22 +120,9 @@ class ADD(Special):
 
     opcode = 0x22
     unit = Unit.S
-    src = Addr("VB", VB_BITS, "first operand (0, 0)")
-    src_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    src_s1 = Field(VB_BITS, "VB units of 16 from head to head")
     other = Addr("VB", VB_BITS, "second operand (0, 0)")
     other_s0 = Field(VB_BITS, "VB units of 16 from token to token")
     other_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    dst = Addr("VB", VB_BITS, "result (0, 0)")
-    dst_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    n0 = Count(16, "tokens")
-    n1 = Field(10, "vectors per token")
-    len = Field(24, "elements")
-    quant = Choice(QUANT, "quantise the result into AB")
-    ab = Addr("AB", AB_BITS, "AB row (0, 0)")
-    ab_s0 = Field(AB_BITS, "windows from token to token")
-    ab_s1 = Field(AB_BITS, "windows from head to head")
 
     def execute(self, core: Any, o: Operands) -> None:
         other = core.vb_rows(o.other, (max(0, o.n0), o.n1), (o.other_s0, o.other_s1), o.len)
@@ -163,21 +138,8 @@ class ROPE(Special):
 
     opcode = 0x23
     unit = Unit.S
-    src = Addr("VB", VB_BITS, "head (0, 0)")
-    src_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    src_s1 = Field(VB_BITS, "VB units of 16 from head to head")
     table = Field(VB_BITS, "row of token 0")
     table_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    dst = Addr("VB", VB_BITS, "result (0, 0)")
-    dst_s0 = Field(VB_BITS, "VB units of 16 from token to token")
-    dst_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    n0 = Count(16, "tokens")
-    n1 = Field(10, "heads")
-    len = Field(16, "head size")
-    quant = Choice(QUANT, "quantise the result into AB")
-    ab = Addr("AB", AB_BITS, "AB row (0, 0)")
-    ab_s0 = Field(AB_BITS, "windows from token to token")
-    ab_s1 = Field(AB_BITS, "windows from head to head")
 
     def execute(self, core: Any, o: Operands) -> None:
         table = core.vb_rows(o.table, (max(0, o.n0), 1), (o.table_s0, 0), o.len)
@@ -189,7 +151,7 @@ class ROPE(Special):
         yield from self.vectors(o)
 
 
-class SOFTMAX(Instruction):
+class SOFTMAX(BlockRange):
     """Softmax over the visible keys of n0 queries x n1 heads, scaled by the value scales, as dual rows in AB.
 
     Row (i0, i1) belongs to the query at position qpos + i0. Scores are overwritten with the unnormalised products u. Codes of
@@ -205,11 +167,6 @@ class SOFTMAX(Instruction):
     vs = Addr("VB", VB_BITS, "value scale of position 0")
     n0 = Count(16, "queries")
     n1 = Field(10, "heads of the group")
-    len = Count(24, "keys 0..len-1")
-    sink = Field(12, "blocks below this are active")
-    first = Count(12, "blocks from this on are active")
-    mask = Addr("MB", MB_BITS, "mask row of the query block and head")
-    masked = Count(1, "0: the mask does not apply")
     qpos = Count(24, "position of query 0")
     window = Field(24, "keys q - window + 1 .. q are visible; 0: no limit")
     sink_tokens = Field(16, "keys below this are visible in spite of the window")
