@@ -54,9 +54,9 @@ class MM(Instruction):
         n = max(0, o.tokens)
         codes, scale = core.ab_codes(o.ab, (n,), (o.ab_row,), o.k, o.dual)
         total = codes.astype(np.float64) @ w.effective.T  # exact: below 2^53
-        y = fp32.mul(fp32.mul(fp32.from_int48(total), w.rho), scale[:, None])
+        y = fp32.mul_flushed(fp32.mul_flushed(fp32.from_int48(total), w.rho), scale[:, None])
         if o.bias:
-            y = fp32.add(y, w.bias)
+            y = fp32.add_flushed(y, w.bias)
         out = core.vb_rows(o.dst, (n,), (o.dst_row,), o.slots * core.channels)
         out[:] = fp32.add(out, y) if o.accumulate else y
 

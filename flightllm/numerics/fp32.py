@@ -32,7 +32,7 @@ def flush(x: Operand) -> np.ndarray:
     sub = ((word & _MAGNITUDE) - np.uint32(1)) < _MIN_NORMAL - np.uint32(1)
     if not sub.any():
         return x
-    return np.where(sub, word & _SIGN, word).view(np.float32)
+    return np.where(sub, word & _SIGN, word).view(np.float32).reshape(x.shape)
 
 
 def canonical(x: np.ndarray) -> np.ndarray:
@@ -43,24 +43,49 @@ def canonical(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def _unusual(word: np.ndarray) -> bool:
+    """Some magnitude is zero, subnormal or NaN: one comparison, since all three wrap around when the smallest normal is taken off."""
+    return bool(((word & _MAGNITUDE) - _MIN_NORMAL > _INF - _MIN_NORMAL).any())
+
+
+def add_flushed(a: Operand, b: Operand) -> np.ndarray:
+    """a + b of operands without subnormals (floating-point warnings are the caller's to silence).
+
+    A sum below the normal range is exact in IEEE single, so flushing it afterwards is right.
+    """
+    out = np.asarray(a + b)
+    if _unusual(_bits(out)):
+        return canonical(np.atleast_1d(flush(out))).reshape(out.shape)
+    return out
+
+
+def mul_flushed(a: Operand, b: Operand) -> np.ndarray:
+    """a * b of operands without subnormals (floating-point warnings are the caller's to silence).
+
+    Products that round up to the smallest normal number were tiny before rounding: they flush too.
+    """
+    out = np.atleast_1d(a * b)
+    word = out.view(np.uint32)
+    # "less or equal the smallest normal" or NaN; zeros are common and need nothing, but are not told apart yet.
+    if ((word & _MAGNITUDE) - _MIN_NORMAL - np.uint32(1) >= _INF - _MIN_NORMAL).any():
+        small = (word & _MAGNITUDE) - np.uint32(1) < _MIN_NORMAL  # subnormal, or exactly the smallest normal
+        if small.any():
+            exact = np.atleast_1d(np.multiply(a, b, dtype=np.float64))
+            word[small & (np.abs(exact) < float(TINY))] &= _SIGN
+        canonical(out)
+    return out.reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+
+
 def add(a: Operand, b: Operand) -> np.ndarray:
-    """a + b. A sum below the normal range is exact in IEEE single, so flushing it afterwards is right."""
+    """a + b."""
     with np.errstate(all="ignore"):
-        out = np.atleast_1d(flush(a) + flush(b))
-    return canonical(flush(out)).reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+        return add_flushed(flush(a), flush(b))
 
 
 def mul(a: Operand, b: Operand) -> np.ndarray:
-    """a * b. Products that round up to the smallest normal number were tiny before rounding: they flush too."""
+    """a * b."""
     with np.errstate(all="ignore"):
-        a, b = flush(a), flush(b)
-        out = np.atleast_1d(a * b)
-        word = out.view(np.uint32)
-        small = (word & _MAGNITUDE) - np.uint32(1) < _MIN_NORMAL  # subnormal, or exactly the smallest normal
-        if small.any():
-            exact = np.atleast_1d(a.astype(np.float64) * b)
-            word[small & (np.abs(exact) < float(TINY))] &= _SIGN
-    return canonical(out).reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+        return mul_flushed(flush(a), flush(b))
 
 
 def neg(x: np.ndarray) -> np.ndarray:
@@ -84,7 +109,10 @@ def max_magnitude(x: np.ndarray) -> np.ndarray:
 def to_int(x: np.ndarray, low: int, high: int) -> np.ndarray:
     """Round to nearest even and saturate to [low, high]; NaN gives 0: int32."""
     y = np.clip(np.rint(x), low, high)
-    return np.nan_to_num(y, nan=0.0).astype(np.int32)
+    bad = np.isnan(y)
+    if bad.any():
+        y = np.where(bad, np.float32(0), y)
+    return y.astype(np.int32)
 
 
 def from_int48(x: np.ndarray) -> np.ndarray:
@@ -97,15 +125,17 @@ def ordered_sum(x: np.ndarray) -> np.ndarray:
 
     Element e goes to accumulator e % 256; elements to be skipped must be +0.
     """
+    x = flush(x)
     n = x.shape[-1]
     acc = np.zeros((*x.shape[:-1], ACCUMULATORS), np.float32)
-    for lo in range(0, n, ACCUMULATORS):
-        part = x[..., lo : lo + ACCUMULATORS]
-        acc[..., : part.shape[-1]] = add(acc[..., : part.shape[-1]], part)
-    h = ACCUMULATORS // 2
-    width = min(n, ACCUMULATORS)
-    while h:
-        if h < width:  # accumulators from `width` on are +0 and change nothing
-            acc[..., :h] = add(acc[..., :h], acc[..., h : 2 * h])
-        h //= 2
+    with np.errstate(all="ignore"):
+        for lo in range(0, n, ACCUMULATORS):
+            part = x[..., lo : lo + ACCUMULATORS]
+            acc[..., : part.shape[-1]] = add_flushed(acc[..., : part.shape[-1]], part)
+        h = ACCUMULATORS // 2
+        width = min(n, ACCUMULATORS)
+        while h:
+            if h < width:  # accumulators from `width` on are +0 and change nothing
+                acc[..., :h] = add_flushed(acc[..., :h], acc[..., h : 2 * h])
+            h //= 2
     return acc[..., 0]

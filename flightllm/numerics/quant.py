@@ -41,7 +41,8 @@ def scales_of(x: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 def codes_of(x: np.ndarray, scale: np.ndarray, inverse: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """(codes, scale): rint(x * inverse) saturated to +-top."""
-    codes = fp32.to_int(fp32.mul(x, inverse[..., None]), -top, top)
+    with np.errstate(all="ignore"):
+        codes = fp32.to_int(fp32.mul_flushed(fp32.flush(x), inverse[..., None]), -top, top)
     return codes.astype(np.int8 if top <= 127 else np.int16), scale
 
 

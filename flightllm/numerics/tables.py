@@ -143,4 +143,5 @@ def rsqrt(x: np.ndarray) -> np.ndarray:
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """recip(add(1, exp2(mul(x, -log2 e))))."""
-    return recip(fp32.add(ONE, exp2(fp32.mul(x, -LOG2E))))
+    with np.errstate(all="ignore"):
+        return recip(fp32.add_flushed(ONE, exp2(fp32.mul_flushed(fp32.flush(x), -LOG2E))))

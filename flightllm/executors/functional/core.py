@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
@@ -73,7 +72,9 @@ class Core:
             raise ProgramError(f"access beyond VB: element {top - 1} of {self.vb.size}")
         if base > self.vb.size or length <= 0:
             return np.zeros((*counts, 0), np.float32)
-        return as_strided(self.vb[base:], (*counts, length), (*(4 * s for s in strides), 4))
+        if not counts:
+            return self.vb[base : base + length]
+        return np.ndarray((*counts, length), np.float32, self.vb, 4 * base, (*(4 * s for s in strides), 4))
 
     def vb_rows(self, base: int, counts: Sequence[int], strides: Sequence[int], length: int) -> np.ndarray:
         """The same with base and strides in VB units of 16 elements."""
@@ -90,11 +91,11 @@ class Core:
         top = base + windows + sum(max(0, c - 1) * s for c, s in zip(counts, strides, strict=True))
         if top > self.ab.shape[0]:
             raise ProgramError(f"access beyond AB: window {top - 1} of {self.ab.shape[0]}")
-        return as_strided(self.ab[base:], (*counts, windows, 16), (*(16 * s for s in strides), 16, 1))
+        return np.ndarray((*counts, windows, 16), np.int8, self.ab, 16 * base, (*(16 * s for s in strides), 16, 1))
 
     def _ab_scales(self, base: int, counts: Sequence[int], strides: Sequence[int]) -> np.ndarray:
-        flat = self.ab.view(np.float32)  # four per window; the first of a row's header is its scale
-        return as_strided(flat[base:], tuple(counts), tuple(16 * s for s in strides))
+        # The first four bytes of a row's header window are its scale.
+        return np.ndarray(tuple(counts), np.float32, self.ab, 16 * base, tuple(16 * s for s in strides))
 
     def ab_codes(
         self, base: int, counts: Sequence[int], strides: Sequence[int], length: int, dual: bool

@@ -10,6 +10,7 @@ import numpy as np
 
 from flightllm.errors import PackageError, ProgramError
 from flightllm.isa.fields import Instruction, Operands
+from flightllm.numerics.fp32 import flush
 from flightllm.streams.weights import unpack
 
 if TYPE_CHECKING:
@@ -79,4 +80,4 @@ class WeightCache:
         pad = -effective.shape[1] % 16
         if pad:  # activation rows end at a window; their codes past k are zero
             effective = np.pad(effective, ((0, 0), (0, pad)))
-        return DecodedMatrix(effective, rho, bias)
+        return DecodedMatrix(effective, flush(rho), None if bias is None else flush(bias))
