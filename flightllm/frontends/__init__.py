@@ -47,8 +47,11 @@ def model_kind(path: Path) -> tuple[str, Path]:
     if path.is_file():
         if path.name == "config.json":
             return "hf", path.parent
-        with path.open("rb") as f:
-            magic = f.read(4)
+        try:
+            with path.open("rb") as f:
+                magic = f.read(4)
+        except OSError as error:
+            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
         if magic == b"GGUF" or path.suffix == ".gguf":
             return "gguf", path
         if path.suffix == ".onnx":

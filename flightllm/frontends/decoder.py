@@ -28,7 +28,7 @@ class DecoderSpec:
 
     windows: sliding window of each layer, 0 for none. inv_freq: RoPE frequencies [rotary / 2] or None. pos_offset: rows before
     position 0 in the table of learned positions, None without one. post_norm: norms follow the residual sums (OPT-350m).
-    attention_scale: factor on q.k.
+    attention_scale: factor on q.k. biases: roles that must have a bias, all others have none; None: those that the source has.
     """
 
     dim: int
@@ -49,6 +49,7 @@ class DecoderSpec:
     head_norm: bool = False
     pos_offset: int | None = None
     post_norm: bool = False
+    biases: frozenset[str] | None = None
 
 
 def build_decoder(
@@ -88,7 +89,10 @@ class _Builder:
         return w
 
     def optional(self, role: str, layer: int | None, *shape: int) -> Weight | None:
-        w = self.source(role, layer)
+        try:
+            w = self.source(role, layer)
+        except ModelError as damaged:
+            return self.wrong(damaged, role, shape)
         if w is not None and w.shape != shape:
             error = ModelError(
                 f"tensor {w.name} has shape {list(w.shape)}, the configuration asks for {list(shape)}",
@@ -98,14 +102,20 @@ class _Builder:
             return self.wrong(error, role, shape)
         return w
 
+    def bias(self, role: str, layer: int | None, *shape: int) -> Weight | None:
+        """The bias of a role as the spec asks for it."""
+        if self.spec.biases is None:
+            return self.optional(role + ".bias", layer, *shape)
+        return self.need(role + ".bias", layer, *shape) if role in self.spec.biases else None
+
     def linear(self, name: str, role: str, layer: int | None, source: str, out: int, inp: int) -> str:
-        op = Linear(self.need(role, layer, out, inp), self.optional(role + ".bias", layer, out))
+        op = Linear(self.need(role, layer, out, inp), self.bias(role, layer, out))
         return self.graph.add(name, op, [source], dim=out)
 
     def norm(self, name: str, role: str, layer: int | None, source: str) -> str:
         spec = self.spec
         gamma = self.need(role, layer, spec.dim)
-        beta = self.optional(role + ".bias", layer, spec.dim)
+        beta = self.bias(role, layer, spec.dim)
         if spec.norm == "layer" and beta is None:
             beta = Weight.of(f"{gamma.name} (no bias)", np.zeros(spec.dim, np.float32))
         op = Norm(spec.norm, spec.eps, gamma, beta if spec.norm == "layer" else None)
@@ -115,9 +125,7 @@ class _Builder:
         spec, g = self.spec, self.graph
         x = g.add("embed", Embed(self.need("embed", None, spec.vocab, spec.dim)), dim=spec.dim)
         if spec.pos_offset is not None:
-            table = self.source("pos_embed", None)
-            if table is None or len(table.shape) != 2 or table.shape[1] != spec.dim:
-                table = self.need("pos_embed", None, g.info.max_context + spec.pos_offset, spec.dim)
+            table = self.need("pos_embed", None, g.info.max_context + spec.pos_offset, spec.dim)
             p = g.add("pos_embed", PosEmbed(table, spec.pos_offset), dim=spec.dim)
             x = g.add("embed_add", Add(), [x, p], dim=spec.dim)
         for layer in range(spec.layers):

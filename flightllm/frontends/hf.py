@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from flightllm.errors import ModelError
+from flightllm.errors import ModelError, UnsupportedError
 from flightllm.frontends.decoder import DecoderSpec, build_decoder
 from flightllm.frontends.gptq_awq import quantised_weights
-from flightllm.frontends.hf_config import read_spec
+from flightllm.frontends.hf_config import Config, read_spec
 from flightllm.frontends.safetensors_reader import SafeTensors, read_json
 from flightllm.frontends.synthetic import synthetic_source
 from flightllm.ir.graph import Graph, ModelInfo
@@ -63,6 +63,10 @@ _DEFAULT_NAMES = ("layers", _LLAMA, {"embed": "embed_tokens", "norm": "norm"})
 _PREFIXES = ("", "model.", "transformer.")
 
 
+#: tensors that some checkpoints carry without an effect: tables that follow from the configuration, GPTQ's trivial order
+_WITHOUT_EFFECT = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|\.g_idx)$")
+
+
 def load_hf(folder: Path, synthetic: int | None = None, problems: list[ModelError] | None = None) -> Graph:
     """The graph of a model folder; with `synthetic`, made-up weights of that seed in the shapes of config.json.
 
@@ -76,29 +80,29 @@ def load_hf(folder: Path, synthetic: int | None = None, problems: list[ModelErro
         raise ModelError(
             "the folder has no config.json", where=str(folder), do="give the folder of a Hugging Face model"
         )
-    config = read_json(path)
-    spec = read_spec(config, str(path))
+    config = Config(read_json(path), str(path))
+    spec = read_spec(config)
     info = _info(folder, config, spec)
     if synthetic is not None:
-        return build_decoder(spec, synthetic_source(spec, synthetic, tied(config), info.max_context), info)
-    files = SafeTensors(folder)
-    return build_decoder(spec, _Source(files, config, spec), info, problems)
-
-
-def tied(config: dict[str, Any]) -> bool:
-    """Whether the output matrix is the embedding table (the default differs by architecture)."""
-    value = config.get("tie_word_embeddings")
-    return value if isinstance(value, bool) else config.get("model_type") in ("opt", "gpt2")
+        return build_decoder(spec, synthetic_source(spec, synthetic, config.tied, info.max_context), info)
+    source = _Source(SafeTensors(folder), config, spec)
+    graph = build_decoder(spec, source, info, problems)
+    error = None if problems else source.leftovers()
+    if error is not None:
+        if problems is None:
+            raise error
+        problems.append(error)
+    return graph
 
 
 class _Source:
-    """Weights by role from a checkpoint."""
+    """Weights by role from a checkpoint; `used`: names of the tensors given out."""
 
-    def __init__(self, files: SafeTensors, config: dict[str, Any], spec: DecoderSpec) -> None:
-        self.files, self.spec = files, spec
-        self.kind = config["model_type"]
+    def __init__(self, files: SafeTensors, config: Config, spec: DecoderSpec) -> None:
+        self.files, self.spec, self.config = files, spec, config
+        self.used: set[str] = set()
+        self.kind = config.kind
         self.layers, self.inside, self.outside = _NAMES.get(self.kind, _DEFAULT_NAMES)
-        self.tied = tied(config)
         embed = self.outside["embed"] + ".weight"
         self.prefix = next((p for p in _PREFIXES if p + embed in files), None)
         if self.prefix is None:
@@ -107,35 +111,63 @@ class _Source:
                 where=str(files.folder),
                 why=f"{len(files.entries)} tensors, none of that name under {', '.join(map(repr, _PREFIXES))}",
             )
-        self.quantised = quantised_weights(files, config)
+        self.quantised = quantised_weights(files, config.data)
+        if self.quantised is not None and self.kind == "gpt2":
+            raise UnsupportedError(
+                "GPTQ and AWQ checkpoints of gpt2 are not supported",
+                where=f"{config.where}: quantization_config",
+                why="their packed q, k and v share one matrix in transposed form",
+                do="use the checkpoint in floating point",
+            )
 
     def __call__(self, role: str, layer: int | None) -> Weight | None:
         base, kind = (role[:-5], "bias") if role.endswith(".bias") else (role, "weight")
-        if role == "lm_head" and (self.tied or "lm_head.weight" not in self.files):
-            if not self.tied:
-                return None
-            return self("embed", None)
         if base == "lm_head":
-            return self._plain(f"lm_head.{kind}")
+            return self("embed", None) if self.config.tied else self._linear("lm_head", kind)
         name = self.outside.get(base) if layer is None else self.inside.get(base)
         if name is None:
             return None
-        module = f"{self.prefix}{name}" if layer is None else f"{self.prefix}{self.layers}.{layer}.{name}"
-        if self.kind == "gpt2" and layer is not None and base in ("attn.q", "attn.k", "attn.v"):
+        if layer is None:
+            return self._plain(f"{self.prefix}{name}.{kind}")
+        module = f"{self.prefix}{self.layers}.{layer}.{name}"
+        if self.kind == "gpt2" and base in ("attn.q", "attn.k", "attn.v"):
             return self._third(f"{module}.{kind}", "qkv".index(base[-1]))
+        conv = self.kind == "gpt2" and base in ("attn.o", "mlp.up", "mlp.down") and kind == "weight"
+        return self._linear(module, kind, transpose=conv)
+
+    def _linear(self, module: str, kind: str, transpose: bool = False) -> Weight | None:
         if kind == "weight" and self.quantised is not None:
             weight = self.quantised(module)
             if weight is not None:
+                self.used |= {f"{module}.{part}" for part in ("qweight", "qzeros", "scales")}
                 return weight
-        conv = (
-            self.kind == "gpt2" and layer is not None and base in ("attn.o", "mlp.up", "mlp.down") and kind == "weight"
+        return self._plain(f"{module}.{kind}", transpose=transpose)
+
+    def leftovers(self) -> ModelError | None:
+        """What is wrong with tensors that no operator took: they would change the result of a model that knows them."""
+        left = sorted(n for n in self.files.entries if n not in self.used and not _WITHOUT_EFFECT.search(n))
+        if self.config.tied:
+            left = [n for n in left if n != "lm_head.weight"]
+        left = [n for n in left if not (n.endswith(".bias") and self.files.entry(n).size < 1 << 20 and self._zero(n))]
+        if not left:
+            return None
+        names = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
+        return UnsupportedError(
+            f"the model has tensors that its configuration does not account for: {names}",
+            where=str(self.files.folder),
+            why=f"architecture {self.kind} with {self.spec.layers} layers and these settings has no use for them",
+            do="configuration and weights belong to different models, or to an architecture that is not known here",
         )
-        return self._plain(f"{module}.{kind}", transpose=conv)
+
+    def _zero(self, name: str) -> bool:
+        """Packers of GPTQ checkpoints write biases of zero for linears that have none."""
+        return not self.files.read(name).any()
 
     def _plain(self, name: str, transpose: bool = False) -> Weight | None:
         if name not in self.files:
             return None
-        e = self.files.entries[name]
+        e = self.files.entry(name)
+        self.used.add(name)
         shape = e.shape[::-1] if transpose else e.shape
 
         def read() -> np.ndarray:
@@ -148,9 +180,10 @@ class _Source:
         """q, k or v of GPT-2's fused Conv1D, whose matrix is [in, 3 * out]."""
         if name not in self.files:
             return None
-        e = self.files.entries[name]
+        e = self.files.entry(name)
+        self.used.add(name)
         n = self.spec.dim
-        if e.shape[-1] != 3 * n:
+        if not e.shape or e.shape[-1] != 3 * n:
             raise ModelError(
                 f"tensor {name} has shape {list(e.shape)}", where=str(e.path), why=f"3 x {n} columns are needed"
             )
@@ -162,18 +195,15 @@ class _Source:
         return Weight(f"{name}[{'qkv'[part]}]", (n, *e.shape[:-1]), read, str(e.path), key=f"{e.path}:{name}:{part}")
 
 
-def _info(folder: Path, config: dict[str, Any], spec: DecoderSpec) -> ModelInfo:
+def _info(folder: Path, config: Config, spec: DecoderSpec) -> ModelInfo:
     generation = folder / "generation_config.json"
     extra = read_json(generation) if generation.is_file() else {}
-    context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx") or 2048
-    if type(context) is not int or not 0 < context < 1 << 24:
-        raise ModelError(f"max_position_embeddings = {context!r}", where=str(folder / "config.json"))
-    bos, eos = (extra.get(k, config.get(k)) for k in ("bos_token_id", "eos_token_id"))
+    bos, eos = (config.data.get(k) if extra.get(k) is None else extra[k] for k in ("bos_token_id", "eos_token_id"))
     ends = eos if isinstance(eos, list) else [eos]
     return ModelInfo(
-        arch=config["model_type"],
+        arch=config.kind,
         vocab=spec.vocab,
-        max_context=context,
+        max_context=config.context,
         layers=spec.layers,
         bos=bos if type(bos) is int and 0 <= bos < spec.vocab else None,
         eos=tuple(e for e in ends if type(e) is int and 0 <= e < spec.vocab),

@@ -6,72 +6,100 @@ Conventions are those of transformers' `modeling_rope_utils`: `rope_type` defaul
 from __future__ import annotations
 
 import math
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
-from flightllm.errors import UnsupportedError
+from flightllm.errors import ModelError, UnsupportedError
 
 
 def inverse_frequencies(params: dict[str, Any], dim: int, max_context: int, where: str) -> tuple[np.ndarray, float]:
-    """(inv_freq float64 [dim / 2], factor on cos and sin) from rope parameters (`rope_theta`, `rope_type`, its arguments).
+    """(inv_freq float64 [dim / 2], factor on cos and sin) from rope parameters.
 
-    Raises UnsupportedError for types that depend on the length of the input or are unknown.
+    Args:
+        params: `rope_theta`, `rope_type` (or `type`) and its arguments, named as in a config.json.
+        dim: rotated dimensions of a head, even. max_context: positions, where the parameters name none.
+        where: file, for messages.
+
+    Raises:
+        UnsupportedError: the type depends on the length of the input or is unknown.
+        ModelError: an argument is missing or no positive number.
     """
-    theta = float(params.get("rope_theta", 10000.0))
+    p = _Params(params, where)
     kind = params.get("rope_type", params.get("type", "default")) or "default"
+    theta = p.positive("rope_theta", 10000.0)
     base = theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
     if kind == "default":
         return base, 1.0
     if kind == "linear":
-        return base / float(params["factor"]), 1.0
+        return base / p.positive("factor"), 1.0
     if kind == "llama3":
-        return _llama3(base, params), 1.0
+        return _llama3(base, p, max_context), 1.0
     if kind == "yarn":
-        return _yarn(base, params, dim, theta, max_context)
+        return _yarn(base, p, dim, theta, max_context)
     raise UnsupportedError(
-        f"rope type {kind!r} is not supported",
+        f"rope type {short(kind)} is not supported",
         where=where,
         why="its frequencies depend on the length of the input, or it is not known here",
         do="use a model with rope type default, linear, llama3 or yarn",
     )
 
 
-def _llama3(base: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+class _Params:
+    def __init__(self, data: dict[str, Any], where: str) -> None:
+        self.data, self.where = data, where
+
+    def positive(self, name: str, default: float | None = None) -> float:
+        """A positive finite number; a missing or null field gives the default."""
+        value = self.data.get(name)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < 1e300:
+            raise ModelError(
+                f"RoPE parameter {name} = {short(value)}",
+                where=self.where,
+                why="a positive number is needed for this rope type",
+            )
+        return float(value)
+
+
+def _llama3(base: np.ndarray, p: _Params, max_context: int) -> np.ndarray:
     """Long waves are slowed down by `factor`, short ones kept, those between interpolated."""
-    factor, low, high = (float(params[k]) for k in ("factor", "low_freq_factor", "high_freq_factor"))
-    original = float(params["original_max_position_embeddings"])
+    factor, low, high = (p.positive(k) for k in ("factor", "low_freq_factor", "high_freq_factor"))
+    if low >= high:
+        raise ModelError(f"RoPE parameters low_freq_factor = {low}, high_freq_factor = {high}", where=p.where)
+    original = p.positive("original_max_position_embeddings", max_context)
     wavelength = 2 * math.pi / base
     blend = (original / wavelength - low) / (high - low)
     middle = (1 - blend) * base / factor + blend * base
     return np.where(wavelength > original / low, base / factor, np.where(wavelength < original / high, base, middle))
 
 
-def _yarn(
-    base: np.ndarray, params: dict[str, Any], dim: int, theta: float, max_context: int
-) -> tuple[np.ndarray, float]:
+def _yarn(base: np.ndarray, p: _Params, dim: int, theta: float, max_context: int) -> tuple[np.ndarray, float]:
     """YaRN (arXiv 2309.00071): a ramp over dimensions between extrapolation and interpolation."""
-    factor = float(params["factor"])
-    original = float(params.get("original_max_position_embeddings") or max_context)
+    original = p.positive("original_max_position_embeddings", max_context)
+    factor = p.positive("factor", max_context / original)
+    if theta == 1:
+        raise ModelError("RoPE parameter rope_theta = 1", where=p.where, why="yarn divides by its logarithm")
 
     def dimension(rotations: float) -> float:
         return dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(theta))
 
-    low, high = dimension(float(params.get("beta_fast") or 32)), dimension(float(params.get("beta_slow") or 1))
-    if params.get("truncate", True):
+    low, high = dimension(p.positive("beta_fast", 32)), dimension(p.positive("beta_slow", 1))
+    if p.data.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
     if low == high:
         high += 0.001
     keep = 1 - np.clip((np.arange(dim // 2) - low) / (high - low), 0, 1)
 
-    def mscale(scale: float, weight: float = 1.0) -> float:
-        return 1.0 if scale <= 1 else 0.1 * weight * math.log(scale) + 1.0
+    def mscale(weight: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
-    attention = params.get("attention_factor")
-    if attention is None:
-        if params.get("mscale") and params.get("mscale_all_dim"):
-            attention = mscale(factor, params["mscale"]) / mscale(factor, params["mscale_all_dim"])
-        else:
-            attention = mscale(factor)
-    return base / factor * (1 - keep) + base * keep, float(attention)
+    if p.data.get("attention_factor") is not None:
+        attention = p.positive("attention_factor")
+    elif p.data.get("mscale") and p.data.get("mscale_all_dim"):
+        attention = mscale(p.positive("mscale")) / mscale(p.positive("mscale_all_dim"))
+    else:
+        attention = mscale(1.0)
+    return base / factor * (1 - keep) + base * keep, attention

@@ -39,6 +39,11 @@ class Entry:
     start: int
     stop: int
 
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self.stop - self.start
+
 
 class SafeTensors:
     """All tensors of a model folder by name.
@@ -74,23 +79,26 @@ class SafeTensors:
         out = []
         for name in sorted(set(names.values())):
             path = self.folder / name
-            if Path(name).name != name or not path.is_file():
+            if len(name) > 255 or Path(name).name != name or not path.is_file():
                 raise ModelError(f"shard {name} is missing", where=str(self.folder), do="download the whole model")
             out.append(path)
         return out
 
     def _header(self, path: Path) -> None:
-        size = path.stat().st_size
-        with path.open("rb") as f:
-            head = f.read(8)
-            length = int.from_bytes(head, "little")
-            if len(head) < 8 or length > min(size - 8, _HEADER_LIMIT):
-                raise ModelError(
-                    "the file is truncated or not a safetensors file",
-                    where=str(path),
-                    why=f"{size} bytes, the header claims {length}",
-                )
-            raw = f.read(length)
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as f:
+                head = f.read(8)
+                length = int.from_bytes(head, "little")
+                if len(head) < 8 or length > min(size - 8, _HEADER_LIMIT):
+                    raise ModelError(
+                        "the file is truncated or not a safetensors file",
+                        where=str(path),
+                        why=f"{size} bytes, the header claims {length}",
+                    )
+                raw = f.read(length)
+        except OSError as error:
+            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
         try:
             header = json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -124,28 +132,36 @@ class SafeTensors:
     def __contains__(self, name: str) -> bool:
         return name in self.entries
 
+    def entry(self, name: str, types: set[str] = FLOATS) -> Entry:
+        """A tensor's description; UnsupportedError if it is not of one of `types`."""
+        e = self.entries[name]
+        if e.dtype not in types:
+            raise UnsupportedError(
+                f"tensor {name} has type {e.dtype}",
+                where=str(e.path),
+                why=f"{', '.join(sorted(types))} can stand here",
+                do="convert the checkpoint to one of these types",
+            )
+        return e
+
     def raw(self, name: str) -> np.ndarray:
         """The tensor as stored (BF16 as uint16), a view of the file."""
-        e = self.entries[name]
-        if e.dtype not in DTYPES:
-            raise UnsupportedError(
-                f"tensor {name} has type {e.dtype}", where=str(e.path), why=f"types read are {', '.join(DTYPES)}"
-            )
+        e = self.entry(name, set(DTYPES))
         if e.start == e.stop:
             return np.zeros(e.shape, DTYPES[e.dtype])
-        data = np.memmap(e.path, np.uint8, "r", e.start, e.stop - e.start)
+        try:
+            data = np.memmap(e.path, np.uint8, "r", e.start, e.size)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"tensor {name} cannot be read", where=str(e.path), why=str(error)) from None
         return data.view(DTYPES[e.dtype]).reshape(e.shape)
 
     def read(self, name: str) -> np.ndarray:
         """A weight as float32."""
-        e = self.entries[name]
-        if e.dtype not in FLOATS:
-            raise UnsupportedError(
-                f"tensor {name} has type {e.dtype}", where=str(e.path), why=f"weights are {', '.join(sorted(FLOATS))}"
-            )
         data = self.raw(name)
-        if e.dtype == "BF16":
-            return (data.astype(np.uint32) << 16).view(np.float32)
+        if self.entry(name).dtype == "BF16":
+            wide = data.astype(np.uint32)
+            wide <<= 16
+            return wide.view(np.float32)
         with np.errstate(over="ignore"):
             return np.asarray(data, np.float32)
 

@@ -34,6 +34,8 @@ def synthetic_source(spec: DecoderSpec, seed: int, tied: bool, context: int) -> 
     }
     if spec.gated:
         shapes["mlp.gate"] = (spec.ffn, spec.dim)
+    for role in spec.biases or ():
+        shapes[f"{role}.bias"] = (shapes[role][0] if role in shapes else spec.dim,)
     norms = {"attn_norm": spec.dim, "mlp_norm": spec.dim, "norm": spec.dim}
     if spec.head_norm:
         norms |= {"attn.q_norm": spec.head_dim, "attn.k_norm": spec.head_dim}
@@ -57,7 +59,7 @@ def _weight(name: str, shape: tuple[int, ...], seed: int) -> Weight:
     def read() -> np.ndarray:
         rng = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
         out = np.empty(shape, np.float32)
-        step = max(1, (1 << 20) // shape[1])
+        step = max(1, (1 << 20) // (shape[1] if len(shape) > 1 else 1))
         for row in range(0, shape[0], step):
             part = out[row : row + step]
             noise = np.frombuffer(rng.bytes(2 * part.size), np.uint8).reshape(2, *part.shape)
