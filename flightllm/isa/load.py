@@ -34,7 +34,7 @@ class LDW(Instruction):
 
     def execute(self, core: Any, o: Operands) -> None:
         core.check_memory(o.addr, o.nbytes, self)
-        core.w_ring.append((o.addr, o.nbytes))
+        core.push(core.w_ring, (o.addr, o.nbytes), self)
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         yield Access("MEM", False, o.addr, o.nbytes)
@@ -168,7 +168,7 @@ class LDK(BlockRange):
             lo, hi = units_of(b, o.len, gran)
             parts.append(core.memory(o.addr + lo * o.unit_bytes, (hi - lo) * o.unit_bytes, self))
         data = np.concatenate(parts, axis=1) if parts else np.zeros((core.channels, 0), np.uint8)
-        core.k_ring.append((o.kind, blocks, data))
+        core.push(core.k_ring, (o.kind, blocks, data), self)
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         gran = arch.channels if o.kind == "K" else 16

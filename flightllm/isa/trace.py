@@ -16,10 +16,17 @@ class _Registers:
         self.regs = regs
 
 
-def trace(program: list[Instruction], regs: list[int]) -> Iterator[tuple[int, Instruction, Operands]]:
+#: instructions of one run, more than any sane program has: a damaged loop count must not hang the machine
+RUN_LIMIT = 2_000_000
+
+
+def trace(
+    program: list[Instruction], regs: list[int], limit: int = RUN_LIMIT
+) -> Iterator[tuple[int, Instruction, Operands]]:
     """Yield (pc, instruction, operands) in dispatch order; ALU and LOOP are carried out on `regs` and not yielded.
 
-    Raises ProgramError for a loop that is too deep or leaves its enclosing body, and for a program that runs off its end.
+    Raises ProgramError for a loop that is too deep or leaves its enclosing body, for a program that runs off its end, and after `limit`
+    instructions (ALU and LOOP counted).
     """
     stack: list[list[int]] = []  # [first pc, end pc, iterations left, counter register]
     owner = _Registers(regs)
@@ -36,6 +43,11 @@ def trace(program: list[Instruction], regs: list[int]) -> Iterator[tuple[int, In
             stack.pop()
         if pc >= len(program):
             raise ProgramError("the program runs past its end", where=f"pc {pc}", why="no HALT was reached")
+        limit -= 1
+        if limit < 0:
+            raise ProgramError(
+                "the program does not end", where=f"pc {pc}: {program[pc]}", why="a loop count is absurd"
+            )
         inst = program[pc]
         kind = type(inst)
         if kind is ALU:

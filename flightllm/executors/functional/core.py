@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,10 @@ class Core:
     def vb_elements(self, base: int, counts: Sequence[int], strides: Sequence[int], length: int) -> np.ndarray:
         """Strided view float32 [*counts, length] of VB; base and strides in elements."""
         top = base + length + sum(max(0, c - 1) * s for c, s in zip(counts, strides, strict=True))
-        if length > 0 and top > self.vb.size:
-            raise ProgramError(f"access beyond VB: element {top - 1} of {self.vb.size}")
+        if length > 0 and (top > self.vb.size or length * prod(counts) > self.vb.size):
+            raise ProgramError(
+                f"access beyond VB: element {top - 1} of {self.vb.size}, {list(counts)} rows of {length}"
+            )
         if base > self.vb.size or length <= 0:
             return np.zeros((*counts, 0), np.float32)
         if not counts:
@@ -89,8 +92,10 @@ class Core:
     # --- AB -----------------------------------------------------------------------------------------------------
     def _ab_view(self, base: int, counts: Sequence[int], strides: Sequence[int], windows: int) -> np.ndarray:
         top = base + windows + sum(max(0, c - 1) * s for c, s in zip(counts, strides, strict=True))
-        if top > self.ab.shape[0]:
-            raise ProgramError(f"access beyond AB: window {top - 1} of {self.ab.shape[0]}")
+        if top > self.ab.shape[0] or windows * prod(counts) > self.ab.shape[0]:
+            raise ProgramError(
+                f"access beyond AB: window {top - 1} of {self.ab.shape[0]}, {list(counts)} rows of {windows}"
+            )
         return np.ndarray((*counts, windows, 16), np.int8, self.ab, 16 * base, (*(16 * s for s in strides), 16, 1))
 
     def _ab_scales(self, base: int, counts: Sequence[int], strides: Sequence[int]) -> np.ndarray:
@@ -145,6 +150,12 @@ class Core:
         self._ab_scales(base, counts, strides)[...] = scale
 
     # --- rings --------------------------------------------------------------------------------------------------
+    def push(self, ring: deque[Any], stream: Any, inst: Instruction) -> None:
+        """Append a stream to a ring; raise ProgramError when far more are waiting than a unit's queue could hold."""
+        if len(ring) > 4 * self.arch.queue_depth:
+            raise ProgramError(f"{len(ring)} streams wait in a ring", where=str(inst), why="loads without consumers")
+        ring.append(stream)
+
     def pop_weights(self, o: Operands, inst: Instruction) -> DecodedMatrix:
         """The matrix at the head of the W ring, decoded."""
         if not self.w_ring:
