@@ -7,6 +7,7 @@ are bounded. Equal instructions at other addresses share the result: base addres
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from flightllm.checker.forms import Domain, Form, Unproven
@@ -127,6 +128,7 @@ class Places:
                 operands[name] = f.resolve(inst.values, [0] * REGISTERS)
         _widest(operands)
         spans: list[_Span] = []
+        reaches: dict[Any, int] = {}
         push = pop = None
         try:
             for access in inst.footprint(Operands(operands), self.arch):
@@ -136,7 +138,7 @@ class Places:
                     else:
                         pop = (access.space, int(access.length))
                 elif not access.empty:
-                    spans.append(_span(access, symbols))
+                    spans.append(_span(access, symbols, reaches))
         except Unproven as e:
             raise Unproven(e.what, where=f"pc {pc}: {inst}", why=e.why) from e
         offsets = tuple(
@@ -171,8 +173,18 @@ def _widest(operands: dict[str, Any]) -> None:
         operands["masked"] = 1
 
 
-def _span(access: Access, symbols: dict[int, str]) -> _Span:
+def _span(access: Access, symbols: dict[int, str], reaches: dict[Any, int]) -> _Span:
+    """Bounds of an access. reaches: known greatest distances between an access's first and last start, shared by its blocks."""
     first: Any = access.base
+    alone = isinstance(first, Form) and len(first.terms) == 1 and first.terms[0][0] in symbols
+    if alone and isinstance(access.length, int):  # the common case, and the ends do not depend on common registers
+        (symbol, factor), lo = first.terms[0], first.const
+        key = (access.strides, tuple(c if isinstance(c, int) else c.key for c in access.counts))
+        if key not in reaches:
+            reach: Any = sum((c - 1) * s for c, s in zip(access.counts, access.strides, strict=True))
+            reaches[key] = reach if isinstance(reach, int) else reach.hi
+        hi = lo + reaches[key] + access.length
+        return _Span(access.space, access.write, access.channel, symbols[symbol], int(factor), lo, hi)
     last = first + sum((c - 1) * s for c, s in zip(access.counts, access.strides, strict=True)) + access.length
     lo, name, factor = _bound(first, symbols, False)
     hi, other, again = _bound(last, symbols, True)
@@ -200,10 +212,14 @@ def _kind(s: _Span) -> tuple[str, bool, int, str, int]:
 def _joined(spans: list[_Span]) -> list[_Span]:
     """Spans of the same kind that overlap or touch, as one."""
     out: list[_Span] = []
-    for s in sorted(spans, key=lambda s: (_kind(s), s.lo)):
-        t = out[-1] if out else None
-        if t and s.lo <= t.hi and _kind(s) == _kind(t):
-            out[-1] = replace(t, hi=max(t.hi, s.hi))
-            continue
-        out.append(s)
+    for kind, group in groupby(sorted(spans, key=lambda s: (_kind(s), s.lo)), key=_kind):
+        open_, top = None, 0
+        for s in group:
+            if open_ is None or s.lo > top:
+                if open_ is not None:
+                    out.append(replace(open_, hi=top))
+                open_, top = s, s.hi
+            top = max(top, s.hi)
+        assert open_ is not None, kind
+        out.append(replace(open_, hi=top))
     return out
