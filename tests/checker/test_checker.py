@@ -1,6 +1,7 @@
 """The checker passes what the compiler makes and catches what is broken, one defect at a time."""
 
 import copy
+import itertools
 
 import pytest
 from graphs import VARIANTS, decoder
@@ -15,7 +16,7 @@ from flightllm.errors import ProgramError
 from flightllm.isa import assemble, decode_program
 from flightllm.isa.control import HALT
 from flightllm.isa.fields import TOKEN_UNITS
-from flightllm.isa.load import LDV
+from flightllm.isa.load import LDK, LDV, LDW
 from flightllm.isa.special import ACT
 from flightllm.isa.store import STV
 
@@ -218,3 +219,189 @@ def conflict(a, b):
                 if p < s and r < q:
                     return True
     return False
+
+
+def changed(program, pc, **fields):
+    """A copy of the program with other masks or field values at `pc`."""
+    broken = list(program)
+    broken[pc] = copy.copy(program[pc])
+    broken[pc].values = dict(program[pc].values)
+    for name, value in fields.items():
+        if name in ("wait", "signal"):
+            setattr(broken[pc], name, value)
+        else:
+            broken[pc].values[name] = value
+    return broken
+
+
+def test_every_end_of_a_token_is_needed(program):
+    """Half a token taken out, or given to another unit, is found each time."""
+    instructions, arch, limits = program
+    for giver, taker, source, target in tokens_of(instructions)[1::5]:
+        other = next(u for u in TOKEN_UNITS if u not in (source, target))
+        without = instructions[giver].signal & ~(1 << target)
+        for broken in (
+            changed(instructions, giver, signal=without),
+            changed(instructions, taker, wait=instructions[taker].wait & ~(1 << source)),
+            changed(instructions, giver, signal=without | 1 << other),
+        ):
+            with pytest.raises(ProgramError):
+                check_program(broken, arch, **limits)
+
+
+def test_streams_of_a_compiled_program_cannot_change_places(program):
+    """Neighbours of each kind of load, exchanged: another kind, another length."""
+    instructions, arch, limits = program
+    for cls, same in ((LDW, lambda i: i.values["nbytes"]), (LDK, lambda i: i.values["kind"])):
+        loads = [pc for pc, i in enumerate(instructions) if isinstance(i, cls)]
+        pairs = [(a, b) for a, b in itertools.pairwise(loads) if same(instructions[a]) != same(instructions[b])]
+        assert pairs
+        for a, b in pairs[:4]:
+            broken = list(instructions)
+            broken[a], broken[b] = broken[b], broken[a]
+            with pytest.raises(ProgramError, match="another stream"):
+                check_program(broken, arch, **limits)
+
+
+@pytest.mark.parametrize("field", ["len", "sink", "first", "unit_bytes"])
+def test_both_ends_of_the_k_ring_must_agree(program, field):
+    instructions, arch, limits = program
+    pc = next(pc for pc, i in enumerate(instructions) if isinstance(i, LDK))
+    broken = changed(instructions, pc, **{field: instructions[pc].values[field] + 1})
+    with pytest.raises(ProgramError, match="another stream|outside MEM"):
+        check_program(broken, arch, **limits)
+
+
+MASK = """
+LDM addr=0x40 nbytes=8 dst=0x0
+LDK kind=K addr=0x0 unit_bytes=16 len=64 masked=1
+{between}
+MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64 masked=1 wait=L signal=L
+LDM addr=0x40 nbytes=8 dst=0x0 wait=M
+HALT
+"""
+
+
+def test_a_mask_stays_between_both_ends_of_the_k_ring():
+    check(MASK.format(between="LDM addr=0x80 nbytes=8 dst=0x8 signal=M"))
+    with pytest.raises(ProgramError, match="mask changes"):
+        check(MASK.format(between="LDM addr=0x80 nbytes=8 dst=0x0 signal=M"))
+
+
+def test_a_ring_must_hold_what_is_used_again():
+    text = "LDK kind=K addr=0x0 unit_bytes=64 len=64\nMMQK ab=0x0 n0=1 n1=1 k=64 dst=0x0 len=64\nHALT"
+    check(text, small_arch(k_ring_bytes=256))
+    with pytest.raises(ProgramError, match="reads again"):
+        check(text, small_arch(k_ring_bytes=192))
+
+
+LOOPED = """
+{before}
+LOOP rd=R8 count=R2 body={body}
+BARRIER
+{inside}
+BARRIER
+{after}
+HALT
+"""
+LOAD, USE = "LDW addr=0x0 nbytes=64", "MM k=16 slots=1 dst=0x40"
+
+
+@pytest.mark.parametrize(
+    ("before", "inside", "after", "message"),
+    [
+        ("", [LOAD, USE], "", None),
+        (LOAD, ["ACT n0=1 n1=1 len=16"], USE, None),
+        (LOAD, [LOAD, USE], USE, "streams are under way"),
+        ("", [USE, LOAD], "", "taken before its load"),
+        ("LDK kind=K len=0", [], "MMQK k=0 n0=0 n1=1", "streams are under way"),
+        ("LDV slots=4 signal=S", ["ACT n1=1 len=16 wait=L"], "", "left over at a loop's border"),
+        ("LDV slots=4 signal=S", [], "ACT n1=1 len=16 wait=L", "left over at a loop's border"),
+        ("", ["LDV slots=4 signal=S"], "", "left over at a loop's border"),
+        ("", ["HALT"], "", "HALT is not the last"),
+        ("", ["ACT n1=1 len=16 wait=S"], "", "with itself"),
+        ("", ["LDW addr=0x0 nbytes=64 wait=L", USE], "", "whose unit has none"),
+    ],
+)
+def test_loops_leave_nothing_behind(before, inside, after, message):
+    text = LOOPED.format(before=before, body=1 + len(inside), inside="\n".join(inside), after=after)
+    if message is None:
+        assert check(text).all_lengths
+    else:
+        with pytest.raises(ProgramError, match=message):
+            check(text)
+
+
+@pytest.mark.parametrize("lines", [("ACT n1=1", "BARRIER"), ("BARRIER", "ACT n1=1")])
+def test_loops_are_enclosed_by_barriers(lines):
+    inside, after = lines
+    with pytest.raises(ProgramError, match="enclosed by barriers"):
+        check(f"LOOP rd=R8 count=R2 body=1\n{inside}\n{after}\nHALT")
+
+
+def test_loops_nest_four_deep():
+    def nest(depth):
+        text = "BARRIER"
+        for _ in range(depth):
+            text = f"BARRIER\nLOOP rd=R8 count=R2 body={len(text.splitlines())}\n{text}\nBARRIER"
+        return text + "\nHALT"
+
+    check(nest(4))
+    with pytest.raises(ProgramError, match="too deep"):
+        check(nest(5))
+
+
+def test_a_register_changed_in_a_loop_is_not_taken_for_its_first_value():
+    """R9 grows: the load of a later iteration runs into what ACT reads after it."""
+    text = """
+    ALU op=add rd=R9 ra=R0 imm=0
+    LOOP rd=R8 count=R2 body=4
+    BARRIER
+    LDV slots=4 rows=1 dst=0x0+R9*0x1 dst_row=1
+    ACT src={at} dst=0x80 n0=1 n1=1 len=16
+    ALU op=add rd=R9 ra=R9 imm=1
+    BARRIER
+    HALT
+    """
+    with pytest.raises(ProgramError, match="race"):
+        check(text.format(at="0x5"))
+    assert not check(text.format(at="0x30")).all_lengths  # 32 iterations at most, but the register has no affine form
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        "XCHG src=0x0 dst=0x10+R4*0x1 n=1 n0=1",
+        "XCHG src=0x0 dst=0x10 n=1 n0=R4",
+        "LOOP rd=R8 count=R4 body=2\nBARRIER\nXCHG src=0x0 dst=0x10 n=1 n0=1\nBARRIER",
+    ],
+)
+def test_cores_must_agree_on_exchanges(exchange):
+    check(exchange + "\nHALT")
+    with pytest.raises(ProgramError, match="cores disagree"):
+        check(exchange + "\nHALT", small_arch(cores=2))
+
+
+def test_the_parts_of_other_cores_are_written_by_the_own_exchange():
+    text = "XCHG src=0x0 dst=0x10 n=1 n0=1 {signal}\nACT src=0x11 dst=0x30 n0=1 n1=1 len=16 {wait}\nHALT"
+    check(text.format(signal="", wait=""), small_arch(cores=1))
+    check(text.format(signal="signal=S", wait="wait=T"), small_arch(cores=2))
+    with pytest.raises(ProgramError, match="race"):
+        check(text.format(signal="", wait=""), small_arch(cores=2))
+
+
+def test_one_channel_does_not_meet_another():
+    """Ids lie in channel 0 only, and other channels' bytes at their offset are free; a store to all channels does meet them."""
+    text = "STV src=0x40 src_row=1 rows=1 slots=4 addr=0x1000 row=64\n{load}\nHALT"
+    with pytest.raises(ProgramError, match="race"):
+        check(text.format(load="LDG ids=0x1000 table=0x2000 row=64 limit=2 slots=4 rows=1 dst=0x0 dst_row=1"))
+    check(text.format(load="LDG ids=0x1040 table=0x2000 row=64 limit=2 slots=4 rows=1 dst=0x0 dst_row=1"))
+
+
+def test_a_store_over_the_end_of_a_long_weight_stream_is_found():
+    """The stream that starts closest below the store is short; an earlier one reaches into it."""
+    loads = "LDW addr=0x0 nbytes=4096\nMM k=16 slots=1 table=1 dst=0x40\nLDW addr=0x40 nbytes=64\nMM k=16 slots=1 dst=0x40 wait=T\n"
+    store = "STV src=0x80 src_row=1 rows=1 slots=4 addr={at} row=64 signal=M\nHALT"
+    check(loads + store.format(at="0x1000"))
+    with pytest.raises(ProgramError, match="weight load reads"):
+        check(loads + store.format(at="0xfc0"))
