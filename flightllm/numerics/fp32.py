@@ -64,7 +64,8 @@ def mul_flushed(a: Operand, b: Operand) -> np.ndarray:
 
     Products that round up to the smallest normal number were tiny before rounding: they flush too.
     """
-    out = np.atleast_1d(a * b)
+    product = a * b
+    out = np.atleast_1d(product)
     word = out.view(np.uint32)
     # "less or equal the smallest normal" or NaN; zeros are common and need nothing, but are not told apart yet.
     if ((word & _MAGNITUDE) - _MIN_NORMAL - np.uint32(1) >= _INF - _MIN_NORMAL).any():
@@ -73,7 +74,7 @@ def mul_flushed(a: Operand, b: Operand) -> np.ndarray:
             exact = np.atleast_1d(np.multiply(a, b, dtype=np.float64))
             word[small & (np.abs(exact) < float(TINY))] &= _SIGN
         canonical(out)
-    return out.reshape(np.broadcast_shapes(np.shape(a), np.shape(b)))
+    return out if np.ndim(product) else out.reshape(())
 
 
 def add(a: Operand, b: Operand) -> np.ndarray:
@@ -129,13 +130,16 @@ def ordered_sum(x: np.ndarray) -> np.ndarray:
     n = x.shape[-1]
     acc = np.zeros((*x.shape[:-1], ACCUMULATORS), np.float32)
     with np.errstate(all="ignore"):
+        # Sums of numbers that are not negative never come below their operands: nothing to flush on the way.
+        plain = bool((x >= 0).all())
+        plus = np.add if plain else add_flushed
         for lo in range(0, n, ACCUMULATORS):
             part = x[..., lo : lo + ACCUMULATORS]
-            acc[..., : part.shape[-1]] = add_flushed(acc[..., : part.shape[-1]], part)
+            acc[..., : part.shape[-1]] = plus(acc[..., : part.shape[-1]], part)
         h = ACCUMULATORS // 2
         width = min(n, ACCUMULATORS)
         while h:
             if h < width:  # accumulators from `width` on are +0 and change nothing
-                acc[..., :h] = add_flushed(acc[..., :h], acc[..., h : 2 * h])
+                acc[..., :h] = plus(acc[..., :h], acc[..., h : 2 * h])
             h //= 2
     return acc[..., 0]
