@@ -44,7 +44,7 @@ def quantised_weights(files: SafeTensors, config: dict[str, Any]) -> QuantisedWe
             why="gptq and awq checkpoints keep their grid; other methods are not known",
             do="use a checkpoint in floating point, GGUF, GPTQ or AWQ",
         )
-    bits = settings.get("bits", settings.get("w_bit"))
+    bits: Any = settings.get("bits", settings.get("w_bit"))
     group: Any = settings.get("group_size", settings.get("q_group_size"))
     # AutoAWQ calls the layout of its words `version`, GPTQ tools `checkpoint_format`; later ones `format`.
     layout = settings.get("version" if method == "awq" else "checkpoint_format") or settings.get("format")
@@ -163,13 +163,15 @@ def unpack_rows(words: np.ndarray, bits: int) -> np.ndarray:
     raw = np.ascontiguousarray(words).view(np.uint8).reshape(len(words), -1)
     if bits == 8:
         return raw
-    if 8 % bits == 0:
-        out = np.empty((*raw.shape, 8 // bits), np.uint8)
-        for place in range(8 // bits):
-            np.bitwise_and(raw >> np.uint8(bits * place), np.uint8((1 << bits) - 1), out=out[..., place])
-        return out.reshape(len(words), -1)
-    flat = np.unpackbits(raw, axis=1, bitorder="little").reshape(len(words), -1, bits)
-    return np.packbits(flat, axis=2, bitorder="little")[..., 0]
+    # A run of `unit` bytes holds whole values: one byte for 2 and 4 bits, three bytes for 3.
+    unit = 1 if 8 % bits == 0 else bits
+    run: np.ndarray = raw[:, 0::unit].astype(np.uint8 if unit == 1 else np.uint32)
+    for i in range(1, unit):
+        run = run | raw[:, i::unit].astype(np.uint32) << np.uint32(8 * i)
+    out = np.empty((*run.shape, 8 * unit // bits), np.uint8)
+    for place in range(out.shape[-1]):
+        out[..., place] = np.right_shift(run, bits * place) & ((1 << bits) - 1)
+    return out.reshape(len(words), -1)
 
 
 def unpack_awq(words: np.ndarray) -> np.ndarray:

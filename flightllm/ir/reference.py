@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from flightllm.errors import ModelError
 from flightllm.ir.graph import Graph
 from flightllm.ir.ops import Act, Add, Attention, Embed, Linear, Mul, Norm, PosEmbed, Rope
 from flightllm.ir.weights import Weight
+
+#: attention scores held at a time, elements
+SCORES = 1 << 24
 
 
 class WeightReader:
@@ -45,10 +49,19 @@ class Cache:
 
 
 def evaluate(graph: Graph, ids: Sequence[int], *, cache: Cache | None = None) -> np.ndarray:
-    """Logits float32 [tokens, vocab] of each position of `ids`; with a cache, `ids` follow what was evaluated with it before."""
+    """Logits float32 [tokens, vocab] of each position of `ids`; with a cache, `ids` follow what was evaluated with it before.
+
+    Raises:
+        ModelError: a token or position that the model has no row for.
+    """
     cache = cache or Cache()
-    index = np.asarray(ids)
+    index = np.asarray(ids, np.int64)
     positions = cache.tokens + np.arange(len(index))
+    for node in graph:
+        if isinstance(node.op, Embed):
+            _in_table(node.name, "token", index, node.op.table, 0)
+        elif isinstance(node.op, PosEmbed):
+            _in_table(node.name, "position", positions, node.op.table, node.op.offset)
     values: dict[str, np.ndarray] = {}
     left = {n.name: len(graph.users(n.name)) for n in graph}
     for node in graph:
@@ -60,6 +73,16 @@ def evaluate(graph: Graph, ids: Sequence[int], *, cache: Cache | None = None) ->
                 del values[i]
     cache.tokens += len(index)
     return values[graph.output.name]
+
+
+def _in_table(name: str, what: str, index: np.ndarray, table: Weight, offset: int) -> None:
+    rows = table.shape[0] - offset
+    if len(index) and not 0 <= index.min() <= index.max() < rows:
+        raise ModelError(
+            f"{what}s {index.min()} to {index.max()}",
+            where=f"{name}, {table.name}",
+            why=f"the model has {rows} of them",
+        )
 
 
 def _apply(
@@ -108,21 +131,31 @@ def _rope(op: Rope, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _attention(name: str, op: Attention, x: list[np.ndarray], positions: np.ndarray, cache: Cache) -> np.ndarray:
-    n, d = len(positions), op.head_dim
-    q = x[0].reshape(n, op.kv_heads, -1, d)
+    n, d, group = len(positions), op.head_dim, op.heads // op.kv_heads
+    # [kv_heads, tokens, heads of the group, d], [kv_heads, positions, d]
+    q = x[0].reshape(n, op.kv_heads, group, d).transpose(1, 0, 2, 3)
     new = [v.reshape(n, op.kv_heads, d) for v in x[1:]]
     for store, v in zip((cache.keys, cache.values), new, strict=True):
         store[name] = np.concatenate([store[name], v]) if name in store else v
-    k, v = cache.keys[name], cache.values[name]
-    at = np.arange(len(k))
-    visible = at <= positions[:, None]
-    if op.window:
-        visible &= (at > positions[:, None] - op.window) | (at < op.sink)
-    score = np.einsum("tghd,pgd->gthp", q, k, optimize=True) * np.float32(op.scale)
-    score = np.where(visible[None, :, None, :], score, np.float32(-np.inf))
-    score = np.exp(score - score.max(-1, keepdims=True))
-    score /= score.sum(-1, keepdims=True)
-    return np.einsum("gthp,pgd->tghd", score, v, optimize=True).reshape(n, -1)
+    k, v = (np.ascontiguousarray(s[name].transpose(1, 0, 2)) for s in (cache.keys, cache.values))
+    at = np.arange(k.shape[1])
+    out = np.empty((op.kv_heads, n, group, d), np.float32)
+    step = max(1, SCORES // (op.heads * len(at)))
+    for first in range(0, n, step):
+        rows = slice(first, first + step)
+        query = positions[rows, None]
+        visible = at <= query
+        if op.window:
+            visible &= (at > query - op.window) | (at < op.sink)
+        part = q[:, rows]
+        score = (part.reshape(op.kv_heads, -1, d) @ k.transpose(0, 2, 1)).reshape(*part.shape[:3], len(at))
+        score *= np.float32(op.scale)
+        np.copyto(score, np.float32(-np.inf), where=~visible[None, :, None, :])
+        score -= score.max(-1, keepdims=True)
+        np.exp(score, out=score)
+        score /= score.sum(-1, keepdims=True)
+        out[:, rows] = (score.reshape(op.kv_heads, -1, len(at)) @ v).reshape(part.shape)
+    return out.transpose(1, 0, 2, 3).reshape(n, -1)
 
 
 def _act(op: Act, x: np.ndarray) -> np.ndarray:

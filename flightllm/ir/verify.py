@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from flightllm.errors import ModelError
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import ARITY, Act, Add, Attention, Embed, Linear, Mul, Norm, PosEmbed, Rope
@@ -37,15 +39,16 @@ def _linear(node: Node, graph: Graph) -> Iterator[str]:
 def _norm(node: Node, graph: Graph) -> Iterator[str]:
     op = node.op
     assert isinstance(op, Norm)
-    if node.dim != graph[node.inputs[0]].dim or node.dim % op.heads:
+    if node.dim != graph[node.inputs[0]].dim or op.heads < 1 or node.dim % op.heads:
         yield f"{node.dim} elements in {op.heads} parts after {graph[node.inputs[0]].dim}"
+        return
     part = node.dim // op.heads
     for w in (op.gamma, op.beta):
         if w is not None and w.shape != (part,):
             yield f"weight {w.name} is {list(w.shape)}, a part has {part} elements"
     if (op.kind == "layer") != (op.beta is not None):
         yield f"{op.kind} norm {'without' if op.beta is None else 'with'} beta"
-    if not op.eps >= 0:
+    if not 0 <= op.eps < np.inf:
         yield f"eps {op.eps}"
 
 
@@ -54,6 +57,10 @@ def _table(node: Node, graph: Graph) -> Iterator[str]:
     assert isinstance(op, Embed | PosEmbed)
     if len(op.table.shape) != 2 or op.table.shape[1] != node.dim:
         yield f"table {op.table.name} is {list(op.table.shape)}, its rows should have {node.dim} elements"
+    elif isinstance(op, Embed) and op.table.shape[0] < graph.info.vocab:
+        yield f"table {op.table.name} has {op.table.shape[0]} rows, the vocabulary {graph.info.vocab}"
+    elif isinstance(op, PosEmbed) and not 0 <= op.offset < op.table.shape[0]:
+        yield f"table {op.table.name} has {op.table.shape[0]} rows, position 0 is row {op.offset}"
 
 
 def _rope(node: Node, graph: Graph) -> Iterator[str]:
@@ -63,6 +70,8 @@ def _rope(node: Node, graph: Graph) -> Iterator[str]:
         yield f"{op.heads} heads of {op.head_dim} are not {node.dim} elements"
     if not 0 < 2 * len(op.inv_freq) <= op.head_dim:
         yield f"{2 * len(op.inv_freq)} rotated dimensions in heads of {op.head_dim}"
+    if not np.isfinite([*op.inv_freq, op.attention_factor]).all():
+        yield f"frequencies {op.inv_freq}, factor {op.attention_factor}"
 
 
 def _attention(node: Node, graph: Graph) -> Iterator[str]:
@@ -75,6 +84,8 @@ def _attention(node: Node, graph: Graph) -> Iterator[str]:
         yield f"queries, keys, values of {q}, {k}, {v} elements for {op.heads}/{op.kv_heads} heads of {op.head_dim}"
     if op.window < 0 or op.sink < 0:
         yield f"window {op.window}, sink {op.sink}"
+    if not np.isfinite(op.scale):
+        yield f"scale {op.scale}"
 
 
 def _same_dims(node: Node, graph: Graph) -> Iterator[str]:
@@ -120,6 +131,10 @@ def verify_graph(graph: Graph) -> None:
         raise ModelError(f"the graph has {len(graph.embeds())} token embeddings instead of one", where=where)
     if not graph.attentions():
         raise ModelError("the graph has no attention", where=where)
+    if len(graph.attentions()) != graph.info.layers:
+        raise ModelError(
+            f"the graph has {len(graph.attentions())} attentions, the model {graph.info.layers} layers", where=where
+        )
     for node in graph:
         for rule in RULES:
             if rule.kind is None or isinstance(node.op, rule.kind):
