@@ -55,6 +55,8 @@ def evaluate(graph: Graph, ids: Sequence[int], *, cache: Cache | None = None) ->
         ModelError: a token or position that the model has no row for.
     """
     cache = cache or Cache()
+    if not len(ids):
+        return np.zeros((0, graph.output.dim), np.float32)
     index = np.asarray(ids, np.int64)
     positions = cache.tokens + np.arange(len(index))
     for node in graph:
@@ -77,7 +79,7 @@ def evaluate(graph: Graph, ids: Sequence[int], *, cache: Cache | None = None) ->
 
 def _in_table(name: str, what: str, index: np.ndarray, table: Weight, offset: int) -> None:
     rows = table.shape[0] - offset
-    if len(index) and not 0 <= index.min() <= index.max() < rows:
+    if not 0 <= index.min() <= index.max() < rows:
         raise ModelError(
             f"{what}s {index.min()} to {index.max()}",
             where=f"{name}, {table.name}",
