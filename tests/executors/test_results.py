@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packages import CONFIGS, build, cache_bytes, feed, small_arch
 
+from flightllm.errors import FlightError
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.ir.reference import evaluate
 from flightllm.isa.load import LDK
@@ -132,3 +133,26 @@ def test_skipped_blocks_are_not_loaded(tmp_path):
         block = max(n - 32 - 63, 0) // 64  # the first block that the chunk's first query sees through its window
         keys += n - 64 * block + (64 if block else 0)  # and the block of the sink tokens
     assert loaded_bytes(build(window, tmp_path / "c.flpkg"), ids, chunks) == 2 * 4 * 16 * keys
+
+
+def test_the_end_of_a_long_context(tmp_path):
+    """Positions up to the model's limit: the last 32 of 8,192, at once and one by one, over a cache full of old keys."""
+    device = opened(build(decoder(layers=1, context=8192), tmp_path / "p.flpkg"))
+    core = device.cores[0]
+    kv = [r for r in device.package.manifest.memory if r.kind == "kv"]
+    rng = np.random.default_rng(5)
+    ids = rng.integers(0, 70, 32).tolist()
+    results = []
+    for step in (32, 1):
+        fill = np.random.default_rng(6)
+        for r in kv:
+            data = fill.integers(0, 256, (core.channels, r.bytes), dtype=np.uint8)
+            if "scales" in r.name:  # plausible bf16 scales
+                data[:, 1::2] = 0x3C
+            core.mem[:, r.addr : r.end] = data
+        parts = [device.run_chunk(ids[i : i + step], 8160 + i, step, True) for i in range(0, 32, step)]
+        results.append(np.concatenate(parts))
+    assert np.isfinite(results[0]).all()
+    assert np.array_equal(results[0], results[1])
+    with pytest.raises(FlightError, match="context is full"):
+        device.run_chunk(ids, 8161, 1, True)
