@@ -24,9 +24,8 @@ class _Ring:
         self.loaded = self.taking = 0
 
     def can_load(self) -> bool:
-        """The next item is being taken as it comes, or fits behind what waits."""
-        n = self.loaded + 1
-        return n <= self.taking or self.ends[n] - self.ends[self.taking] <= self.capacity
+        """The next item fits behind what waits; one that is being taken (nothing waits up to it) fits always."""
+        return self.ends[self.loaded + 1] - self.ends[self.taking] <= self.capacity
 
 
 class _Run:

@@ -94,6 +94,7 @@ def ring_program(draw):
     lines += open_k + open_w
     places = st.integers(0, len(lines) - 1)
     pairs = [tuple(sorted(p)) for p in draw(st.lists(st.tuples(places, places), max_size=3))]
+    pairs += draw(st.lists(st.tuples(places, places), max_size=1))
     put_tokens(lines, pairs)
     return [*lines, HALT()]
 

@@ -405,3 +405,22 @@ def test_a_store_over_the_end_of_a_long_weight_stream_is_found():
     check(loads + store.format(at="0x1000"))
     with pytest.raises(ProgramError, match="weight load reads"):
         check(loads + store.format(at="0xfc0"))
+
+
+def test_a_read_does_not_hide_the_write_before_it():
+    text = """
+    ACT src=0x10 dst=0x0 n0=1 n1=1 len=16
+    ACT src=0x0 dst=0x20 n0=1 n1=1 len=16
+    STV src=0x0 src_row=1 rows=1 slots=4 addr=0x1000 row=64 {wait}
+    HALT
+    """
+    with pytest.raises(ProgramError, match="race: S writes and T reads VB 0..15"):
+        check(text.format(wait=""))
+    check(text.format(wait="wait=S").replace("dst=0x0 ", "dst=0x0 signal=T "))
+
+
+def test_a_load_cannot_wait_for_its_own_taker():
+    text = "MMQK k=64 n0=1 n1=1 dst=0x0 len={n} signal=L\nHALT"
+    load = "LDK kind=K addr=0x0 unit_bytes=64 len={n} wait=M\n"
+    with pytest.raises(ProgramError, match=r"(?s)deadlock.*a token from M.*its stream"):
+        check((load + text).format(n=64))

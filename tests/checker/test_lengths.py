@@ -7,14 +7,14 @@ from packages import small_arch
 
 from flightllm.checker import ALL_LENGTHS, check_program
 from flightllm.checker.forms import Domain, Unproven
-from flightllm.checker.places import Places
+from flightllm.checker.places import Places, _joined, _Span
 from flightllm.checker.walk import alu, host_forms, walk_all, walk_one
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
 from flightllm.isa import assemble
 from flightllm.isa.control import ALU, ALU_OPS, BARRIER, HALT, LOOP
 from flightllm.isa.fields import Addr, Choice, Count, Instruction
-from flightllm.isa.load import LDV
+from flightllm.isa.load import LDK, LDV
 from flightllm.isa.registers import host_registers
 
 CONTEXT, CHUNK, CORES = 9, 3, 2
@@ -58,7 +58,7 @@ def test_bounds_hold_in_every_run(before, loop, inside):
     program = [*CLEAR, *before, *probes]
     if loop:
         register, count = loop
-        body = [BARRIER(), *inside, *probes]
+        body = [BARRIER(), *inside, *probes, probe(13), probe(14)]
         program += [
             ALU(op="min", rd=13, ra=register, rb=0, imm=4),
             LOOP(rd=14, count=count, count_r=13, body=len(body)),
@@ -115,10 +115,11 @@ def operation(draw, cls):
             values[name + "_r"] = draw(st.integers(0, 6))
             values[name + "_s"] = draw(st.integers(0, 40))
         elif isinstance(f, Count):
-            values[name] = draw(st.integers(0, min(300, (1 << f.bits) - 1)))
+            most = {"first": 6, "len": 330, "masked": 1}.get(name, 60)
+            values[name] = draw(st.integers(0, min(most, (1 << f.bits) - 1)))
             values[name + "_r"] = draw(st.integers(0, 6))
         else:
-            values[name] = draw(st.integers(0, min(200, (1 << f.bits) - 1)))
+            values[name] = draw(st.integers(0, min(6 if name == "sink" else 200, (1 << f.bits) - 1)))
     return cls(**values)
 
 
@@ -144,6 +145,24 @@ def test_places_cover_the_footprints_of_every_run(cls, data):
                 assert any(
                     (s, w, c) == (a.space, a.write, a.channel) and p <= lo and hi <= q for s, w, p, q, c in op.places
                 ), (run, a, op.places)
+
+
+def test_a_last_block_outside_the_window_is_covered():
+    """Blocks 4 and up are active, and the last: for 186 keys that is block 2, for 194 block 3."""
+    inst = LDK(kind="V", addr=0, unit_bytes=64, len=185, len_r=1, first=4)
+    domain = Domain(CONTEXT, CHUNK, CORES)
+    (place,) = Places(BIG, domain).op(0, inst, host_forms(domain)).places
+    assert place == ("MEM", False, 0, 64 * 13, None)  # 193 keys at most: 13 windows
+
+
+def test_places_are_no_larger_than_needed():
+    """Blocks 0, 3, 4 of 5: the gap stays one; what touches or overlaps becomes one place, also if the later part ends earlier."""
+    inst = LDK(kind="V", addr=0, unit_bytes=64, len=320, sink=1, first=3)
+    domain = Domain(CONTEXT, CHUNK, CORES)
+    places = Places(BIG, domain).op(0, inst, host_forms(domain)).places
+    assert places == (("MEM", False, 0, 256, None), ("MEM", False, 768, 1280, None))
+    parts = [_Span("VB", True, None, "dst", 16, lo, hi) for lo, hi in ((0, 100), (10, 20), (90, 120), (121, 130))]
+    assert [(s.lo, s.hi) for s in _joined(parts)] == [(0, 120), (121, 130)]
 
 
 BLOCKS = """
