@@ -49,9 +49,34 @@ CONFIGS: dict[str, PreTrainedConfig] = {
         ),
     ),
     "llama-yarn": LlamaConfig(**SMALL, **rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=64)),
+    "llama-yarn-mscale": LlamaConfig(
+        **SMALL,
+        **rope(
+            rope_type="yarn",
+            factor=4.0,
+            original_max_position_embeddings=64,
+            mscale=1.2,
+            mscale_all_dim=0.4,
+            beta_fast=20.0,
+            beta_slow=2.0,
+            truncate=False,
+        ),
+    ),
+    "llama-small-heads": LlamaConfig(
+        **{**SMALL, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 52}, head_dim=8
+    ),
+    "mistral-full": MistralConfig(**SMALL, sliding_window=None),
     "mistral": MistralConfig(**SMALL, sliding_window=16, head_dim=24),
     "qwen2": Qwen2Config(**SMALL),
     "qwen2-window": Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=16, max_window_layers=1),
+    "qwen2-layer-types": Qwen2Config(
+        **SMALL,
+        tie_word_embeddings=True,
+        use_sliding_window=True,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+    "qwen3-bias-tied": Qwen3Config(**SMALL, head_dim=16, attention_bias=True, tie_word_embeddings=True),
     "qwen3": Qwen3Config(**SMALL, head_dim=24),
     "opt": OPTConfig(
         vocab_size=96, hidden_size=48, ffn_dim=80, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=48
@@ -64,6 +89,28 @@ CONFIGS: dict[str, PreTrainedConfig] = {
         num_attention_heads=4,
         word_embed_proj_dim=48,
         do_layer_norm_before=False,
+    ),
+    "opt-no-bias-untied": OPTConfig(
+        vocab_size=96,
+        hidden_size=48,
+        ffn_dim=80,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        word_embed_proj_dim=48,
+        max_position_embeddings=100,
+        enable_bias=False,
+        tie_word_embeddings=False,
+    ),
+    "gpt2-unscaled-untied": GPT2Config(
+        vocab_size=96,
+        n_embd=48,
+        n_layer=2,
+        n_head=6,
+        n_inner=72,
+        n_positions=100,
+        activation_function="relu",
+        scale_attn_weights=False,
+        tie_word_embeddings=False,
     ),
     "gpt2": GPT2Config(vocab_size=96, n_embd=48, n_layer=2, n_head=4, n_positions=256),
 }
