@@ -619,4 +619,1061 @@ package flightllm_isa_pkg;
     logic [5:0] opcode;
   } xchg_t;
 
+  // --- operands that resolve at dispatch ------------------------------------------------------------------------
+  // The sequencer resolves one operand a cycle: address = base + R[reg] * stride, count = base + R[reg] (stride 1).
+
+  localparam int unsigned MaxOperands = 10;
+
+  // An instruction with its resolved operands, in the order of the fields: what a unit's queue holds.
+  typedef struct packed {
+    logic [MaxOperands-1:0][39:0] res;
+    logic [InstructionBits-1:0]   inst;
+  } dispatch_t;
+
+  typedef struct packed {
+    logic        valid;    // the instruction has an operand of this number
+    logic        address;  // else a count, whose stride is 1
+    logic [39:0] base;
+    logic [4:0]  register_id;
+    logic [39:0] stride;
+  } operand_t;
+
+  function automatic operand_t loop_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    loop_t f;
+    operand_t o;
+    f = loop_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b0, 40'(f.count), f.count_r, 40'd1};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t ldw_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    ldw_t f;
+    operand_t o;
+    f = ldw_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t ldv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    ldv_t f;
+    operand_t o;
+    f = ldv_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      1: o = '{1'b1, 1'b0, 40'(f.rows), f.rows_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t ldg_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    ldg_t f;
+    operand_t o;
+    f = ldg_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.ids), f.ids_r, 40'(f.ids_s)};
+      1: o = '{1'b1, 1'b0, 40'(f.rows), f.rows_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t ldm_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    ldm_t f;
+    operand_t o;
+    f = ldm_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t lds_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    lds_t f;
+    operand_t o;
+    f = lds_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
+      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      3: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t ldk_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    ldk_t f;
+    operand_t o;
+    f = ldk_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
+      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
+      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
+      4: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t mm_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    mm_t f;
+    operand_t o;
+    f = mm_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      1: o = '{1'b1, 1'b0, 40'(f.tokens), f.tokens_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t mmqk_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    mmqk_t f;
+    operand_t o;
+    f = mmqk_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
+      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
+      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
+      4: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      5: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      6: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t mmpv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    mmpv_t f;
+    operand_t o;
+    f = mmpv_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
+      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
+      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
+      4: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      5: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      6: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t norm_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    norm_t f;
+    operand_t o;
+    f = norm_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t act_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    act_t f;
+    operand_t o;
+    f = act_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      4: o = '{1'b1, 1'b1, 40'(f.gate), f.gate_r, 40'(f.gate_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t add_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    add_t f;
+    operand_t o;
+    f = add_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      4: o = '{1'b1, 1'b1, 40'(f.other), f.other_r, 40'(f.other_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t rope_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    rope_t f;
+    operand_t o;
+    f = rope_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t softmax_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    softmax_t f;
+    operand_t o;
+    f = softmax_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
+      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
+      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
+      4: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      5: o = '{1'b1, 1'b1, 40'(f.ks), f.ks_r, 40'(f.ks_s)};
+      6: o = '{1'b1, 1'b1, 40'(f.vs), f.vs_r, 40'(f.vs_s)};
+      7: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      8: o = '{1'b1, 1'b0, 40'(f.qpos), f.qpos_r, 40'd1};
+      9: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t stv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    stv_t f;
+    operand_t o;
+    f = stv_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      1: o = '{1'b1, 1'b0, 40'(f.rows), f.rows_r, 40'd1};
+      2: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t stkv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    stkv_t f;
+    operand_t o;
+    f = stkv_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      1: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      2: o = '{1'b1, 1'b0, 40'(f.pos), f.pos_r, 40'd1};
+      3: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
+      4: o = '{1'b1, 1'b1, 40'(f.scales), f.scales_r, 40'(f.scales_s)};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t xchg_operand(logic [InstructionBits-1:0] inst, int unsigned index);
+    xchg_t f;
+    operand_t o;
+    f = xchg_t'(inst);
+    o = '0;
+    unique case (index)
+      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
+      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
+      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      default: o = '0;
+    endcase
+    return o;
+  endfunction
+
+  function automatic operand_t operand_of(logic [InstructionBits-1:0] inst, int unsigned index);
+    unique case (inst[5:0])
+      OpLoop: return loop_operand(inst, index);
+      OpLdw: return ldw_operand(inst, index);
+      OpLdv: return ldv_operand(inst, index);
+      OpLdg: return ldg_operand(inst, index);
+      OpLdm: return ldm_operand(inst, index);
+      OpLds: return lds_operand(inst, index);
+      OpLdk: return ldk_operand(inst, index);
+      OpMm: return mm_operand(inst, index);
+      OpMmqk: return mmqk_operand(inst, index);
+      OpMmpv: return mmpv_operand(inst, index);
+      OpNorm: return norm_operand(inst, index);
+      OpAct: return act_operand(inst, index);
+      OpAdd: return add_operand(inst, index);
+      OpRope: return rope_operand(inst, index);
+      OpSoftmax: return softmax_operand(inst, index);
+      OpStv: return stv_operand(inst, index);
+      OpStkv: return stkv_operand(inst, index);
+      OpXchg: return xchg_operand(inst, index);
+      default: return '0;
+    endcase
+  endfunction
+
+  // Opcode known, reserved bits zero, every choice one of its names.
+  function automatic logic legal(logic [InstructionBits-1:0] inst);
+    unique case (inst[5:0])
+      OpHalt: return inst[511:14] == '0;
+      OpBarrier: return inst[511:14] == '0;
+      OpAlu: return inst[511:64] == '0;
+      OpLoop: return inst[511:72] == '0;
+      OpLdw: return inst[511:131] == '0;
+      OpLdv: return inst[511:238] == '0;
+      OpLdg: return inst[511:302] == '0;
+      OpLdm: return inst[511:152] == '0;
+      OpLds: return inst[511:232] == '0;
+      OpLdk: return inst[511:221] == '0;
+      OpMm: return inst[511:225] == '0 && inst[219:218] <= 2'd2;
+      OpMmqk: return inst[511:334] == '0;
+      OpMmpv: return inst[511:342] == '0;
+      OpNorm: return inst[511:432] == '0 && inst[241:239] <= 3'd4;
+      OpAct: return inst[511:415] == '0 && inst[241:239] <= 3'd4;
+      OpAdd: return inst[511:412] == '0 && inst[241:239] <= 3'd4;
+      OpRope: return inst[511:367] == '0 && inst[241:239] <= 3'd4;
+      OpSoftmax: return inst[511:507] == '0;
+      OpStv: return inst[511:237] == '0;
+      OpStkv: return inst[511:399] == '0;
+      OpXchg: return inst[511:185] == '0;
+      default: return 1'b0;
+    endcase
+  endfunction
+
+  typedef enum logic [2:0] {
+    UnitL = 3'd0,
+    UnitM = 3'd1,
+    UnitS = 3'd2,
+    UnitT = 3'd3,
+    UnitW = 3'd4,
+    UnitQ = 3'd5
+  } unit_e;
+
+  function automatic unit_e unit_of(logic [5:0] opcode);
+    unique case (opcode)
+      OpHalt: return UnitQ;
+      OpBarrier: return UnitQ;
+      OpAlu: return UnitQ;
+      OpLoop: return UnitQ;
+      OpLdw: return UnitW;
+      OpLdv: return UnitL;
+      OpLdg: return UnitL;
+      OpLdm: return UnitL;
+      OpLds: return UnitL;
+      OpLdk: return UnitL;
+      OpMm: return UnitM;
+      OpMmqk: return UnitM;
+      OpMmpv: return UnitM;
+      OpNorm: return UnitS;
+      OpAct: return UnitS;
+      OpAdd: return UnitS;
+      OpRope: return UnitS;
+      OpSoftmax: return UnitS;
+      OpStv: return UnitT;
+      OpStkv: return UnitT;
+      OpXchg: return UnitT;
+      default: return UnitQ;
+    endcase
+  endfunction
+
+  // LDW as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [39:0] addr;
+    logic [31:0] nbytes;
+  } ldw_op_t;
+
+  function automatic ldw_op_t ldw_op(dispatch_t d);
+    ldw_t f;
+    ldw_op_t o;
+    f = ldw_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.addr = d.res[0][39:0];
+    o.nbytes = f.nbytes;
+    return o;
+  endfunction
+
+  // LDV as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [0:0] dtype;
+    logic [39:0] addr;
+    logic [31:0] row;
+    logic [19:0] slots;
+    logic signed [31:0] rows;
+    logic [19:0] dst;
+    logic [19:0] dst_row;
+  } ldv_op_t;
+
+  function automatic ldv_op_t ldv_op(dispatch_t d);
+    ldv_t f;
+    ldv_op_t o;
+    f = ldv_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.dtype = f.dtype;
+    o.addr = d.res[0][39:0];
+    o.row = f.row;
+    o.slots = f.slots;
+    o.rows = d.res[1][31:0];
+    o.dst = d.res[2][19:0];
+    o.dst_row = f.dst_row;
+    return o;
+  endfunction
+
+  // LDG as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [0:0] dtype;
+    logic [39:0] ids;
+    logic [39:0] has_table;
+    logic [31:0] row;
+    logic [23:0] limit;
+    logic [19:0] slots;
+    logic signed [31:0] rows;
+    logic [19:0] dst;
+    logic [19:0] dst_row;
+  } ldg_op_t;
+
+  function automatic ldg_op_t ldg_op(dispatch_t d);
+    ldg_t f;
+    ldg_op_t o;
+    f = ldg_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.dtype = f.dtype;
+    o.ids = d.res[0][39:0];
+    o.has_table = f.has_table;
+    o.row = f.row;
+    o.limit = f.limit;
+    o.slots = f.slots;
+    o.rows = d.res[1][31:0];
+    o.dst = d.res[2][19:0];
+    o.dst_row = f.dst_row;
+    return o;
+  endfunction
+
+  // LDM as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [39:0] addr;
+    logic [15:0] nbytes;
+    logic [15:0] dst;
+  } ldm_op_t;
+
+  function automatic ldm_op_t ldm_op(dispatch_t d);
+    ldm_t f;
+    ldm_op_t o;
+    f = ldm_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.addr = d.res[0][39:0];
+    o.nbytes = f.nbytes;
+    o.dst = d.res[1][15:0];
+    return o;
+  endfunction
+
+  // LDS as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic signed [31:0] len;
+    logic [11:0] sink;
+    logic signed [31:0] first_block;
+    logic [39:0] addr;
+    logic [9:0] heads;
+    logic [19:0] dst;
+    logic [19:0] dst_head;
+  } lds_op_t;
+
+  function automatic lds_op_t lds_op(dispatch_t d);
+    lds_t f;
+    lds_op_t o;
+    f = lds_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.len = d.res[0][31:0];
+    o.sink = f.sink;
+    o.first_block = d.res[1][31:0];
+    o.addr = d.res[2][39:0];
+    o.heads = f.heads;
+    o.dst = d.res[3][19:0];
+    o.dst_head = f.dst_head;
+    return o;
+  endfunction
+
+  // LDK as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic signed [31:0] len;
+    logic [11:0] sink;
+    logic signed [31:0] first_block;
+    logic [15:0] mask;
+    logic signed [31:0] masked;
+    logic [0:0] kind;
+    logic [39:0] addr;
+    logic [19:0] unit_bytes;
+  } ldk_op_t;
+
+  function automatic ldk_op_t ldk_op(dispatch_t d);
+    ldk_t f;
+    ldk_op_t o;
+    f = ldk_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.len = d.res[0][31:0];
+    o.sink = f.sink;
+    o.first_block = d.res[1][31:0];
+    o.mask = d.res[2][15:0];
+    o.masked = d.res[3][31:0];
+    o.kind = f.kind;
+    o.addr = d.res[4][39:0];
+    o.unit_bytes = f.unit_bytes;
+    return o;
+  endfunction
+
+  // MM as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] ab;
+    logic [19:0] ab_row;
+    logic signed [31:0] tokens;
+    logic [23:0] k;
+    logic [19:0] slots;
+    logic [19:0] dst;
+    logic [19:0] dst_row;
+    logic [7:0] format;
+    logic [0:0] has_table;
+    logic [1:0] group;
+    logic [1:0] rows_per_vpu;
+    logic [0:0] bias;
+    logic [0:0] accumulate;
+    logic [0:0] dual;
+  } mm_op_t;
+
+  function automatic mm_op_t mm_op(dispatch_t d);
+    mm_t f;
+    mm_op_t o;
+    f = mm_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.ab = d.res[0][19:0];
+    o.ab_row = f.ab_row;
+    o.tokens = d.res[1][31:0];
+    o.k = f.k;
+    o.slots = f.slots;
+    o.dst = d.res[2][19:0];
+    o.dst_row = f.dst_row;
+    o.format = f.format;
+    o.has_table = f.has_table;
+    o.group = f.group;
+    o.rows_per_vpu = f.rows_per_vpu;
+    o.bias = f.bias;
+    o.accumulate = f.accumulate;
+    o.dual = f.dual;
+    return o;
+  endfunction
+
+  // MMQK as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic signed [31:0] len;
+    logic [11:0] sink;
+    logic signed [31:0] first_block;
+    logic [15:0] mask;
+    logic signed [31:0] masked;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [0:0] bits;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+    logic [0:0] dual;
+    logic [15:0] k;
+  } mmqk_op_t;
+
+  function automatic mmqk_op_t mmqk_op(dispatch_t d);
+    mmqk_t f;
+    mmqk_op_t o;
+    f = mmqk_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.len = d.res[0][31:0];
+    o.sink = f.sink;
+    o.first_block = d.res[1][31:0];
+    o.mask = d.res[2][15:0];
+    o.masked = d.res[3][31:0];
+    o.ab = d.res[4][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.n0 = d.res[5][31:0];
+    o.n1 = f.n1;
+    o.bits = f.bits;
+    o.dst = d.res[6][19:0];
+    o.dst_s0 = f.dst_s0;
+    o.dst_s1 = f.dst_s1;
+    o.dual = f.dual;
+    o.k = f.k;
+    return o;
+  endfunction
+
+  // MMPV as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic signed [31:0] len;
+    logic [11:0] sink;
+    logic signed [31:0] first_block;
+    logic [15:0] mask;
+    logic signed [31:0] masked;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [0:0] bits;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+    logic [0:0] dual;
+    logic [11:0] slots;
+    logic [11:0] row_slots;
+  } mmpv_op_t;
+
+  function automatic mmpv_op_t mmpv_op(dispatch_t d);
+    mmpv_t f;
+    mmpv_op_t o;
+    f = mmpv_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.len = d.res[0][31:0];
+    o.sink = f.sink;
+    o.first_block = d.res[1][31:0];
+    o.mask = d.res[2][15:0];
+    o.masked = d.res[3][31:0];
+    o.ab = d.res[4][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.n0 = d.res[5][31:0];
+    o.n1 = f.n1;
+    o.bits = f.bits;
+    o.dst = d.res[6][19:0];
+    o.dst_s0 = f.dst_s0;
+    o.dst_s1 = f.dst_s1;
+    o.dual = f.dual;
+    o.slots = f.slots;
+    o.row_slots = f.row_slots;
+    return o;
+  endfunction
+
+  // NORM as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] src;
+    logic [19:0] src_s0;
+    logic [19:0] src_s1;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [23:0] len;
+    logic [2:0] quant;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic [0:0] kind;
+    logic [19:0] gamma;
+    logic [19:0] beta;
+    logic [31:0] inv_n;
+    logic [31:0] eps;
+  } norm_op_t;
+
+  function automatic norm_op_t norm_op(dispatch_t d);
+    norm_t f;
+    norm_op_t o;
+    f = norm_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.src = d.res[0][19:0];
+    o.src_s0 = f.src_s0;
+    o.src_s1 = f.src_s1;
+    o.dst = d.res[1][19:0];
+    o.dst_s0 = f.dst_s0;
+    o.dst_s1 = f.dst_s1;
+    o.n0 = d.res[2][31:0];
+    o.n1 = f.n1;
+    o.len = f.len;
+    o.quant = f.quant;
+    o.ab = d.res[3][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.kind = f.kind;
+    o.gamma = f.gamma;
+    o.beta = f.beta;
+    o.inv_n = f.inv_n;
+    o.eps = f.eps;
+    return o;
+  endfunction
+
+  // ACT as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] src;
+    logic [19:0] src_s0;
+    logic [19:0] src_s1;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [23:0] len;
+    logic [2:0] quant;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic [1:0] kind;
+    logic [0:0] gated;
+    logic [19:0] gate;
+    logic [19:0] gate_s0;
+    logic [19:0] gate_s1;
+  } act_op_t;
+
+  function automatic act_op_t act_op(dispatch_t d);
+    act_t f;
+    act_op_t o;
+    f = act_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.src = d.res[0][19:0];
+    o.src_s0 = f.src_s0;
+    o.src_s1 = f.src_s1;
+    o.dst = d.res[1][19:0];
+    o.dst_s0 = f.dst_s0;
+    o.dst_s1 = f.dst_s1;
+    o.n0 = d.res[2][31:0];
+    o.n1 = f.n1;
+    o.len = f.len;
+    o.quant = f.quant;
+    o.ab = d.res[3][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.kind = f.kind;
+    o.gated = f.gated;
+    o.gate = d.res[4][19:0];
+    o.gate_s0 = f.gate_s0;
+    o.gate_s1 = f.gate_s1;
+    return o;
+  endfunction
+
+  // ADD as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] src;
+    logic [19:0] src_s0;
+    logic [19:0] src_s1;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [23:0] len;
+    logic [2:0] quant;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic [19:0] other;
+    logic [19:0] other_s0;
+    logic [19:0] other_s1;
+  } add_op_t;
+
+  function automatic add_op_t add_op(dispatch_t d);
+    add_t f;
+    add_op_t o;
+    f = add_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.src = d.res[0][19:0];
+    o.src_s0 = f.src_s0;
+    o.src_s1 = f.src_s1;
+    o.dst = d.res[1][19:0];
+    o.dst_s0 = f.dst_s0;
+    o.dst_s1 = f.dst_s1;
+    o.n0 = d.res[2][31:0];
+    o.n1 = f.n1;
+    o.len = f.len;
+    o.quant = f.quant;
+    o.ab = d.res[3][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.other = d.res[4][19:0];
+    o.other_s0 = f.other_s0;
+    o.other_s1 = f.other_s1;
+    return o;
+  endfunction
+
+  // ROPE as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] src;
+    logic [19:0] src_s0;
+    logic [19:0] src_s1;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [23:0] len;
+    logic [2:0] quant;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic [19:0] has_table;
+    logic [19:0] table_s0;
+  } rope_op_t;
+
+  function automatic rope_op_t rope_op(dispatch_t d);
+    rope_t f;
+    rope_op_t o;
+    f = rope_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.src = d.res[0][19:0];
+    o.src_s0 = f.src_s0;
+    o.src_s1 = f.src_s1;
+    o.dst = d.res[1][19:0];
+    o.dst_s0 = f.dst_s0;
+    o.dst_s1 = f.dst_s1;
+    o.n0 = d.res[2][31:0];
+    o.n1 = f.n1;
+    o.len = f.len;
+    o.quant = f.quant;
+    o.ab = d.res[3][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.has_table = f.has_table;
+    o.table_s0 = f.table_s0;
+    return o;
+  endfunction
+
+  // SOFTMAX as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic signed [31:0] len;
+    logic [11:0] sink;
+    logic signed [31:0] first_block;
+    logic [15:0] mask;
+    logic signed [31:0] masked;
+    logic [19:0] src;
+    logic [19:0] src_s0;
+    logic [19:0] src_s1;
+    logic [19:0] ks;
+    logic [19:0] vs;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic signed [31:0] qpos;
+    logic [23:0] window;
+    logic [15:0] sink_tokens;
+    logic [31:0] alpha;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+  } softmax_op_t;
+
+  function automatic softmax_op_t softmax_op(dispatch_t d);
+    softmax_t f;
+    softmax_op_t o;
+    f = softmax_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.len = d.res[0][31:0];
+    o.sink = f.sink;
+    o.first_block = d.res[1][31:0];
+    o.mask = d.res[2][15:0];
+    o.masked = d.res[3][31:0];
+    o.src = d.res[4][19:0];
+    o.src_s0 = f.src_s0;
+    o.src_s1 = f.src_s1;
+    o.ks = d.res[5][19:0];
+    o.vs = d.res[6][19:0];
+    o.n0 = d.res[7][31:0];
+    o.n1 = f.n1;
+    o.qpos = d.res[8][31:0];
+    o.window = f.window;
+    o.sink_tokens = f.sink_tokens;
+    o.alpha = f.alpha;
+    o.ab = d.res[9][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    return o;
+  endfunction
+
+  // STV as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] src;
+    logic [19:0] src_row;
+    logic signed [31:0] rows;
+    logic [19:0] slots;
+    logic [39:0] addr;
+    logic [31:0] row;
+  } stv_op_t;
+
+  function automatic stv_op_t stv_op(dispatch_t d);
+    stv_t f;
+    stv_op_t o;
+    f = stv_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.src = d.res[0][19:0];
+    o.src_row = f.src_row;
+    o.rows = d.res[1][31:0];
+    o.slots = f.slots;
+    o.addr = d.res[2][39:0];
+    o.row = f.row;
+    return o;
+  endfunction
+
+  // STKV as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [0:0] kind;
+    logic [0:0] bits;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic signed [31:0] n0;
+    logic [9:0] n1;
+    logic [15:0] len;
+    logic signed [31:0] pos;
+    logic [39:0] addr;
+    logic [31:0] head;
+    logic [19:0] unit_bytes;
+    logic [39:0] scales;
+  } stkv_op_t;
+
+  function automatic stkv_op_t stkv_op(dispatch_t d);
+    stkv_t f;
+    stkv_op_t o;
+    f = stkv_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.kind = f.kind;
+    o.bits = f.bits;
+    o.ab = d.res[0][19:0];
+    o.ab_s0 = f.ab_s0;
+    o.ab_s1 = f.ab_s1;
+    o.n0 = d.res[1][31:0];
+    o.n1 = f.n1;
+    o.len = f.len;
+    o.pos = d.res[2][31:0];
+    o.addr = d.res[3][39:0];
+    o.head = f.head;
+    o.unit_bytes = f.unit_bytes;
+    o.scales = d.res[4][39:0];
+    return o;
+  endfunction
+
+  // XCHG as its unit sees it: operands resolved, counts as 32-bit signed numbers.
+  typedef struct packed {
+    logic [5:0] opcode;
+    logic [3:0] wait_mask;
+    logic [3:0] signal_mask;
+    logic [19:0] src;
+    logic [19:0] src_row;
+    logic [19:0] dst;
+    logic [19:0] dst_row;
+    logic [19:0] n;
+    logic signed [31:0] n0;
+  } xchg_op_t;
+
+  function automatic xchg_op_t xchg_op(dispatch_t d);
+    xchg_t f;
+    xchg_op_t o;
+    f = xchg_t'(d.inst);
+    o.opcode = f.opcode;
+    o.wait_mask = f.wait_mask;
+    o.signal_mask = f.signal_mask;
+    o.src = d.res[0][19:0];
+    o.src_row = f.src_row;
+    o.dst = d.res[1][19:0];
+    o.dst_row = f.dst_row;
+    o.n = f.n;
+    o.n0 = d.res[2][31:0];
+    return o;
+  endfunction
+
 endpackage

@@ -70,7 +70,34 @@ def _instruction(cls: type[Instruction]) -> dict[str, Any]:
         "parts": parts,
         "used": parts[-1]["hi"] + 1,
         "choices": [f for f in cls.fields.values() if isinstance(f, Choice)],
+        "bad_choices": [
+            {"lo": f.lo, "hi": f.lo + f.bits - 1, "bits": f.bits, "top": len(f.names) - 1}
+            for f in cls.fields.values()
+            if isinstance(f, Choice) and len(f.names) < 1 << f.bits
+        ],
+        "operands": [
+            {"name": f.name, "sv": _SV_NAMES.get(f.name, f.name), "address": isinstance(f, Addr)}
+            for f in cls.fields.values()
+            if isinstance(f, Addr | Count)
+        ],
+        "op_fields": _op_fields(cls),
     }
+
+
+def _op_fields(cls: type[Instruction]) -> list[dict[str, Any]]:
+    """Fields of an instruction as its unit sees them: one each, with the number of the resolved operand."""
+    header = [{"sv": _SV_NAMES.get(n, n), "bits": b, "count": False, "index": None} for n, b in Instruction.HEADER]
+    number = 0
+    out = header
+    for f in cls.fields.values():
+        index = None
+        if isinstance(f, Addr | Count):
+            index, number = number, number + 1
+        count = isinstance(f, Count)
+        out.append(
+            {"sv": _SV_NAMES.get(f.name, f.name), "bits": 32 if count else f.bits, "count": count, "index": index}
+        )
+    return out
 
 
 #: field names that SystemVerilog reserves
@@ -86,6 +113,7 @@ def context() -> dict[str, Any]:
     classes = sorted(Instruction.by_opcode.values(), key=lambda c: c.opcode)
     return {
         "instructions": [_instruction(c) for c in classes],
+        "max_operands": max(sum(isinstance(f, Addr | Count) for f in cls.fields.values()) for cls in classes),
         "units": [(u.name, UNIT_TEXT[u]) for u in (Unit.Q, Unit.W, *TOKEN_UNITS)],
         "token_units": [u.name for u in TOKEN_UNITS],
         "instruction_bytes": INSTRUCTION_BYTES,
