@@ -112,7 +112,7 @@ def _write_dense(views: list[np.ndarray], q: np.ndarray, shape: EntryShape, chan
     packed = packed.reshape(-1, shape.beats_down, shape.vpus, channels, packed.shape[1] // shape.windows, shape.windows)
     packed = packed.transpose(3, 0, 4, 1, 5, 2)  # C S B J W V
     for view, down, vpus in _beats(views, shape):
-        view[..., : vpus * shape.fmt.vpu_bytes].view(item)[...] = packed[:, :, :, down, :, :vpus]
+        view[..., : 2 * shape.fmt.bits * vpus].view(item)[...] = packed[:, :, :, down, :, :vpus]
 
 
 def _read_dense(views: list[np.ndarray], shape: EntryShape) -> np.ndarray:
@@ -122,7 +122,7 @@ def _read_dense(views: list[np.ndarray], shape: EntryShape) -> np.ndarray:
     packed = np.zeros((s, shape.beats_down, shape.vpus, c, b, shape.windows), item)
     target = packed.transpose(3, 0, 4, 1, 5, 2)
     for view, down, vpus in _beats(views, shape):
-        target[:, :, :, down, :, :vpus] = view[..., : vpus * shape.fmt.vpu_bytes].view(item)
+        target[:, :, :, down, :, :vpus] = view[..., : 2 * shape.fmt.bits * vpus].view(item)
     return unpack_codes(packed.view(np.uint8).reshape(*packed.shape, 2 * shape.fmt.bits), shape.fmt.bits)
 
 
@@ -137,8 +137,8 @@ def _write_sparse(views: list[np.ndarray], q: np.ndarray, shape: EntryShape, cha
     )
     codes, index = pack_codes(codes, shape.fmt.bits), pack_codes(index, 4)
     for view, down, vpus in _beats(views, shape):
-        at = 2 * shape.fmt.bits * vpus
-        view[..., :at].reshape(*view.shape[:-1], vpus, -1)[...] = codes[:, :, :, down, :, :vpus]
+        at, used = shape.codes_bytes(vpus), 2 * shape.fmt.bits * vpus
+        view[..., :used].reshape(*view.shape[:-1], vpus, -1)[...] = codes[:, :, :, down, :, :vpus]
         view[..., at : at + 8 * vpus].reshape(*view.shape[:-1], vpus, -1)[...] = index[:, :, :, down, :, :vpus]
 
 
@@ -149,9 +149,9 @@ def _read_sparse(views: list[np.ndarray], shape: EntryShape) -> np.ndarray:
     out = np.zeros((s, shape.beats_down, share, shape.vpus, c, b, shape.windows, WINDOW), np.int8)
     order = (4, 0, 5, 1, 6, 3, 2, 7)
     for view, down, vpus in _beats(views, shape):
-        at = 2 * bits * vpus
+        at = shape.codes_bytes(vpus)
         body = (*view.shape[:-1], vpus, share, n)
-        codes = unpack_codes(view[..., :at], bits).reshape(body)
+        codes = unpack_codes(view[..., : 2 * bits * vpus], bits).reshape(body)
         index = unpack_codes(view[..., at : at + 8 * vpus], 4).reshape(body) & np.int8(15)
         target = np.zeros((*body[:-1], WINDOW), np.int8)
         np.put_along_axis(target, index.astype(np.intp), codes, axis=-1)

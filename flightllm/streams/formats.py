@@ -63,11 +63,6 @@ class EntryFormat:
         """Slots that share a VPU beat: 16 / n."""
         return 16 // self.n
 
-    @property
-    def vpu_bytes(self) -> int:
-        """Bytes one VPU takes in one beat: 16 codes, and 16 indices of 4 bits if sparse."""
-        return 2 * self.bits + (0 if self.n == 16 else 8)
-
     def __str__(self) -> str:
         text = f"{self.bits}b"
         if self.n != 16:

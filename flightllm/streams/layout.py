@@ -121,9 +121,13 @@ class EntryShape:
         """Bytes of the mu section."""
         return pad(self.scale_slots * self.groups * 3 // 2) if self.fmt.affine else 0
 
+    def codes_bytes(self, vpus: int) -> int:
+        """Bytes of the codes of a beat of `vpus` VPUs."""
+        return pad(vpus * 2 * self.fmt.bits)
+
     def beat_bytes(self, vpus: int) -> int:
-        """Bytes of a code beat of `vpus` VPUs."""
-        return pad(vpus * self.fmt.vpu_bytes)
+        """Bytes of a code beat of `vpus` VPUs: codes, and indices if sparse."""
+        return self.codes_bytes(vpus) + (0 if self.fmt.n == WINDOW else 8 * vpus)
 
     @property
     def whole_bytes(self) -> int:

@@ -98,6 +98,7 @@ def read_entry(r, weights, first, count, block, padded, byte, group, vpus, m) ->
             codes = {v: [r.signed(bits) for _ in range(16)] for v in present}
             places = {v: list(range(16)) for v in present}
             if n != 16:
+                r.align(8)
                 places = {v: [r.take(4) for _ in range(16)] for v in present}
             r.align(8)
             for v in present:
