@@ -1,0 +1,97 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// Behavioural model of the DSP48E2 slice (UG579), for simulation. Synthesis leaves this file out and takes the primitive.
+// Modelled: pre-adder D + A, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, and every pipeline register that the
+// parameters ask for. What is not modelled (SIMD, pattern detector, subtraction, A:B and W paths) is refused at elaboration
+// or by an assertion. Port and parameter names are the primitive's.
+
+/* verilator lint_off DECLFILENAME */  // the module must bear the primitive's name
+module DSP48E2 #(
+    parameter integer AREG      = 1,   // 1 or 2
+    parameter integer BREG      = 1,   // 1 or 2
+    parameter integer CREG      = 1,
+    parameter integer DREG      = 1,
+    parameter integer ADREG     = 1,
+    parameter integer MREG      = 1,
+    parameter integer PREG      = 1,
+    parameter         AMULTSEL  = "A", // "A", or "AD": the pre-adder feeds the multiplier
+    parameter integer OPMODEREG = 0,
+    parameter integer INMODEREG = 0,
+    parameter integer ALUMODEREG = 0,
+    parameter integer CARRYINREG = 0,
+    parameter integer CARRYINSELREG = 0,
+    parameter         USE_MULT  = "MULTIPLY"
+) (
+    input  logic        CLK,
+    input  logic [29:0] A,
+    input  logic [17:0] B,
+    input  logic [47:0] C,
+    input  logic [26:0] D,
+    input  logic [47:0] PCIN,
+    input  logic [ 8:0] OPMODE,
+    input  logic [ 3:0] ALUMODE,
+    input  logic [ 4:0] INMODE,
+    input  logic [ 2:0] CARRYINSEL,
+    input  logic        CARRYIN,
+    input  logic        CEA1,
+    input  logic        CEA2,
+    input  logic        CEB1,
+    input  logic        CEB2,
+    input  logic        CEC,
+    input  logic        CED,
+    input  logic        CEAD,
+    input  logic        CEM,
+    input  logic        CEP,
+    output logic [47:0] P,
+    output logic [47:0] PCOUT
+);
+  localparam bit UseAd = (AMULTSEL == "AD");
+
+  logic signed [26:0] a1_q, a2_q, d_q, ad_q, a_mult;
+  logic signed [17:0] b1_q, b2_q;
+  logic signed [44:0] m_q;
+  logic signed [47:0] p_q, z;
+
+  assign a_mult = UseAd ? ad_q : a2_q;
+
+  always_comb begin
+    unique case (OPMODE[6:4])
+      3'b000:  z = 48'sd0;
+      3'b001:  z = PCIN;
+      3'b010:  z = p_q;
+      3'b011:  z = C;
+      default: z = 48'sd0;
+    endcase
+  end
+
+  always_ff @(posedge CLK) begin
+    if (CEA1) a1_q <= A[26:0];
+    if (CEA2) a2_q <= (AREG == 2) ? a1_q : A[26:0];
+    if (CEB1) b1_q <= B;
+    if (CEB2) b2_q <= (BREG == 2) ? b1_q : B;
+    if (CED && UseAd) d_q <= D;
+    if (CEAD && UseAd) ad_q <= d_q + a2_q;
+    if (CEM) m_q <= 45'(a_mult * b2_q);
+    if (CEP) p_q <= z + 48'(m_q);
+  end
+
+  assign P     = p_q;
+  assign PCOUT = p_q;
+
+  // The paths that are modelled.
+  if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY" || OPMODEREG != 0 || INMODEREG != 0) begin : gen_refuse
+    $error("this model needs MREG = PREG = 1, USE_MULT = MULTIPLY, OPMODEREG = INMODEREG = 0");
+  end
+  if (UseAd && (DREG != 1 || ADREG != 1 || AREG != 1)) begin : gen_refuse_ad
+    $error("this model needs AREG = DREG = ADREG = 1 with the pre-adder");
+  end
+  always_ff @(posedge CLK) begin
+    assert (OPMODE[3:0] == 4'b0101 && OPMODE[8:7] == 2'b00) else $error("DSP48E2: OPMODE %b is not modelled", OPMODE);
+    assert (ALUMODE == 4'b0000 && !CARRYIN && CARRYINSEL == 3'b000) else $error("DSP48E2: ALUMODE or carry is not modelled");
+    assert (INMODE == (UseAd ? 5'b00100 : 5'b00000)) else $error("DSP48E2: INMODE %b is not modelled", INMODE);
+  end
+
+  logic unused;
+  assign unused = &{1'b0, A[29:27], CEC, (CREG != 0), (ALUMODEREG != 0), (CARRYINREG != 0), (CARRYINSELREG != 0), 1'b0};
+endmodule
+/* verilator lint_on DECLFILENAME */

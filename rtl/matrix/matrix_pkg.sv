@@ -1,0 +1,106 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// What fetch, execute and drain of the matrix unit tell each other (docs/rtl.md, "Matrix unit").
+
+package matrix_pkg;
+
+  typedef enum logic [1:0] {
+    KindMm,
+    KindQk,
+    KindPv
+  } kind_e;
+
+  // N index of an entry format: codes kept of 16.
+  localparam logic [1:0] NDense = 2'd0;
+  localparam logic [1:0] NEight = 2'd1;
+  localparam logic [1:0] NFour = 2'd2;
+  localparam logic [1:0] NTwo = 2'd3;
+
+  // Width index of codes: 0..5 are 2, 3, 4, 5, 6, 8 bits; WidthV4 is the V cache in 4 bits (two row slots a byte).
+  localparam logic [2:0] Width4 = 3'd2;
+  localparam logic [2:0] Width8 = 3'd5;
+  localparam logic [2:0] WidthV4 = 3'd6;
+
+  function automatic logic [3:0] width_bits(logic [2:0] index);
+    unique case (index)
+      3'd0:    return 4'd2;
+      3'd1:    return 4'd3;
+      3'd2:    return 4'd4;
+      3'd3:    return 4'd5;
+      3'd4:    return 4'd6;
+      3'd5:    return 4'd8;
+      default: return 4'd4;
+    endcase
+  endfunction
+
+  // Replay buffer in beats, scale memory in rows of eight scale beats.
+  localparam int unsigned ReplayBeats = 16;
+  localparam int unsigned ScaleRows = 8;
+
+  // Where popped words go.
+  typedef enum logic [3:0] {
+    DestDrop,
+    DestTable,
+    DestRho,
+    DestBias,
+    DestSigma,
+    DestMu,
+    DestCode,   // words offset .. offset + count - 1 of a beat
+    DestIndex,  // indices of a beat
+    DestLane2,  // two words: the 8-bit codes of lane `offset`
+    DestLane1   // one word: the 4-bit codes of lane `offset`
+  } dest_e;
+
+  typedef struct packed {
+    logic       valid;
+    dest_e      dest;
+    logic [7:0] offset;  // word, a multiple of 16; or the lane
+    logic [7:0] index;   // replay beat, scale row, or rho row
+    logic       done;    // the beat is complete with this pop
+  } pop_t;
+
+  // One matrix instruction, the three kinds in one form. Rows (tokens) are n0 x n1.
+  typedef struct packed {
+    kind_e       kind;
+    logic        dual;
+    logic        accumulate;
+    logic        bias;
+    logic [3:0]  wait_mask;
+    logic [3:0]  signal_mask;
+    logic [15:0] n0;
+    logic [9:0]  n1;
+    logic [19:0] ab;
+    logic [19:0] ab_s0;
+    logic [19:0] ab_s1;
+    logic [19:0] dst;
+    logic [19:0] dst_s0;
+    logic [19:0] dst_s1;
+  } mop_t;
+
+  // What drain needs to know of a strip.
+  typedef struct packed {
+    logic [9:0]  stride;  // accumulator entries from pair to pair
+    logic [9:0]  rows;    // row beats to drain
+    logic [19:0] slots;   // slots that exist
+    logic [31:0] base;    // first element of the strip in the output vector
+    logic        empty;   // nothing to drain
+    logic        op_last; // last strip of the instruction
+  } strip_t;
+
+  // Windows of one set of rows that share one scale operation a row.
+  typedef struct packed {
+    logic [4:0]  nw;       // windows; 0: an instruction without any
+    logic [1:0]  n_index;
+    logic [2:0]  width;
+    logic        unit_scale; // sigma = 1
+    logic        affine;
+    logic [9:0]  row;      // accumulator row of the first output
+    logic [19:0] window;   // offset in the activation row
+    logic        first;    // overwrite the accumulators
+    logic        last;     // last tile of the strip
+    logic [5:0]  scale;    // index of the first scale beat
+    logic        free_row; // the scale row is used up
+    strip_t      strip;
+  } tile_t;
+
+endpackage

@@ -1,0 +1,312 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// Unit M: MM, MMQK and MMPV (docs/rtl.md, "Matrix unit"). Three stages, each on its own instruction if need be: fetch walks
+// the streams of the rings, execute drives the array, drain writes the results. One MPU per channel, all in lock step.
+
+module matrix_unit #(
+    parameter int unsigned Vpus     = 8,
+    parameter int unsigned Channels = 4,
+    parameter int unsigned Entries  = 512
+) (
+    input  logic                                clk_i,
+    input  logic                                rst_ni,
+    input  logic                                op_valid_i,
+    input  flightllm_isa_pkg::dispatch_t        op_i,
+    output logic                                op_ready_o,
+    output logic                                take_valid_o,
+    output logic [3:0]                          take_mask_o,
+    input  logic                                take_ready_i,
+    output logic                                give_valid_o,
+    output logic [3:0]                          give_mask_o,
+    output logic                                idle_o,
+    output logic                                beat_o,         // the array does a beat (performance counter)
+    output logic                                wait_data_o,    // a tile waits for codes (performance counter)
+    // rings: words that can be popped now; data three cycles after the pop
+    input  logic [Channels-1:0][4:0]            w_level_i,
+    output logic [4:0]                          w_pop_o,
+    input  logic [Channels-1:0][15:0][63:0]     w_data_i,
+    input  logic [Channels-1:0][4:0]            k_level_i,
+    output logic [4:0]                          k_pop_o,
+    input  logic [Channels-1:0][15:0][63:0]     k_data_i,
+    // activation buffer
+    output logic                                ab_valid_o,
+    output logic [19:0]                         ab_a_addr_o,
+    output logic [19:0]                         ab_b_addr_o,
+    input  logic [127:0]                        ab_a_data_i,
+    input  logic [127:0]                        ab_b_data_i,
+    // mask buffer
+    output logic [15:0]                         mb_addr_o,
+    input  logic [7:0]                          mb_data_i,
+    // vector buffer
+    output logic                                rd_valid_o,
+    output logic [19:0]                         rd_addr_o,
+    input  logic                                rd_ready_i,
+    input  logic                                rd_rvalid_i,
+    input  logic [15:0][31:0]                   rd_rdata_i,
+    output logic                                wr_valid_o,
+    output logic [19:0]                         wr_addr_o,
+    output logic [15:0][31:0]                   wr_data_o,
+    output logic [15:0]                         wr_mask_o,
+    input  logic                                wr_ready_i
+);
+  import matrix_pkg::*;
+  localparam int unsigned AW = $clog2(Entries);
+  localparam int unsigned PopLatency = 3;
+
+  // --- fetch -----------------------------------------------------------------------------------------------------
+  logic [4:0] w_level, k_level;
+  always_comb begin
+    w_level = 5'd16;
+    k_level = 5'd16;
+    for (int c = 0; c < Channels; c++) begin
+      if (w_level_i[c] < w_level) w_level = w_level_i[c];
+      if (k_level_i[c] < k_level) k_level = k_level_i[c];
+    end
+  end
+
+  mop_t fetch_mop, mop;
+  logic fetch_mop_valid, fetch_mop_ready, mop_valid, mop_ready, taken;
+  tile_t fetch_tile, tile;
+  logic fetch_tile_valid, fetch_tile_ready, tile_valid, tile_ready;
+  logic beats_release, row_release, rho_release, fetch_idle;
+  logic [4:0] beats_count;
+  pop_t pop, pop_q[PopLatency+1];
+  logic from_k_q[PopLatency+1];
+
+  matrix_fetch #(
+      .Vpus    (Vpus),
+      .Channels(Channels)
+  ) i_fetch (
+      .clk_i,
+      .rst_ni,
+      .op_valid_i,
+      .op_i,
+      .op_ready_o,
+      .mop_valid_o    (fetch_mop_valid),
+      .mop_o          (fetch_mop),
+      .mop_ready_i    (fetch_mop_ready),
+      .taken_i        (taken),
+      .tile_valid_o   (fetch_tile_valid),
+      .tile_o         (fetch_tile),
+      .tile_ready_i   (fetch_tile_ready),
+      .beats_release_i(beats_release),
+      .beats_count_i  (beats_count),
+      .row_release_i  (row_release),
+      .rho_release_i  (rho_release),
+      .w_level_i      (w_level),
+      .k_level_i      (k_level),
+      .w_pop_o,
+      .k_pop_o,
+      .pop_o          (pop),
+      .table_valid_i  (pop_q[PopLatency].valid && pop_q[PopLatency].dest == DestTable),
+      .table_data_i   (w_data_i[0][0]),
+      .mb_addr_o,
+      .mb_data_i,
+      .idle_o         (fetch_idle)
+  );
+  fifo #(.Width($bits(mop_t)), .Depth(2)) i_mops (
+      .clk_i, .rst_ni, .in_valid_i(fetch_mop_valid && op_valid_i && op_ready_o), .in_data_i(fetch_mop), .in_ready_o(fetch_mop_ready),
+      .out_valid_o(mop_valid), .out_data_o(mop), .out_ready_i(mop_ready), .count_o()
+  );
+  fifo #(.Width($bits(tile_t)), .Depth(16)) i_tiles (
+      .clk_i, .rst_ni, .in_valid_i(fetch_tile_valid && fetch_tile_ready), .in_data_i(fetch_tile), .in_ready_o(fetch_tile_ready),
+      .out_valid_o(tile_valid), .out_data_o(tile), .out_ready_i(tile_ready), .count_o()
+  );
+
+  // what a pop is for, until its data come
+  always_comb begin
+    pop_q[0] = pop;
+    from_k_q[0] = k_pop_o != 0;
+  end
+  always_ff @(posedge clk_i) begin
+    for (int i = 1; i <= PopLatency; i++) begin
+      pop_q[i] <= pop_q[i-1];
+      from_k_q[i] <= from_k_q[i-1];
+      if (!rst_ni) pop_q[i].valid <= 1'b0;
+    end
+  end
+
+  // --- execute ---------------------------------------------------------------------------------------------------
+  logic start, start_ready, scale_we, strip_valid, strip_half, strip_release, drain_waits, x_ce, d_ce, x_idle;
+  mop_t start_mop;
+  logic [25:0] tokens;
+  logic [15:0] scale_index;
+  logic [31:0] scale_data;
+  strip_t strip;
+  logic beat_valid, beat1_valid, beat1_sparse, tap_valid, tap_first, tap_last, unit_scale;
+  logic [3:0] beat;
+  logic [2:0] beat1_width, op_node;
+  logic [7:0][15:0][7:0] win_a, win_b;
+  logic [7:0][1:0] mode;
+  logic [5:0] scale;
+  logic [1:0] op_n_index;
+  logic op_affine, op_lane, op3_valid, op3_affine, op4_valid, op4_affine, op4_lane, op4_first;
+  logic signed [17:0] group_sum;
+  logic [AW-1:0] op3_addr, drain_addr;
+
+  matrix_execute #(
+      .Entries(Entries)
+  ) i_execute (
+      .clk_i,
+      .rst_ni,
+      .mop_valid_i    (mop_valid),
+      .mop_i          (mop),
+      .mop_ready_o    (mop_ready),
+      .taken_o        (taken),
+      .tile_valid_i   (tile_valid),
+      .tile_i         (tile),
+      .tile_ready_o   (tile_ready),
+      .beat_done_i    (pop_q[PopLatency].valid && pop_q[PopLatency].done),
+      .beats_release_o(beats_release),
+      .beats_count_o  (beats_count),
+      .row_release_o  (row_release),
+      .take_valid_o,
+      .take_mask_o,
+      .take_ready_i,
+      .ab_valid_o,
+      .ab_a_addr_o,
+      .ab_b_addr_o,
+      .ab_a_data_i,
+      .ab_b_data_i,
+      .start_o        (start),
+      .mop_o          (start_mop),
+      .tokens_o       (tokens),
+      .start_ready_i  (start_ready),
+      .scale_we_o     (scale_we),
+      .scale_index_o  (scale_index),
+      .scale_data_o   (scale_data),
+      .strip_valid_o  (strip_valid),
+      .strip_o        (strip),
+      .strip_half_o   (strip_half),
+      .strip_release_i(strip_release),
+      .drain_waits_i  (drain_waits),
+      .ce_o           (x_ce),
+      .beat_valid_o   (beat_valid),
+      .beat_o         (beat),
+      .beat1_valid_o  (beat1_valid),
+      .beat1_width_o  (beat1_width),
+      .beat1_sparse_o (beat1_sparse),
+      .win_a_o        (win_a),
+      .win_b_o        (win_b),
+      .mode_o         (mode),
+      .tap_valid_o    (tap_valid),
+      .tap_first_o    (tap_first),
+      .tap_last_o     (tap_last),
+      .scale_o        (scale),
+      .unit_scale_o   (unit_scale),
+      .op_n_index_o   (op_n_index),
+      .op_node_o      (op_node),
+      .op_affine_o    (op_affine),
+      .op_lane_o      (op_lane),
+      .group_sum_o    (group_sum),
+      .op3_valid_o    (op3_valid),
+      .op3_affine_o   (op3_affine),
+      .op3_addr_o     (op3_addr),
+      .op4_valid_o    (op4_valid),
+      .op4_affine_o   (op4_affine),
+      .op4_lane_o     (op4_lane),
+      .op4_first_o    (op4_first),
+      .idle_o         (x_idle)
+  );
+
+  // --- the array -------------------------------------------------------------------------------------------------
+  logic capture, capture_dual, capture_lane;
+  logic [Channels-1:0][Vpus-1:0][47:0] captured;
+  logic [7:0] rho_row;
+  logic [Channels-1:0][3:0][31:0] rho, bias;
+  for (genvar c = 0; c < Channels; c++) begin : gen_mpu
+    mpu #(
+        .Vpus   (Vpus),
+        .Entries(Entries)
+    ) i_mpu (
+        .clk_i,
+        .ce_i          (x_ce || d_ce),
+        .pop_i         (pop_q[PopLatency]),
+        .pop_data_i    (from_k_q[PopLatency] ? k_data_i[c] : w_data_i[c]),
+        .beat_valid_i  (beat_valid),
+        .beat_i        (beat),
+        .beat1_valid_i (beat1_valid),
+        .beat1_width_i (beat1_width),
+        .beat1_sparse_i(beat1_sparse),
+        .win_a_i       (win_a),
+        .win_b_i       (win_b),
+        .mode_i        (mode),
+        .tap_valid_i   (tap_valid),
+        .tap_first_i   (tap_first),
+        .tap_last_i    (tap_last),
+        .scale_i       (scale),
+        .unit_scale_i  (unit_scale),
+        .op_n_index_i  (op_n_index),
+        .op_node_i     (op_node),
+        .op_affine_i   (op_affine),
+        .op_lane_i     (op_lane),
+        .group_sum_i   (group_sum),
+        .op3_valid_i   (op3_valid),
+        .op3_affine_i  (op3_affine),
+        .op3_addr_i    (op3_addr),
+        .op4_valid_i   (op4_valid),
+        .op4_affine_i  (op4_affine),
+        .op4_lane_i    (op4_lane),
+        .op4_first_i   (op4_first),
+        .drain_addr_i  (drain_addr),
+        .capture_i     (capture),
+        .capture_dual_i(capture_dual),
+        .capture_lane_i(capture_lane),
+        .capture_o     (captured[c]),
+        .rho_row_i     (rho_row),
+        .rho_o         (rho[c]),
+        .bias_o        (bias[c])
+    );
+  end
+
+  // --- drain -----------------------------------------------------------------------------------------------------
+  logic d_idle;
+  matrix_drain #(
+      .Vpus    (Vpus),
+      .Channels(Channels),
+      .Entries (Entries)
+  ) i_drain (
+      .clk_i,
+      .rst_ni,
+      .start_i        (start),
+      .mop_i          (start_mop),
+      .tokens_i       (tokens),
+      .start_ready_o  (start_ready),
+      .scale_we_i     (scale_we),
+      .scale_index_i  (scale_index),
+      .scale_data_i   (scale_data),
+      .strip_valid_i  (strip_valid),
+      .strip_i        (strip),
+      .strip_half_i   (strip_half),
+      .strip_release_o(strip_release),
+      .rho_release_o  (rho_release),
+      .waits_o        (drain_waits),
+      .ce_o           (d_ce),
+      .op3_valid_i    (op3_valid),
+      .addr_o         (drain_addr),
+      .capture_o      (capture),
+      .capture_dual_o (capture_dual),
+      .capture_lane_o (capture_lane),
+      .captured_i     (captured),
+      .rho_row_o      (rho_row),
+      .rho_i          (rho),
+      .bias_i         (bias),
+      .rd_valid_o,
+      .rd_addr_o,
+      .rd_ready_i,
+      .rd_rvalid_i,
+      .rd_rdata_i,
+      .wr_valid_o,
+      .wr_addr_o,
+      .wr_data_o,
+      .wr_mask_o,
+      .wr_ready_i,
+      .give_valid_o,
+      .give_mask_o,
+      .idle_o         (d_idle)
+  );
+
+  assign idle_o      = fetch_idle && !mop_valid && !tile_valid && x_idle && d_idle;
+  assign beat_o      = beat_valid;
+  assign wait_data_o = tile_valid && !beat_valid;
+endmodule

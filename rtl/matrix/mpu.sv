@@ -1,0 +1,197 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// An MPU: the VPUs of one memory channel with their replay buffer, scale memory and row scales. All timing comes from the
+// matrix unit's controllers, the same for every channel: beat_i in cycle t reads the replay buffer, beat_width_i and
+// beat_sparse_i belong to cycle t + 1, codes reach the VPUs in cycle t + 2. scale_i belongs to cycle u - 1 of an operation.
+
+module mpu #(
+    parameter int unsigned Vpus    = 8,
+    parameter int unsigned Entries = 512
+) (
+    input  logic                         clk_i,
+    input  logic                         ce_i,
+    // popped words
+    input  matrix_pkg::pop_t             pop_i,
+    input  logic [15:0][63:0]            pop_data_i,
+    // execute
+    input  logic                         beat_valid_i,
+    input  logic [3:0]                   beat_i,
+    input  logic                         beat1_valid_i,
+    input  logic [2:0]                   beat1_width_i,
+    input  logic                         beat1_sparse_i,
+    input  logic [7:0][15:0][7:0]        win_a_i,
+    input  logic [7:0][15:0][7:0]        win_b_i,
+    input  logic [7:0][1:0]              mode_i,
+    input  logic                         tap_valid_i,
+    input  logic                         tap_first_i,
+    input  logic                         tap_last_i,
+    // scale operations
+    input  logic [5:0]                   scale_i,      // cycle u - 1
+    input  logic                         unit_scale_i, // cycle u - 1
+    input  logic [1:0]                   op_n_index_i, // cycle u
+    input  logic [2:0]                   op_node_i,
+    input  logic                         op_affine_i,
+    input  logic                         op_lane_i,
+    input  logic signed [17:0]           group_sum_i,
+    input  logic                         op3_valid_i,
+    input  logic                         op3_affine_i,
+    input  logic [$clog2(Entries)-1:0]   op3_addr_i,
+    input  logic                         op4_valid_i,
+    input  logic                         op4_affine_i,
+    input  logic                         op4_lane_i,
+    input  logic                         op4_first_i,
+    // drain
+    input  logic [$clog2(Entries)-1:0]   drain_addr_i,
+    input  logic                         capture_i,    // the cycle after drain_addr_i
+    input  logic                         capture_dual_i,
+    input  logic                         capture_lane_i,
+    output logic [Vpus-1:0][47:0]        capture_o,
+    input  logic [7:0]                   rho_row_i,
+    output logic [3:0][31:0]             rho_o,        // the cycle after rho_row_i
+    output logic [3:0][31:0]             bias_o
+);
+  import matrix_pkg::*;
+  localparam int unsigned CodeWords = 2 * Vpus;
+  localparam int unsigned SigmaWords = Vpus;
+  localparam int unsigned MuWords = 3 * Vpus / 2;
+  localparam int unsigned RhoRows = 4 * Vpus;  // two strips of up to 8 V slots, four slots a row
+
+  // --- memories filled from the ring -----------------------------------------------------------------------------
+  logic [CodeWords-1:0][63:0] code_mem[ReplayBeats];
+  logic [Vpus-1:0][63:0] index_mem[ReplayBeats];
+  logic [SigmaWords-1:0][63:0] sigma_mem[ScaleRows];
+  logic [MuWords-1:0][63:0] mu_mem[ScaleRows];
+  logic [127:0] rho_mem[RhoRows];
+  logic [127:0] bias_mem[RhoRows];
+
+  always_ff @(posedge clk_i) begin
+    if (pop_i.valid) begin
+      unique case (pop_i.dest)
+        DestCode:
+        for (int w = 0; w < CodeWords; w++) begin
+          if (w / 16 == int'(pop_i.offset) / 16) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%16];
+        end
+        DestLane2:
+        for (int w = 0; w < CodeWords; w++) begin
+          if (w / 2 == int'(pop_i.offset)) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%2];
+        end
+        DestLane1:
+        for (int w = 0; w < Vpus; w++) begin
+          if (w == int'(pop_i.offset)) code_mem[pop_i.index[3:0]][w] <= pop_data_i[0];
+        end
+        DestIndex:
+        for (int w = 0; w < Vpus; w++) begin
+          if (w / 16 == int'(pop_i.offset) / 16) index_mem[pop_i.index[3:0]][w] <= pop_data_i[w%16];
+        end
+        DestSigma:
+        for (int w = 0; w < SigmaWords; w++) begin
+          if (w / 16 == int'(pop_i.offset) / 16) sigma_mem[pop_i.index[2:0]][w] <= pop_data_i[w%16];
+        end
+        DestMu:
+        for (int w = 0; w < MuWords; w++) begin
+          if (w / 16 == int'(pop_i.offset) / 16) mu_mem[pop_i.index[2:0]][w] <= pop_data_i[w%16];
+        end
+        DestRho: rho_mem[pop_i.index[$clog2(RhoRows)-1:0]] <= {pop_data_i[1], pop_data_i[0]};
+        DestBias: bias_mem[pop_i.index[$clog2(RhoRows)-1:0]] <= {pop_data_i[1], pop_data_i[0]};
+        default: ;
+      endcase
+    end
+    rho_o  <= rho_mem[rho_row_i[$clog2(RhoRows)-1:0]];
+    bias_o <= bias_mem[rho_row_i[$clog2(RhoRows)-1:0]];
+  end
+
+  // --- replay and dequantise -------------------------------------------------------------------------------------
+  logic [CodeWords*64-1:0] raw_q;
+  logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
+  logic [Vpus-1:0][15:0][7:0] code_q;
+
+  always_ff @(posedge clk_i) begin
+    if (beat_valid_i) begin
+      raw_q       <= code_mem[beat_i];
+      raw_index_q <= index_mem[beat_i];
+    end
+    if (beat1_valid_i) begin
+      for (int v = 0; v < Vpus; v++) begin
+        for (int k = 0; k < 16; k++) begin
+          unique case (beat1_width_i)
+            3'd0:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*2+:2]));
+            3'd1:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*3+:3]));
+            3'd2:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*4+:4]));
+            3'd3:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*5+:5]));
+            3'd4:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*6+:6]));
+            WidthV4: code_q[v][k] <= 8'(signed'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4]));
+            default: code_q[v][k] <= raw_q[(v*16+k)*8+:8];
+          endcase
+          index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
+        end
+      end
+    end
+  end
+
+  // --- scales of an operation ------------------------------------------------------------------------------------
+  logic [Vpus-1:0][7:0] sigma_q;
+  logic [Vpus-1:0][11:0] mu_q;
+  logic [7:0][Vpus-1:0][7:0] sigma_row;
+  logic [7:0][Vpus-1:0][11:0] mu_row;
+  assign sigma_row = sigma_mem[scale_i[5:3]];
+  assign mu_row    = mu_mem[scale_i[5:3]];
+  always_ff @(posedge clk_i) begin
+    if (ce_i) begin
+      sigma_q <= unit_scale_i ? {Vpus{8'd1}} : sigma_row[scale_i[2:0]];
+      mu_q    <= mu_row[scale_i[2:0]];
+    end
+  end
+
+  // --- the VPUs --------------------------------------------------------------------------------------------------
+  for (genvar v = 0; v < Vpus; v++) begin : gen_vpu
+    logic [7:0][23:0] sum_a, sum_b;
+    logic [47:0] entry_a, entry_b;
+    vpu i_vpu (
+        .clk_i,
+        .ce_i,
+        .win_a_i,
+        .win_b_i,
+        .mode_i,
+        .code_i (code_q[v]),
+        .index_i(index_q[v]),
+        .valid_i(tap_valid_i),
+        .first_i(tap_first_i),
+        .last_i (tap_last_i),
+        .sum_a_o(sum_a),
+        .sum_b_o(sum_b)
+    );
+    vpu_scale #(
+        .Entries(Entries)
+    ) i_scale (
+        .clk_i,
+        .ce_i,
+        .sum_a_i  (sum_a),
+        .sum_b_i  (sum_b),
+        .n_index_i(op_n_index_i),
+        .node_i   (op_node_i),
+        .affine_i (op_affine_i),
+        .lane_i   (op_lane_i),
+        .sigma_i  (sigma_q[v]),
+        .mu_i     (mu_q[v]),
+        .group_sum_i,
+        .op3_valid_i,
+        .op3_affine_i,
+        .op3_addr_i,
+        .op4_valid_i,
+        .op4_affine_i,
+        .op4_lane_i,
+        .op4_first_i,
+        .drain_addr_i,
+        .entry_a_o(entry_a),
+        .entry_b_o(entry_b)
+    );
+    always_ff @(posedge clk_i) begin
+      if (capture_i) begin
+        capture_o[v] <= capture_dual_i ? (entry_a << 7) + entry_b : capture_lane_i ? entry_b : entry_a;
+      end
+    end
+  end
+
+  logic unused;
+  assign unused = &{1'b0, pop_i.done, pop_i.index[7:4], 1'b0};
+endmodule
