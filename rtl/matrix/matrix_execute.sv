@@ -138,7 +138,8 @@ module matrix_execute #(
     logic        half;
   } op_t;
 
-  logic [4:0] window_q, avail_q, gap_q;
+  logic [4:0] window_q, avail_q;
+  logic [3:0] ops_left_q;  // operations of the last pair still to come before the next pair may end
   logic [3:0] read_beat_q;
   logic [AW-1:0] pair_entry_q;
   logic [1:0] strips_open_q;
@@ -152,7 +153,7 @@ module matrix_execute #(
   assign pair_last   = mop_q.dual ? token_q + 26'd1 >= tokens_q : token_q + 26'd2 >= tokens_q;
   assign strip_ok    = in_strip_q || strips_open_q != 2'd2;
   assign need        = tile_i.affine ? (two_lanes ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
-  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs && strip_ok && gap_q == 0 && avail_q > window_q && !drain_waits_i;
+  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs && strip_ok && (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
   // Nothing to compute: the tile is only taken off, when no strip before it is under way.
   assign skip = state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 && (tile_i.nw == 0 || (no_pairs && avail_q >= tile_i.nw));
   assign tile_done = (issue && window_last && pair_last) || skip;
@@ -354,7 +355,7 @@ module matrix_execute #(
       header_q <= '0;
       alive_q <= '0;
       avail_q <= '0;
-      gap_q <= '0;
+      ops_left_q <= '0;
       read_beat_q <= '0;
       strips_open_q <= '0;
       in_strip_q <= 1'b0;
@@ -364,7 +365,8 @@ module matrix_execute #(
       header_q <= {header_q[0], state_q == StScales};
       alive_q  <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
       avail_q  <= avail_q + 5'(beat_done_i) - (tile_done ? tile_i.nw : 5'd0);
-      gap_q    <= (issue && window_last && 5'(need) > tile_i.nw) ? 5'(need) - tile_i.nw : gap_q == 0 ? 5'd0 : gap_q - 5'd1;
+      // the operations of a pair begin a fixed time after its last window: pairs' last windows keep that distance
+      ops_left_q <= (issue && window_last) ? need - 4'd1 : ops_left_q == 0 ? 4'd0 : ops_left_q - 4'd1;
       strips_open_q <= strips_open_q + 2'((issue || skip) && !in_strip_q) - 2'(strip_release_i);
       if (issue || skip) in_strip_q <= !(tile_done && tile_i.last);
       if (tile_done && tile_i.last && !skip) half_q <= !half_q;
