@@ -6,20 +6,20 @@
 module instruction_fetch (
     input  logic         clk_i,
     input  logic         rst_ni,
-    input  logic         start_i,        // begin at instruction 0 of the program
-    input  logic [39:0]  program_addr_i, // 64-byte aligned
-    input  logic [31:0]  program_len_i,  // instructions
-    input  logic         stop_i,         // ask for no more
+    input  logic         start_i,         // begin at instruction 0 of the program
+    input  logic [ 39:0] program_addr_i,  // 64-byte aligned
+    input  logic [ 31:0] program_len_i,   // instructions
+    input  logic         stop_i,          // ask for no more
     input  logic         jump_i,
-    input  logic [31:0]  jump_pc_i,
+    input  logic [ 31:0] jump_pc_i,
     // to the sequencer, in order
     output logic         valid_o,
     output logic [511:0] inst_o,
     input  logic         ready_i,
     // memory
     output logic         req_valid_o,
-    output logic [39:0]  req_addr_o,
-    output logic [15:0]  req_beats_o,
+    output logic [ 39:0] req_addr_o,
+    output logic [ 15:0] req_beats_o,
     input  logic         req_ready_i,
     input  logic         rvalid_i,
     input  logic [511:0] rdata_i
@@ -27,19 +27,19 @@ module instruction_fetch (
   localparam int unsigned Depth = 16;
   localparam int unsigned Burst = 8;
 
-  logic active_q;
-  logic [31:0] next_q;                 // next instruction to ask for
-  logic [4:0] pending_q, drop_q;       // answers on their way; the first drop_q of them are stale
-  logic [4:0] count;
+  logic        active_q;
+  logic [31:0] next_q;  // next instruction to ask for
+  logic [4:0] pending_q, drop_q;  // answers on their way; the first drop_q of them are stale
+  logic [ 4:0] count;
   logic [31:0] left;
   logic [15:0] beats;
   logic fire, keep;
 
-  assign left  = program_len_i - next_q;
+  assign left = program_len_i - next_q;
   assign beats = left < 32'(Burst) ? left[15:0] : 16'(Burst);
   // room for all that is on its way and one burst more
   assign req_valid_o = active_q && left != 0 && 6'(count) + 6'(pending_q) + 6'(Burst) <= 6'(Depth) && !jump_i;
-  assign req_addr_o  = program_addr_i + (40'(next_q) << 6);
+  assign req_addr_o = program_addr_i + (40'(next_q) << 6);
   assign req_beats_o = beats;
   assign fire = req_valid_o && req_ready_i;
   assign keep = rvalid_i && drop_q == 0 && !jump_i;

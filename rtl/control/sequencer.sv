@@ -1,36 +1,37 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Sequencer: registers, loops, operand resolution and dispatch (docs/machine.md). One instruction at a time: an instruction
-// of another unit takes its operands + 4 cycles, ALU and LOOP 4, and units run from queues, so this is hidden.
+// Sequencer: registers, loops, operand resolution and dispatch (docs/machine.md). One instruction at a time: an
+// instruction of another unit takes its operands + 4 cycles, ALU and LOOP 4, and units run from queues, so this is
+// hidden.
 
 module sequencer (
-    input  logic                         clk_i,
-    input  logic                         rst_ni,
-    input  logic                         start_i,
-    input  logic [31:0]                  pos_i,
-    input  logic [31:0]                  ntok_i,
-    input  logic [31:0]                  nlog_i,
-    input  logic [31:0]                  masken_i,
-    input  logic [31:0]                  core_i,
-    input  logic [31:0]                  program_len_i,
-    output logic                         done_o,         // one cycle: HALT reached in the legal state
-    output logic [3:0]                   error_o,        // one cycle: error code
-    output logic [31:0]                  pc_o,
-    output logic                         busy_o,
-    output logic                         stalled_o,      // a queue is full, or a barrier waits
+    input  logic                                 clk_i,
+    input  logic                                 rst_ni,
+    input  logic                                 start_i,
+    input  logic                         [ 31:0] pos_i,
+    input  logic                         [ 31:0] ntok_i,
+    input  logic                         [ 31:0] nlog_i,
+    input  logic                         [ 31:0] masken_i,
+    input  logic                         [ 31:0] core_i,
+    input  logic                         [ 31:0] program_len_i,
+    output logic                                 done_o,         // one cycle: HALT reached in the legal state
+    output logic                         [  3:0] error_o,        // one cycle: error code
+    output logic                         [ 31:0] pc_o,
+    output logic                                 busy_o,
+    output logic                                 stalled_o,      // a queue is full, or a barrier waits
     // instructions
-    output logic                         fetch_stop_o,
-    output logic                         jump_o,
-    output logic [31:0]                  jump_pc_o,
-    input  logic                         inst_valid_i,
-    input  logic [511:0]                 inst_i,
-    output logic                         inst_ready_o,
+    output logic                                 fetch_stop_o,
+    output logic                                 jump_o,
+    output logic                         [ 31:0] jump_pc_o,
+    input  logic                                 inst_valid_i,
+    input  logic                         [511:0] inst_i,
+    output logic                                 inst_ready_o,
     // queues, by flightllm_isa_pkg::unit_e
-    output logic [4:0]                   queue_valid_o,
-    output flightllm_isa_pkg::dispatch_t queue_data_o,
-    input  logic [4:0]                   queue_ready_i,
-    input  logic [4:0]                   unit_idle_i,    // no instruction in the unit nor in its queue
-    input  logic                         clean_i         // tokens zero and rings empty
+    output logic                         [  4:0] queue_valid_o,
+    output flightllm_isa_pkg::dispatch_t         queue_data_o,
+    input  logic                         [  4:0] queue_ready_i,
+    input  logic                         [  4:0] unit_idle_i,    // no instruction in the unit nor in its queue
+    input  logic                                 clean_i         // tokens zero and rings empty
 );
   import flightllm_isa_pkg::*;
   localparam logic [3:0] ErrIllegal = 4'd1;
@@ -90,7 +91,7 @@ module sequencer (
   loop_entry_t loops_q[LoopDepth];
   loop_entry_t top;
   logic [2:0] depth_q;
-  assign top = loops_q[2'(depth_q - 3'd1)];
+  assign top = loops_q[2'(depth_q-3'd1)];
 
   // --- scalar arithmetic -----------------------------------------------------------------------------------------
   logic signed [31:0] a_q, b_q, result;
@@ -110,7 +111,7 @@ module sequencer (
   end
 
   unit_e unit;
-  logic loop_bad;
+  logic  loop_bad;
   assign unit = unit_of(inst_q[5:0]);
   assign loop_bad = lp.body == 0 || (b_q > 0 && depth_q == 3'(LoopDepth)) ||
       (depth_q != 0 && pc_q + 32'(lp.body) > top.last);
@@ -124,7 +125,7 @@ module sequencer (
 
   logic at_end, again;
   assign at_end = depth_q != 0 && pc_q == top.last;
-  assign again  = at_end && top.left != 0;
+  assign again = at_end && top.left != 0;
   assign inst_ready_o = state_q == StFetch;
   assign fetch_stop_o = state_q == StHalt || error_o != 0;
   assign pc_o = pc_q;
@@ -132,9 +133,9 @@ module sequencer (
   assign stalled_o = (state_q == StDispatch && !queue_ready_i[unit]) || state_q == StBarrier;
 
   always_ff @(posedge clk_i) begin
-    done_o <= 1'b0;
+    done_o  <= 1'b0;
     error_o <= '0;
-    jump_o <= 1'b0;
+    jump_o  <= 1'b0;
     if (!rst_ni) begin
       state_q <= StOff;
       depth_q <= '0;
@@ -199,7 +200,12 @@ module sequencer (
             pc_q <= pc_q + 32'(lp.body);
             state_q <= StScalar2;
           end else begin
-            loops_q[depth_q[1:0]] <= '{first: pc_q + 32'd1, last: pc_q + 32'(lp.body), left: b_q - 32'd1, rd: lp.rd};
+            loops_q[depth_q[1:0]] <= '{
+                first: pc_q + 32'd1,
+                last: pc_q + 32'(lp.body),
+                left: b_q - 32'd1,
+                rd: lp.rd
+            };
             depth_q <= depth_q + 3'd1;
             if (lp.rd != RegZero) regs_q[lp.rd] <= '0;
           end

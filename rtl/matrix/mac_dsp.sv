@@ -5,15 +5,15 @@
 // Latency 4: operands in cycle t, p_o in cycle t + 4; pcin_i and cut_i belong to cycle t + 3.
 
 module mac_dsp (
-    input  logic              clk_i,
-    input  logic              ce_i,
-    input  logic signed [7:0] a_i,     // token lane a
-    input  logic signed [7:0] b_i,     // token lane b
-    input  logic signed [7:0] weight_i,
-    input  logic              cut_i,   // begin a new sum instead of adding the cascade
-    input  logic       [47:0] pcin_i,
-    output logic       [47:0] pcout_o,
-    output logic       [47:0] p_o
+    input  logic               clk_i,
+    input  logic               ce_i,
+    input  logic signed [ 7:0] a_i,       // token lane a
+    input  logic signed [ 7:0] b_i,       // token lane b
+    input  logic signed [ 7:0] weight_i,
+    input  logic               cut_i,     // begin a new sum instead of adding the cascade
+    input  logic        [47:0] pcin_i,
+    output logic        [47:0] pcout_o,
+    output logic        [47:0] p_o
 );
   DSP48E2 #(
       .AREG    (1),

@@ -1,8 +1,9 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Drain of the matrix unit: reads the accumulators of a finished strip, one row beat of one token at a time, turns them into
-// fp32 and writes them to the vector buffer, Lanes = min(16, 4 * Channels) consecutive elements a cycle. Gives the
-// instruction's tokens when its last word is written. Two instructions may be open: one here, one in execute.
+// Drain of the matrix unit: reads the accumulators of a finished strip, one row beat of one token at a time, turns
+// them into fp32 and writes them to the vector buffer, Lanes = min(16, 4 * Channels) consecutive elements a cycle.
+// Gives the instruction's tokens when its last word is written. Two instructions may be open: one here, one in
+// execute.
 
 module matrix_drain #(
     parameter int unsigned Vpus       = 8,
@@ -10,48 +11,48 @@ module matrix_drain #(
     parameter int unsigned Entries    = 512,
     parameter int unsigned I2fLatency = 3
 ) (
-    input  logic                                   clk_i,
-    input  logic                                   rst_ni,
+    input  logic                                                     clk_i,
+    input  logic                                                     rst_ni,
     // from execute
-    input  logic                                   start_i,
-    input  matrix_pkg::mop_t                       mop_i,
-    input  logic [25:0]                            tokens_i,
-    output logic                                   start_ready_o,
-    input  logic                                   scale_we_i,
-    input  logic [15:0]                            scale_index_i,
-    input  logic [31:0]                            scale_data_i,
-    input  logic                                   strip_valid_i,
-    input  matrix_pkg::strip_t                     strip_i,
-    input  logic                                   strip_half_i,
-    output logic                                   strip_release_o,
-    output logic                                   rho_release_o,
-    output logic                                   waits_o,
-    output logic                                   ce_o,
+    input  logic                                                     start_i,
+    input  matrix_pkg::mop_t                                         mop_i,
+    input  logic               [               25:0]                 tokens_i,
+    output logic                                                     start_ready_o,
+    input  logic                                                     scale_we_i,
+    input  logic               [               15:0]                 scale_index_i,
+    input  logic               [               31:0]                 scale_data_i,
+    input  logic                                                     strip_valid_i,
+    input  matrix_pkg::strip_t                                       strip_i,
+    input  logic                                                     strip_half_i,
+    output logic                                                     strip_release_o,
+    output logic                                                     rho_release_o,
+    output logic                                                     waits_o,
+    output logic                                                     ce_o,
     // accumulators
-    input  logic                                   op3_valid_i,    // this cycle's read is taken
-    output logic [$clog2(Entries)-1:0]             addr_o,
-    output logic                                   capture_o,
-    output logic                                   capture_dual_o,
-    output logic                                   capture_lane_o,
-    input  logic [Channels-1:0][Vpus-1:0][47:0]    captured_i,
-    output logic [7:0]                             rho_row_o,
-    input  logic [Channels-1:0][3:0][31:0]         rho_i,
-    input  logic [Channels-1:0][3:0][31:0]         bias_i,
+    input  logic                                                     op3_valid_i,      // this cycle's read is taken
+    output logic               [$clog2(Entries)-1:0]                 addr_o,
+    output logic                                                     capture_o,
+    output logic                                                     capture_dual_o,
+    output logic                                                     capture_lane_o,
+    input  logic               [       Channels-1:0][Vpus-1:0][47:0] captured_i,
+    output logic               [                7:0]                 rho_row_o,
+    input  logic               [       Channels-1:0][     3:0][31:0] rho_i,
+    input  logic               [       Channels-1:0][     3:0][31:0] bias_i,
     // vector buffer
-    output logic                                   rd_valid_o,
-    output logic [19:0]                            rd_addr_o,
-    input  logic                                   rd_ready_i,
-    input  logic                                   rd_rvalid_i,
-    input  logic [15:0][31:0]                      rd_rdata_i,
-    output logic                                   wr_valid_o,
-    output logic [19:0]                            wr_addr_o,
-    output logic [15:0][31:0]                      wr_data_o,
-    output logic [15:0]                            wr_mask_o,
-    input  logic                                   wr_ready_i,
+    output logic                                                     rd_valid_o,
+    output logic               [               19:0]                 rd_addr_o,
+    input  logic                                                     rd_ready_i,
+    input  logic                                                     rd_rvalid_i,
+    input  logic               [               15:0][    31:0]       rd_rdata_i,
+    output logic                                                     wr_valid_o,
+    output logic               [               19:0]                 wr_addr_o,
+    output logic               [               15:0][    31:0]       wr_data_o,
+    output logic               [               15:0]                 wr_mask_o,
+    input  logic                                                     wr_ready_i,
     // tokens
-    output logic                                   give_valid_o,
-    output logic [3:0]                             give_mask_o,
-    output logic                                   idle_o
+    output logic                                                     give_valid_o,
+    output logic               [                3:0]                 give_mask_o,
+    output logic                                                     idle_o
 );
   import matrix_pkg::*;
   localparam int unsigned Lanes = (4 * Channels < 16) ? 4 * Channels : 16;
@@ -131,39 +132,39 @@ module matrix_drain #(
   logic [9:0] i1_q;
   logic [19:0] dst_q, dst0_q;
   logic [31:0] scale_q;
-  logic [19:0] slot_q;           // first slot of the row beat, within the strip
-  logic [31:0] elem_q;           // first element of the row beat, within the output vector
-  logic [31:0] valid_elems;      // elements of the row beat that exist
+  logic [19:0] slot_q;  // first slot of the row beat, within the strip
+  logic [31:0] elem_q;  // first element of the row beat, within the output vector
+  logic [31:0] valid_elems;  // elements of the row beat that exist
   logic [19:0] slots_left;
   logic [15:0] step_q, steps;
-  logic rho_half_q;
-  logic [5:0] fly_q;             // steps between issue and write
+  logic       rho_half_q;
+  logic [5:0] fly_q;  // steps between issue and write
   logic issue, wrote, row_end, token_last;
   logic read_grant;
   logic [3:0] wait_q;
 
-  assign slots_left  = strip.slots - slot_q;
+  assign slots_left = strip.slots - slot_q;
   assign valid_elems = (slots_left < 20'(Vpus) ? 32'(slots_left) : 32'(Vpus)) << LogC;
-  assign steps       = 16'((valid_elems + 32'(Lanes) - 32'd1) / Lanes);
-  assign row_end     = row_q + 10'd1 == strip.rows;
-  assign token_last  = token_q + 26'd1 >= tokens;
-  assign read_grant  = state_q == StRead && !op3_valid_i;
-  assign addr_o      = entry_q;
-  assign capture_o   = state_q == StEntry;
+  assign steps = 16'((valid_elems + 32'(Lanes) - 32'd1) / Lanes);
+  assign row_end = row_q + 10'd1 == strip.rows;
+  assign token_last = token_q + 26'd1 >= tokens;
+  assign read_grant = state_q == StRead && !op3_valid_i;
+  assign addr_o = entry_q;
+  assign capture_o = state_q == StEntry;
   assign capture_dual_o = mop.dual;
   assign capture_lane_o = token_q[0];
-  assign waits_o     = wait_q[3];
-  assign ce_o        = state_q == StRead || state_q == StEntry;
+  assign waits_o = wait_q[3];
+  assign ce_o = state_q == StRead || state_q == StEntry;
   assign strip_take  = (state_q == StWait && open_q != 0 && strip_there && (strip.empty || tokens == 0)) ||
       (issue && step_q + 16'd1 == steps && token_last && row_end);
   assign strip_release_o = strip_take;
   assign rho_release_o = strip_take && mop.kind == KindMm;
-  assign idle_o      = open_q == 0;
+  assign idle_o = open_q == 0;
 
   // --- one step --------------------------------------------------------------------------------------------------
-  logic [31:0] elem;             // first element of the step
-  logic [19:0] word;
-  logic [15:0] step_mask;
+  logic [     31:0] elem;  // first element of the step
+  logic [     19:0] word;
+  logic [     15:0] step_mask;
   logic [Lanes-1:0] lane_valid;
   assign elem = elem_q + 32'(step_q) * Lanes;
   assign word = dst_q + 20'(elem >> 4);
@@ -196,8 +197,8 @@ module matrix_drain #(
   logic [Lanes-1:0][47:0] sum_q;
   logic [31:0] s_q;
   logic has_bias_q, has_rho_q;
-  logic [1:0] sub_slot_q;         // slot within the rho row (more than four channels)
-  logic [5:0] channel_q;          // first channel (more than sixteen)
+  logic [1:0] sub_slot_q;  // slot within the rho row (more than four channels)
+  logic [5:0] channel_q;  // first channel (more than sixteen)
   always_ff @(posedge clk_i) begin
     if (!rst_ni) issue_q <= 1'b0;
     else issue_q <= issue;
@@ -257,17 +258,47 @@ module matrix_drain #(
   logic y_there, old_there, meet;
   logic [Lanes-1:0][31:0] y_head;
   logic [15:0][31:0] old_head;
-  fifo #(.Width($bits(where_t)), .Depth(MaxFly)) i_where (
-      .clk_i, .rst_ni, .in_valid_i(issue), .in_data_i(where_in), .in_ready_o(), .out_valid_o(where_valid), .out_data_o(where_out),
-      .out_ready_i(meet), .count_o()
+  fifo #(
+      .Width($bits(where_t)),
+      .Depth(MaxFly)
+  ) i_where (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(issue),
+      .in_data_i(where_in),
+      .in_ready_o(),
+      .out_valid_o(where_valid),
+      .out_data_o(where_out),
+      .out_ready_i(meet),
+      .count_o()
   );
-  fifo #(.Width(32 * Lanes), .Depth(MaxFly)) i_y (
-      .clk_i, .rst_ni, .in_valid_i(y_valid[0]), .in_data_i(y), .in_ready_o(), .out_valid_o(y_there), .out_data_o(y_head),
-      .out_ready_i(meet), .count_o()
+  fifo #(
+      .Width(32 * Lanes),
+      .Depth(MaxFly)
+  ) i_y (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(y_valid[0]),
+      .in_data_i(y),
+      .in_ready_o(),
+      .out_valid_o(y_there),
+      .out_data_o(y_head),
+      .out_ready_i(meet),
+      .count_o()
   );
-  fifo #(.Width(512), .Depth(MaxFly)) i_old (
-      .clk_i, .rst_ni, .in_valid_i(rd_rvalid_i), .in_data_i(rd_rdata_i), .in_ready_o(), .out_valid_o(old_there), .out_data_o(old_head),
-      .out_ready_i(meet && where_out.accumulate), .count_o()
+  fifo #(
+      .Width(512),
+      .Depth(MaxFly)
+  ) i_old (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(rd_rvalid_i),
+      .in_data_i(rd_rdata_i),
+      .in_ready_o(),
+      .out_valid_o(old_there),
+      .out_data_o(old_head),
+      .out_ready_i(meet && where_out.accumulate),
+      .count_o()
   );
   assign meet = y_there && where_valid && (!where_out.accumulate || old_there);
 
@@ -280,23 +311,60 @@ module matrix_drain #(
     first_lane = first_lane & ~32'(Lanes - 1);
     for (int l = 0; l < Lanes; l++) old_lanes[l] = old_head[4'(first_lane+32'(l))];
   end
-  logic added;
+  logic   added;
   where_t where_final;
-  delay_line #(.Width(1), .Depth(AddLatency)) i_added (.clk_i, .in_i(where_out.accumulate), .out_o(added));
-  delay_line #(.Width($bits(where_t)), .Depth(AddLatency)) i_where_final (.clk_i, .in_i(where_out), .out_o(where_final));
-  delay_line #(.Width(32 * Lanes), .Depth(AddLatency)) i_passed (.clk_i, .in_i(y_head), .out_o(passed));
+  delay_line #(
+      .Width(1),
+      .Depth(AddLatency)
+  ) i_added (
+      .clk_i,
+      .in_i (where_out.accumulate),
+      .out_o(added)
+  );
+  delay_line #(
+      .Width($bits(where_t)),
+      .Depth(AddLatency)
+  ) i_where_final (
+      .clk_i,
+      .in_i (where_out),
+      .out_o(where_final)
+  );
+  delay_line #(
+      .Width(32 * Lanes),
+      .Depth(AddLatency)
+  ) i_passed (
+      .clk_i,
+      .in_i (y_head),
+      .out_o(passed)
+  );
   for (genvar l = 0; l < Lanes; l++) begin : gen_final
     fp32_add i_add (
-        .clk_i, .rst_ni, .valid_i(meet), .a_i(old_lanes[l]), .b_i(y_head[l]), .valid_o(final_valid[l]), .out_o(final_y[l])
+        .clk_i,
+        .rst_ni,
+        .valid_i(meet),
+        .a_i(old_lanes[l]),
+        .b_i(y_head[l]),
+        .valid_o(final_valid[l]),
+        .out_o(final_y[l])
     );
   end
 
   logic [Lanes-1:0][31:0] out_lanes, out_data;
   where_t out_where;
   assign out_lanes = added ? final_y : passed;
-  fifo #(.Width(32 * Lanes + $bits(where_t)), .Depth(MaxFly)) i_out (
-      .clk_i, .rst_ni, .in_valid_i(final_valid[0]), .in_data_i({where_final, out_lanes}), .in_ready_o(), .out_valid_o(wr_valid_o),
-      .out_data_o({out_where, out_data}), .out_ready_i(wr_ready_i), .count_o()
+  fifo #(
+      .Width(32 * Lanes + $bits(where_t)),
+      .Depth(MaxFly)
+  ) i_out (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(final_valid[0]),
+      .in_data_i({where_final, out_lanes}),
+      .in_ready_o(),
+      .out_valid_o(wr_valid_o),
+      .out_data_o({out_where, out_data}),
+      .out_ready_i(wr_ready_i),
+      .count_o()
   );
   assign wr_addr_o = out_where.addr;
   assign wr_mask_o = out_where.mask;
@@ -338,11 +406,11 @@ module matrix_drain #(
             end
           end
         end
-        StRead: if (read_grant) state_q <= StEntry;
+        StRead:  if (read_grant) state_q <= StEntry;
         StEntry: state_q <= StCapture;
         StCapture: begin
           scale_q <= scale_mem[{head_q, token_q[SW-1:0]}];
-          step_q <= '0;
+          step_q  <= '0;
           state_q <= StStep;
         end
         StStep:

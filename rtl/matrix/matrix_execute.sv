@@ -1,78 +1,78 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Execute stage of the matrix unit: takes an instruction's tokens, reads the scales of its activation rows, then turns tiles
-// into beats: for each token pair, for each window. Controls for the MPUs come out at the cycle in which they are
-// needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 13, and its
-// scale operations from u = t + 14 on.
+// Execute stage of the matrix unit: takes an instruction's tokens, reads the scales of its activation rows, then turns
+// tiles into beats: for each token pair, for each window. Controls for the MPUs come out at the cycle in which they
+// are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 13,
+// and its scale operations from u = t + 14 on.
 
 module matrix_execute #(
     parameter int unsigned Entries = 512
 ) (
-    input  logic                       clk_i,
-    input  logic                       rst_ni,
+    input logic clk_i,
+    input logic rst_ni,
     // instructions and tiles from fetch
-    input  logic                       mop_valid_i,
-    input  matrix_pkg::mop_t           mop_i,
-    output logic                       mop_ready_o,
-    output logic                       taken_o,
-    input  logic                       tile_valid_i,
-    input  matrix_pkg::tile_t          tile_i,
-    output logic                       tile_ready_o,
-    input  logic                       beat_done_i,      // one more beat stands in the replay buffer
-    output logic                       beats_release_o,
-    output logic [4:0]                 beats_count_o,
-    output logic                       row_release_o,
+    input logic mop_valid_i,
+    input matrix_pkg::mop_t mop_i,
+    output logic mop_ready_o,
+    output logic taken_o,
+    input logic tile_valid_i,
+    input matrix_pkg::tile_t tile_i,
+    output logic tile_ready_o,
+    input logic beat_done_i,  // one more beat stands in the replay buffer
+    output logic beats_release_o,
+    output logic [4:0] beats_count_o,
+    output logic row_release_o,
     // tokens
-    output logic                       take_valid_o,
-    output logic [3:0]                 take_mask_o,
-    input  logic                       take_ready_i,
+    output logic take_valid_o,
+    output logic [3:0] take_mask_o,
+    input logic take_ready_i,
     // activation buffer; data two cycles after the address
-    output logic                       ab_valid_o,
-    output logic [19:0]                ab_a_addr_o,
-    output logic [19:0]                ab_b_addr_o,
-    input  logic [127:0]               ab_a_data_i,
-    input  logic [127:0]               ab_b_data_i,
+    output logic ab_valid_o,
+    output logic [19:0] ab_a_addr_o,
+    output logic [19:0] ab_b_addr_o,
+    input logic [127:0] ab_a_data_i,
+    input logic [127:0] ab_b_data_i,
     // to the drain: instruction, scales of its rows, finished strips
-    output logic                       start_o,          // mop_o begins
-    output matrix_pkg::mop_t           mop_o,
-    output logic [25:0]                tokens_o,
-    input  logic                       start_ready_i,    // the drain has room for one more instruction
-    output logic                       scale_we_o,
-    output logic [15:0]                scale_index_o,
-    output logic [31:0]                scale_data_o,
-    output logic                       strip_valid_o,
-    output matrix_pkg::strip_t         strip_o,
-    output logic                       strip_half_o,
-    input  logic                       strip_release_i,  // the drain has read a strip
-    input  logic                       drain_waits_i,    // the drain has waited long for a read
+    output logic start_o,  // mop_o begins
+    output matrix_pkg::mop_t mop_o,
+    output logic [25:0] tokens_o,
+    input logic start_ready_i,  // the drain has room for one more instruction
+    output logic scale_we_o,
+    output logic [15:0] scale_index_o,
+    output logic [31:0] scale_data_o,
+    output logic strip_valid_o,
+    output matrix_pkg::strip_t strip_o,
+    output logic strip_half_o,
+    input logic strip_release_i,  // the drain has read a strip
+    input logic drain_waits_i,  // the drain has waited long for a read
     // to the MPUs
-    output logic                       ce_o,
-    output logic                       beat_valid_o,
-    output logic [3:0]                 beat_o,
-    output logic                       beat1_valid_o,
-    output logic [2:0]                 beat1_width_o,
-    output logic                       beat1_sparse_o,
-    output logic [7:0][15:0][7:0]      win_a_o,
-    output logic [7:0][15:0][7:0]      win_b_o,
-    output logic [7:0][1:0]            mode_o,
-    output logic                       tap_valid_o,
-    output logic                       tap_first_o,
-    output logic                       tap_last_o,
-    output logic [5:0]                 scale_o,
-    output logic                       unit_scale_o,
-    output logic [1:0]                 op_n_index_o,
-    output logic [2:0]                 op_node_o,
-    output logic                       op_affine_o,
-    output logic                       op_lane_o,
-    output logic signed [17:0]         group_sum_o,
-    output logic                       op3_valid_o,
-    output logic                       op3_affine_o,
+    output logic ce_o,
+    output logic beat_valid_o,
+    output logic [3:0] beat_o,
+    output logic beat1_valid_o,
+    output logic [2:0] beat1_width_o,
+    output logic beat1_sparse_o,
+    output logic [7:0][15:0][7:0] win_a_o,
+    output logic [7:0][15:0][7:0] win_b_o,
+    output logic [7:0][1:0] mode_o,
+    output logic tap_valid_o,
+    output logic tap_first_o,
+    output logic tap_last_o,
+    output logic [5:0] scale_o,
+    output logic unit_scale_o,
+    output logic [1:0] op_n_index_o,
+    output logic [2:0] op_node_o,
+    output logic op_affine_o,
+    output logic op_lane_o,
+    output logic signed [17:0] group_sum_o,
+    output logic op3_valid_o,
+    output logic op3_affine_o,
     output logic [$clog2(Entries)-1:0] op3_addr_o,
-    output logic                       op4_valid_o,
-    output logic                       op4_affine_o,
-    output logic                       op4_lane_o,
-    output logic                       op4_first_o,
-    output logic                       idle_o
+    output logic op4_valid_o,
+    output logic op4_affine_o,
+    output logic op4_lane_o,
+    output logic op4_first_o,
+    output logic idle_o
 );
   import matrix_pkg::*;
   localparam int unsigned AW = $clog2(Entries);
@@ -95,7 +95,7 @@ module matrix_execute #(
   mop_t mop_q;
   logic [25:0] tokens_q;  // rows: n0 * n1
   place_t place_q, second;
-  logic [25:0] token_q;   // number of the row at place_q
+  logic [25:0] token_q;  // number of the row at place_q
 
   function automatic place_t next_place(place_t p, mop_t m);
     place_t n;
@@ -117,25 +117,25 @@ module matrix_execute #(
 
   // --- issue -----------------------------------------------------------------------------------------------------
   typedef struct packed {
-    logic        valid;
-    logic        first;
-    logic        last;
-    logic        b_valid;
-    logic [1:0]  n_index;
-    logic [2:0]  width;
+    logic       valid;
+    logic       first;
+    logic       last;
+    logic       b_valid;
+    logic [1:0] n_index;
+    logic [2:0] width;
   } beat_t;
   typedef struct packed {
-    logic        unit_scale;
-    logic        affine;
-    logic [1:0]  n_index;
-    logic        both;      // two token lanes
-    logic [5:0]  scale;
-    logic        overwrite;
+    logic          unit_scale;
+    logic          affine;
+    logic [1:0]    n_index;
+    logic          both;        // two token lanes
+    logic [5:0]    scale;
+    logic          overwrite;
     logic [AW-1:0] entry;
-    logic        free_row;  // last pair of a tile that uses up a scale row
-    logic        strip_end; // last pair of the last tile of a strip
-    strip_t      strip;
-    logic        half;
+    logic          free_row;    // last pair of a tile that uses up a scale row
+    logic          strip_end;   // last pair of the last tile of a strip
+    strip_t        strip;
+    logic          half;
   } op_t;
 
   logic [4:0] window_q, avail_q;
@@ -147,15 +147,17 @@ module matrix_execute #(
   logic issue, window_last, pair_last, no_pairs, tile_done, strip_ok, two_lanes, skip;
   logic [3:0] need;
 
-  assign no_pairs    = tokens_q == 0;
-  assign two_lanes   = mop_q.dual || token_q + 26'd1 < tokens_q;
+  assign no_pairs = tokens_q == 0;
+  assign two_lanes = mop_q.dual || token_q + 26'd1 < tokens_q;
   assign window_last = window_q + 5'd1 == tile_i.nw;
-  assign pair_last   = mop_q.dual ? token_q + 26'd1 >= tokens_q : token_q + 26'd2 >= tokens_q;
-  assign strip_ok    = in_strip_q || strips_open_q != 2'd2;
-  assign need        = tile_i.affine ? (two_lanes ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
-  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs && strip_ok && (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
+  assign pair_last = mop_q.dual ? token_q + 26'd1 >= tokens_q : token_q + 26'd2 >= tokens_q;
+  assign strip_ok = in_strip_q || strips_open_q != 2'd2;
+  assign need = tile_i.affine ? (two_lanes ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
+  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs && strip_ok &&
+      (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
   // Nothing to compute: the tile is only taken off, when no strip before it is under way.
-  assign skip = state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 && (tile_i.nw == 0 || (no_pairs && avail_q >= tile_i.nw));
+  assign skip = state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 &&
+      (tile_i.nw == 0 || (no_pairs && avail_q >= tile_i.nw));
   assign tile_done = (issue && window_last && pair_last) || skip;
   assign tile_ready_o = tile_done;
   assign beats_release_o = tile_done;
@@ -164,7 +166,8 @@ module matrix_execute #(
   logic [19:0] window_addr;
   assign window_addr = tile_i.window + 20'(window_q);
   assign ab_valid_o = issue || state_q == StScales;
-  assign ab_a_addr_o = state_q == StScales ? place_q.row : place_q.row + 20'd1 + (mop_q.dual ? window_addr << 1 : window_addr);
+  assign ab_a_addr_o = state_q == StScales ? place_q.row :
+      place_q.row + 20'd1 + (mop_q.dual ? window_addr << 1 : window_addr);
   assign ab_b_addr_o = mop_q.dual ? place_q.row + 20'd2 + (window_addr << 1) : second.row + 20'd1 + window_addr;
   assign beat_valid_o = issue;
   assign beat_o = read_beat_q + window_q[3:0];
@@ -172,11 +175,18 @@ module matrix_execute #(
   // --- controls behind the issue ---------------------------------------------------------------------------------
   localparam int unsigned TapStage = 13;
   beat_t beat_q[TapStage+1];  // [k]: cycle t + k, k >= 1
-  op_t   op_q[TapStage+1];
-  op_t   new_op;
+  op_t op_q[TapStage+1];
+  op_t new_op;
   beat_t new_beat;
   always_comb begin
-    new_beat = '{valid: issue, first: window_q == 0, last: window_last, b_valid: two_lanes, n_index: tile_i.n_index, width: tile_i.width};
+    new_beat = '{
+        valid: issue,
+        first: window_q == 0,
+        last: window_last,
+        b_valid: two_lanes,
+        n_index: tile_i.n_index,
+        width: tile_i.width
+    };
     new_op = '{
         unit_scale: tile_i.unit_scale,
         affine: tile_i.affine,
@@ -214,7 +224,7 @@ module matrix_execute #(
   logic [127:0] win_a_q[8];
   logic [127:0] win_b_q[8];
   logic [127:0] win_b_now;
-  assign win_b_now = beat_q[2].b_valid ? ab_b_data_i : 128'd0;
+  assign win_b_now  = beat_q[2].b_valid ? ab_b_data_i : 128'd0;
   assign win_a_o[0] = ab_a_data_i;
   assign win_b_o[0] = win_b_now;
   always_ff @(posedge clk_i) begin
@@ -263,10 +273,10 @@ module matrix_execute #(
 
   // --- scale operations: u - 1 is the tap stage of the last window -----------------------------------------------
   typedef struct packed {
-    logic          valid;
-    logic [2:0]    index;
-    op_t           op;
-    logic          done;  // last operation of the pair
+    logic       valid;
+    logic [2:0] index;
+    op_t        op;
+    logic       done;   // last operation of the pair
   } step_t;
   step_t now, step_q[5];  // [0]: cycle u, [3]: u + 3, [4]: u + 4
   op_t held_q;
@@ -274,7 +284,7 @@ module matrix_execute #(
   logic more_q;
   logic [2:0] top;
   always_comb begin
-    now = '0;
+    now       = '0;
     now.valid = more_q || (beat_q[13].valid && beat_q[13].last);
     now.op    = more_q ? held_q : op_q[13];
     now.index = more_q ? index_q : 3'd0;
@@ -293,27 +303,27 @@ module matrix_execute #(
     index_q <= now.index + 3'd1;
     held_q  <= now.op;
   end
-  assign scale_o      = now.op.scale + (now.op.affine ? 6'd0 : 6'(now.index));
+  assign scale_o = now.op.scale + (now.op.affine ? 6'd0 : 6'(now.index));
   assign unit_scale_o = now.op.unit_scale;
   assign op_n_index_o = step_q[0].op.n_index;
-  assign op_node_o    = step_q[0].op.affine ? 3'd0 : step_q[0].index;
-  assign op_affine_o  = step_q[0].op.affine;
-  assign op_lane_o    = step_q[0].index[0];
-  assign group_sum_o  = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[10];
-  assign op3_valid_o  = step_q[3].valid;
+  assign op_node_o = step_q[0].op.affine ? 3'd0 : step_q[0].index;
+  assign op_affine_o = step_q[0].op.affine;
+  assign op_lane_o = step_q[0].index[0];
+  assign group_sum_o = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[10];
+  assign op3_valid_o = step_q[3].valid;
   assign op3_affine_o = step_q[3].op.affine;
-  assign op3_addr_o   = step_q[3].op.entry + (step_q[3].op.affine ? AW'(0) : AW'(step_q[3].index));
-  assign op4_valid_o  = step_q[4].valid;
+  assign op3_addr_o = step_q[3].op.entry + (step_q[3].op.affine ? AW'(0) : AW'(step_q[3].index));
+  assign op4_valid_o = step_q[4].valid;
   assign op4_affine_o = step_q[4].op.affine;
-  assign op4_lane_o   = step_q[4].index[0];
-  assign op4_first_o  = step_q[4].op.overwrite;
+  assign op4_lane_o = step_q[4].index[0];
+  assign op4_first_o = step_q[4].op.overwrite;
   assign row_release_o = (step_q[0].valid && step_q[0].done && step_q[0].op.free_row) ||
       (skip && tile_i.free_row && tile_i.nw != 0 && !tile_i.unit_scale);
 
   // a strip is complete when its last operation has been written
   logic skip_end;
   assign skip_end = skip && tile_i.last;
-  logic skip_end_q;
+  logic   skip_end_q;
   strip_t skip_strip_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -330,7 +340,7 @@ module matrix_execute #(
 
   // --- control ---------------------------------------------------------------------------------------------------
   logic [5:0] alive_q;
-  assign ce_o = issue || alive_q != 0;
+  assign ce_o         = issue || alive_q != 0;
   assign take_valid_o = state_q == StTake && start_ready_i;
   assign take_mask_o  = mop_q.wait_mask;
   assign taken_o      = take_valid_o && take_ready_i;
@@ -341,7 +351,7 @@ module matrix_execute #(
   assign idle_o       = state_q == StIdle && !mop_valid_i && alive_q == 0 && !strip_valid_o && !skip_end_q;
 
   // header windows come two cycles after their address
-  logic [1:0] header_q;
+  logic [ 1:0] header_q;
   logic [15:0] header_index_q[2];
   assign scale_we_o    = header_q[1];
   assign scale_index_o = header_index_q[1];
@@ -363,8 +373,8 @@ module matrix_execute #(
       window_q <= '0;
     end else begin
       header_q <= {header_q[0], state_q == StScales};
-      alive_q  <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
-      avail_q  <= avail_q + 5'(beat_done_i) - (tile_done ? tile_i.nw : 5'd0);
+      alive_q <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
+      avail_q <= avail_q + 5'(beat_done_i) - (tile_done ? tile_i.nw : 5'd0);
       // the operations of a pair begin a fixed time after its last window: pairs' last windows keep that distance
       ops_left_q <= (issue && window_last) ? need - 4'd1 : ops_left_q == 0 ? 4'd0 : ops_left_q - 4'd1;
       strips_open_q <= strips_open_q + 2'((issue || skip) && !in_strip_q) - 2'(strip_release_i);

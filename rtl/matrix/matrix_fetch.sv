@@ -4,43 +4,43 @@
 // (docs/rtl.md, "Matrix unit"; docs/streams.md). Lengths follow from the instruction and the format bytes alone, so all
 // channels pop the same. It works on the next instruction while execute and drain finish the last.
 //
-// An attention instruction whose block mask applies waits until execute has taken its tokens (taken_i), because the mask
-// is read here.
+// An attention instruction whose block mask applies waits until execute has taken its tokens (taken_i), because the
+// mask is read here.
 
 module matrix_fetch #(
     parameter int unsigned Vpus     = 8,
     parameter int unsigned Channels = 4
 ) (
-    input  logic                         clk_i,
-    input  logic                         rst_ni,
+    input logic clk_i,
+    input logic rst_ni,
     // instruction queue
-    input  logic                         op_valid_i,
-    input  flightllm_isa_pkg::dispatch_t op_i,
-    output logic                         op_ready_o,
+    input logic op_valid_i,
+    input flightllm_isa_pkg::dispatch_t op_i,
+    output logic op_ready_o,
     // to execute: the instruction, then its tiles
-    output logic                         mop_valid_o,
-    output matrix_pkg::mop_t             mop_o,
-    input  logic                         mop_ready_i,
-    input  logic                         taken_i,
-    output logic                         tile_valid_o,
-    output matrix_pkg::tile_t            tile_o,
-    input  logic                         tile_ready_i,
-    input  logic                         beats_release_i,  // the beats of a tile (count beside it) are free again
-    input  logic [4:0]                   beats_count_i,
-    input  logic                         row_release_i,    // a scale row is free again
-    input  logic                         rho_release_i,    // a strip's rho and bias are free again
+    output logic mop_valid_o,
+    output matrix_pkg::mop_t mop_o,
+    input logic mop_ready_i,
+    input logic taken_i,
+    output logic tile_valid_o,
+    output matrix_pkg::tile_t tile_o,
+    input logic tile_ready_i,
+    input logic beats_release_i,  // the beats of a tile (count beside it) are free again
+    input logic [4:0] beats_count_i,
+    input logic row_release_i,  // a scale row is free again
+    input logic rho_release_i,  // a strip's rho and bias are free again
     // rings: levels up to 16 words, the least over all channels
-    input  logic [4:0]                   w_level_i,
-    input  logic [4:0]                   k_level_i,
-    output logic [4:0]                   w_pop_o,
-    output logic [4:0]                   k_pop_o,
-    output matrix_pkg::pop_t             pop_o,
-    input  logic                         table_valid_i,    // popped format bytes of channel 0
-    input  logic [63:0]                  table_data_i,
+    input logic [4:0] w_level_i,
+    input logic [4:0] k_level_i,
+    output logic [4:0] w_pop_o,
+    output logic [4:0] k_pop_o,
+    output matrix_pkg::pop_t pop_o,
+    input logic table_valid_i,  // popped format bytes of channel 0
+    input logic [63:0] table_data_i,
     // mask buffer
-    output logic [15:0]                  mb_addr_o,
-    input  logic [7:0]                   mb_data_i,        // two cycles after the address
-    output logic                         idle_o
+    output logic [15:0] mb_addr_o,
+    input logic [7:0] mb_data_i,  // two cycles after the address
+    output logic idle_o
 );
   import flightllm_isa_pkg::*;
   import matrix_pkg::*;
@@ -67,10 +67,10 @@ module matrix_fetch #(
     StPv,
     StEmpty
   } state_e;
-  state_e state_q;
+  state_e   state_q;
 
   // --- the instruction -------------------------------------------------------------------------------------------
-  mm_op_t mm;
+  mm_op_t   mm;
   mmqk_op_t qk;
   mmpv_op_t pv;
   assign mm = mm_op(op_i);
@@ -121,7 +121,7 @@ module matrix_fetch #(
         new_mop.dst_s1 = pv.dst_s1;
       end
     endcase
-    new_mop.wait_mask = op_i.inst[9:6];
+    new_mop.wait_mask   = op_i.inst[9:6];
     new_mop.signal_mask = op_i.inst[13:10];
   end
 
@@ -138,21 +138,21 @@ module matrix_fetch #(
   logic [11:0] pv_slots_q;
 
   // --- counters of the walk --------------------------------------------------------------------------------------
-  logic [19:0] slots_left_q;    // of the matrix, from this strip on
-  logic [31:0] base_q;          // first element of the strip
-  logic [19:0] strip_r;         // slots of this strip
-  logic [3:0] row_beats;        // ceil(r / V)
+  logic [19:0] slots_left_q;  // of the matrix, from this strip on
+  logic [31:0] base_q;  // first element of the strip
+  logic [19:0] strip_r;  // slots of this strip
+  logic [ 3:0] row_beats;  // ceil(r / V)
   logic [19:0] strip_full;
-  logic [2:0] words_mod_q;      // words popped modulo 8
-  logic strip_half_q;           // rho half
+  logic [ 2:0] words_mod_q;  // words popped modulo 8
+  logic        strip_half_q;  // rho half
   logic [9:0] table_at_q, table_end_q;
   logic [7:0] table_mem[TableBytes];
   logic [63:0] table_word_q;
   logic [3:0] table_bytes_q;
   logic [17:0] blocks, block_q, table_blocks_q;
-  logic bias_phase_q;           // rho or bias in StRho, sigma or mu in StScale
+  logic       bias_phase_q;  // rho or bias in StRho, sigma or mu in StScale
   logic [6:0] rho_row_q;
-  logic first_pass_q;
+  logic       first_pass_q;
 
   assign strip_full = 20'(Vpus) << mm_q.rows_per_vpu;
   assign strip_r    = slots_left_q < strip_full ? slots_left_q : strip_full;
@@ -165,19 +165,19 @@ module matrix_fetch #(
   // entry
   logic [7:0] fmt, fmt_q;
   logic [1:0] n_q;
-  logic [3:0] q_q;              // 16 / N
+  logic [3:0] q_q;  // 16 / N
   logic [3:0] jj_count_q, jj_q;
-  logic [19:0] last_nv_q, nv;   // VPUs that take part in the last beat down the strip
+  logic [19:0] last_nv_q, nv;  // VPUs that take part in the last beat down the strip
   logic [3:0] windows_q, group_windows;
   logic [2:0] groups_q, group_q;
-  logic [5:0] scale_left_q;     // scale beats of the section not yet popped
+  logic [5:0] scale_left_q;  // scale beats of the section not yet popped
   logic [5:0] scale_total_q;
-  logic [2:0] scale_row_q, scale_base_q; // next row to fill; first row of the entry
-  logic [5:0] scale_at_q;       // scale beats of the entry given to tiles
+  logic [2:0] scale_row_q, scale_base_q;  // next row to fill; first row of the entry
+  logic [5:0] scale_at_q;  // scale beats of the entry given to tiles
   logic [3:0] window_q;
-  logic index_phase_q;
-  logic [7:0] piece_q;          // words of the section popped so far
-  logic [3:0] beat_q;           // replay beat to fill
+  logic       index_phase_q;
+  logic [7:0] piece_q;  // words of the section popped so far
+  logic [3:0] beat_q;  // replay beat to fill
 
   assign fmt = mm_q.has_table ? table_mem[table_at_q] : mm_q.format;
   assign group_windows = 4'd2 << mm_q.group;
@@ -227,9 +227,9 @@ module matrix_fetch #(
   end
 
   // --- one pop ---------------------------------------------------------------------------------------------------
-  logic [7:0] section_words;    // of the current section
+  logic [7:0] section_words;  // of the current section
   logic [7:0] section_left;
-  logic [4:0] piece;            // words of this pop
+  logic [4:0] piece;  // words of this pop
   logic want, fire, last_piece, level_ok, is_k;
   dest_e dest;
 
@@ -315,7 +315,7 @@ module matrix_fetch #(
   logic [9:0] pv_rows;
   assign entry_more = fmt_q[6];
   assign entry_last = block_q + 18'd1 == blocks && !entry_more;
-  assign op_last    = slots_left_q <= strip_full;
+  assign op_last = slots_left_q <= strip_full;
   assign tile_windows = (windows_q - 4'(group_q) * group_windows) < group_windows ?
       4'(windows_q - 4'(group_q) * group_windows) : group_windows;
   assign qk_nv = (unit_end_q - unit_q) < 32'(Vpus) ? 8'(unit_end_q - unit_q) : 8'(Vpus);
@@ -589,7 +589,7 @@ module matrix_fetch #(
           // wait: the mask may not be there yet
         end else if (kb_q > last_block_q) begin
           run_end_q <= last_block_q + 20'd1;
-          state_q <= StRun;
+          state_q   <= StRun;
         end else if (!masked_q) begin
           if (active_here) begin
             run_from_q <= kb_q;
@@ -613,7 +613,7 @@ module matrix_fetch #(
             run_open_q <= 1'b1;
           end else if (run_open_q) begin
             run_end_q <= kb_q;
-            state_q <= StRun;
+            state_q   <= StRun;
           end
         end
         StRun: begin
@@ -624,7 +624,8 @@ module matrix_fetch #(
           window_q <= '0;
           if (kind_q == KindQk) begin
             unit_q <= (32'(run_from_q) << 6) >> LogC;
-            unit_end_q <= (32'(run_end_q) << 6) >= len_q ? (len_q + 32'(Channels) - 32'd1) >> LogC : (32'(run_end_q) << 6) >> LogC;
+            unit_end_q <= (32'(run_end_q) << 6) >= len_q ?
+                (len_q + 32'(Channels) - 32'd1) >> LogC : (32'(run_end_q) << 6) >> LogC;
             state_q <= StQk;
           end else begin
             unit_q <= 32'(run_from_q) << 2;

@@ -79,27 +79,27 @@ package matrix_pkg;
 
   // What drain needs to know of a strip.
   typedef struct packed {
-    logic [9:0]  stride;  // accumulator entries from pair to pair
-    logic [9:0]  rows;    // row beats to drain
-    logic [19:0] slots;   // slots that exist
-    logic [31:0] base;    // first element of the strip in the output vector
-    logic        empty;   // nothing to drain
-    logic        op_last; // last strip of the instruction
+    logic [9:0]  stride;   // accumulator entries from pair to pair
+    logic [9:0]  rows;     // row beats to drain
+    logic [19:0] slots;    // slots that exist
+    logic [31:0] base;     // first element of the strip in the output vector
+    logic        empty;    // nothing to drain
+    logic        op_last;  // last strip of the instruction
   } strip_t;
 
   // Windows of one set of rows that share one scale operation a row.
   typedef struct packed {
-    logic [4:0]  nw;       // windows; 0: an instruction without any
+    logic [4:0]  nw;          // windows; 0: an instruction without any
     logic [1:0]  n_index;
     logic [2:0]  width;
-    logic        unit_scale; // sigma = 1
+    logic        unit_scale;  // sigma = 1
     logic        affine;
-    logic [9:0]  row;      // accumulator row of the first output
-    logic [19:0] window;   // offset in the activation row
-    logic        first;    // overwrite the accumulators
-    logic        last;     // last tile of the strip
-    logic [5:0]  scale;    // index of the first scale beat
-    logic        free_row; // the scale row is used up
+    logic [9:0]  row;         // accumulator row of the first output
+    logic [19:0] window;      // offset in the activation row
+    logic        first;       // overwrite the accumulators
+    logic        last;        // last tile of the strip
+    logic [5:0]  scale;       // index of the first scale beat
+    logic        free_row;    // the scale row is used up
     strip_t      strip;
   } tile_t;
 

@@ -1,53 +1,54 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Unit M: MM, MMQK and MMPV (docs/rtl.md, "Matrix unit"). Three stages, each on its own instruction if need be: fetch walks
-// the streams of the rings, execute drives the array, drain writes the results. One MPU per channel, all in lock step.
+// Unit M: MM, MMQK and MMPV (docs/rtl.md, "Matrix unit"). Three stages, each on its own instruction if need be: fetch
+// walks the streams of the rings, execute drives the array, drain writes the results. One MPU per channel, all in lock
+// step.
 
 module matrix_unit #(
     parameter int unsigned Vpus     = 8,
     parameter int unsigned Channels = 4,
     parameter int unsigned Entries  = 512
 ) (
-    input  logic                                clk_i,
-    input  logic                                rst_ni,
-    input  logic                                op_valid_i,
-    input  flightllm_isa_pkg::dispatch_t        op_i,
-    output logic                                op_ready_o,
-    output logic                                take_valid_o,
-    output logic [3:0]                          take_mask_o,
-    input  logic                                take_ready_i,
-    output logic                                give_valid_o,
-    output logic [3:0]                          give_mask_o,
-    output logic                                idle_o,
-    output logic                                beat_o,         // the array does a beat (performance counter)
-    output logic                                wait_data_o,    // a tile waits for codes (performance counter)
+    input logic clk_i,
+    input logic rst_ni,
+    input logic op_valid_i,
+    input flightllm_isa_pkg::dispatch_t op_i,
+    output logic op_ready_o,
+    output logic take_valid_o,
+    output logic [3:0] take_mask_o,
+    input logic take_ready_i,
+    output logic give_valid_o,
+    output logic [3:0] give_mask_o,
+    output logic idle_o,
+    output logic beat_o,  // the array does a beat (performance counter)
+    output logic wait_data_o,  // a tile waits for codes (performance counter)
     // rings: words that can be popped now; data three cycles after the pop
-    input  logic [Channels-1:0][4:0]            w_level_i,
-    output logic [4:0]                          w_pop_o,
-    input  logic [Channels-1:0][15:0][63:0]     w_data_i,
-    input  logic [Channels-1:0][4:0]            k_level_i,
-    output logic [4:0]                          k_pop_o,
-    input  logic [Channels-1:0][15:0][63:0]     k_data_i,
+    input logic [Channels-1:0][4:0] w_level_i,
+    output logic [4:0] w_pop_o,
+    input logic [Channels-1:0][15:0][63:0] w_data_i,
+    input logic [Channels-1:0][4:0] k_level_i,
+    output logic [4:0] k_pop_o,
+    input logic [Channels-1:0][15:0][63:0] k_data_i,
     // activation buffer
-    output logic                                ab_valid_o,
-    output logic [19:0]                         ab_a_addr_o,
-    output logic [19:0]                         ab_b_addr_o,
-    input  logic [127:0]                        ab_a_data_i,
-    input  logic [127:0]                        ab_b_data_i,
+    output logic ab_valid_o,
+    output logic [19:0] ab_a_addr_o,
+    output logic [19:0] ab_b_addr_o,
+    input logic [127:0] ab_a_data_i,
+    input logic [127:0] ab_b_data_i,
     // mask buffer
-    output logic [15:0]                         mb_addr_o,
-    input  logic [7:0]                          mb_data_i,
+    output logic [15:0] mb_addr_o,
+    input logic [7:0] mb_data_i,
     // vector buffer
-    output logic                                rd_valid_o,
-    output logic [19:0]                         rd_addr_o,
-    input  logic                                rd_ready_i,
-    input  logic                                rd_rvalid_i,
-    input  logic [15:0][31:0]                   rd_rdata_i,
-    output logic                                wr_valid_o,
-    output logic [19:0]                         wr_addr_o,
-    output logic [15:0][31:0]                   wr_data_o,
-    output logic [15:0]                         wr_mask_o,
-    input  logic                                wr_ready_i
+    output logic rd_valid_o,
+    output logic [19:0] rd_addr_o,
+    input logic rd_ready_i,
+    input logic rd_rvalid_i,
+    input logic [15:0][31:0] rd_rdata_i,
+    output logic wr_valid_o,
+    output logic [19:0] wr_addr_o,
+    output logic [15:0][31:0] wr_data_o,
+    output logic [15:0] wr_mask_o,
+    input logic wr_ready_i
 );
   import matrix_pkg::*;
   localparam int unsigned AW = $clog2(Entries);
@@ -104,13 +105,33 @@ module matrix_unit #(
       .mb_data_i,
       .idle_o         (fetch_idle)
   );
-  fifo #(.Width($bits(mop_t)), .Depth(2)) i_mops (
-      .clk_i, .rst_ni, .in_valid_i(fetch_mop_valid && op_valid_i && op_ready_o), .in_data_i(fetch_mop), .in_ready_o(fetch_mop_ready),
-      .out_valid_o(mop_valid), .out_data_o(mop), .out_ready_i(mop_ready), .count_o()
+  fifo #(
+      .Width($bits(mop_t)),
+      .Depth(2)
+  ) i_mops (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(fetch_mop_valid && op_valid_i && op_ready_o),
+      .in_data_i(fetch_mop),
+      .in_ready_o(fetch_mop_ready),
+      .out_valid_o(mop_valid),
+      .out_data_o(mop),
+      .out_ready_i(mop_ready),
+      .count_o()
   );
-  fifo #(.Width($bits(tile_t)), .Depth(16)) i_tiles (
-      .clk_i, .rst_ni, .in_valid_i(fetch_tile_valid && fetch_tile_ready), .in_data_i(fetch_tile), .in_ready_o(fetch_tile_ready),
-      .out_valid_o(tile_valid), .out_data_o(tile), .out_ready_i(tile_ready), .count_o()
+  fifo #(
+      .Width($bits(tile_t)),
+      .Depth(16)
+  ) i_tiles (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(fetch_tile_valid && fetch_tile_ready),
+      .in_data_i(fetch_tile),
+      .in_ready_o(fetch_tile_ready),
+      .out_valid_o(tile_valid),
+      .out_data_o(tile),
+      .out_ready_i(tile_ready),
+      .count_o()
   );
 
   // what a pop is for, until its data come

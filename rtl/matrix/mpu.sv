@@ -1,54 +1,55 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// An MPU: the VPUs of one memory channel with their replay buffer, scale memory and row scales. All timing comes from the
-// matrix unit's controllers, the same for every channel: beat_i in cycle t reads the replay buffer, beat_width_i and
-// beat_sparse_i belong to cycle t + 1, codes reach the VPUs in cycle t + 2. scale_i belongs to cycle u - 1 of an operation.
+// An MPU: the VPUs of one memory channel with their replay buffer, scale memory and row scales. All timing comes from
+// the matrix unit's controllers, the same for every channel: beat_i in cycle t reads the replay buffer, beat_width_i
+// and beat_sparse_i belong to cycle t + 1, codes reach the VPUs in cycle t + 2. scale_i belongs to cycle u - 1 of an
+// operation.
 
 module mpu #(
     parameter int unsigned Vpus    = 8,
     parameter int unsigned Entries = 512
 ) (
-    input  logic                         clk_i,
-    input  logic                         ce_i,
+    input  logic                                              clk_i,
+    input  logic                                              ce_i,
     // popped words
-    input  matrix_pkg::pop_t             pop_i,
-    input  logic [15:0][63:0]            pop_data_i,
+    input  matrix_pkg::pop_t                                  pop_i,
+    input  logic             [               15:0][63:0]      pop_data_i,
     // execute
-    input  logic                         beat_valid_i,
-    input  logic [3:0]                   beat_i,
-    input  logic                         beat1_valid_i,
-    input  logic [2:0]                   beat1_width_i,
-    input  logic                         beat1_sparse_i,
-    input  logic [7:0][15:0][7:0]        win_a_i,
-    input  logic [7:0][15:0][7:0]        win_b_i,
-    input  logic [7:0][1:0]              mode_i,
-    input  logic                         tap_valid_i,
-    input  logic                         tap_first_i,
-    input  logic                         tap_last_i,
+    input  logic                                              beat_valid_i,
+    input  logic             [                3:0]            beat_i,
+    input  logic                                              beat1_valid_i,
+    input  logic             [                2:0]            beat1_width_i,
+    input  logic                                              beat1_sparse_i,
+    input  logic             [                7:0][15:0][7:0] win_a_i,
+    input  logic             [                7:0][15:0][7:0] win_b_i,
+    input  logic             [                7:0][ 1:0]      mode_i,
+    input  logic                                              tap_valid_i,
+    input  logic                                              tap_first_i,
+    input  logic                                              tap_last_i,
     // scale operations
-    input  logic [5:0]                   scale_i,      // cycle u - 1
-    input  logic                         unit_scale_i, // cycle u - 1
-    input  logic [1:0]                   op_n_index_i, // cycle u
-    input  logic [2:0]                   op_node_i,
-    input  logic                         op_affine_i,
-    input  logic                         op_lane_i,
-    input  logic signed [17:0]           group_sum_i,
-    input  logic                         op3_valid_i,
-    input  logic                         op3_affine_i,
-    input  logic [$clog2(Entries)-1:0]   op3_addr_i,
-    input  logic                         op4_valid_i,
-    input  logic                         op4_affine_i,
-    input  logic                         op4_lane_i,
-    input  logic                         op4_first_i,
+    input  logic             [                5:0]            scale_i,         // cycle u - 1
+    input  logic                                              unit_scale_i,    // cycle u - 1
+    input  logic             [                1:0]            op_n_index_i,    // cycle u
+    input  logic             [                2:0]            op_node_i,
+    input  logic                                              op_affine_i,
+    input  logic                                              op_lane_i,
+    input  logic signed      [               17:0]            group_sum_i,
+    input  logic                                              op3_valid_i,
+    input  logic                                              op3_affine_i,
+    input  logic             [$clog2(Entries)-1:0]            op3_addr_i,
+    input  logic                                              op4_valid_i,
+    input  logic                                              op4_affine_i,
+    input  logic                                              op4_lane_i,
+    input  logic                                              op4_first_i,
     // drain
-    input  logic [$clog2(Entries)-1:0]   drain_addr_i,
-    input  logic                         capture_i,    // the cycle after drain_addr_i
-    input  logic                         capture_dual_i,
-    input  logic                         capture_lane_i,
-    output logic [Vpus-1:0][47:0]        capture_o,
-    input  logic [7:0]                   rho_row_i,
-    output logic [3:0][31:0]             rho_o,        // the cycle after rho_row_i
-    output logic [3:0][31:0]             bias_o
+    input  logic             [$clog2(Entries)-1:0]            drain_addr_i,
+    input  logic                                              capture_i,       // the cycle after drain_addr_i
+    input  logic                                              capture_dual_i,
+    input  logic                                              capture_lane_i,
+    output logic             [           Vpus-1:0][47:0]      capture_o,
+    input  logic             [                7:0]            rho_row_i,
+    output logic             [                3:0][31:0]      rho_o,           // the cycle after rho_row_i
+    output logic             [                3:0][31:0]      bias_o
 );
   import matrix_pkg::*;
   localparam int unsigned CodeWords = 2 * Vpus;
@@ -91,9 +92,9 @@ module mpu #(
         for (int w = 0; w < MuWords; w++) begin
           if (w / 16 == int'(pop_i.offset) / 16) mu_mem[pop_i.index[2:0]][w] <= pop_data_i[w%16];
         end
-        DestRho: rho_mem[pop_i.index[$clog2(RhoRows)-1:0]] <= {pop_data_i[1], pop_data_i[0]};
+        DestRho:  rho_mem[pop_i.index[$clog2(RhoRows)-1:0]] <= {pop_data_i[1], pop_data_i[0]};
         DestBias: bias_mem[pop_i.index[$clog2(RhoRows)-1:0]] <= {pop_data_i[1], pop_data_i[0]};
-        default: ;
+        default:  ;
       endcase
     end
     rho_o  <= rho_mem[rho_row_i[$clog2(RhoRows)-1:0]];

@@ -1,31 +1,31 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// A VPU: one CSD-chain of 16 DSPs, in two cascades of eight, with sparse MUXes, reduction nodes, overflow adjust and group
-// accumulators (docs/rtl.md, "Matrix unit").
+// A VPU: one CSD-chain of 16 DSPs, in two cascades of eight, with sparse MUXes, reduction nodes, overflow adjust and
+// group accumulators (docs/rtl.md, "Matrix unit").
 //
 // DSP i of a cascade works i cycles after DSP 0, so win_*_i and mode_i come once for each position, delayed by the
-// caller; codes and indices are delayed here. With codes in cycle t: first_i, last_i and tap_mode belong to cycle t + 11, and
-// the sums of the tile stand in sum_a_o, sum_b_o from cycle t + 12 of its last window on, until the next tile's.
-// Sum of node n: the DSPs 2n, 2n + 1 and those before them up to the cut.
+// caller; codes and indices are delayed here. With codes in cycle t: first_i, last_i and tap_mode belong to cycle t +
+// 11, and the sums of the tile stand in sum_a_o, sum_b_o from cycle t + 12 of its last window on, until the next
+// tile's. Sum of node n: the DSPs 2n, 2n + 1 and those before them up to the cut.
 
 module vpu (
-    input  logic                    clk_i,
-    input  logic                    ce_i,
-    input  logic [7:0][15:0][7:0]   win_a_i,   // [position]: window of token lane a, delayed by position
-    input  logic [7:0][15:0][7:0]   win_b_i,
-    input  logic [7:0][1:0]         mode_i,    // [position]: N index of the beat, delayed by position + 3 (adder stage)
-    input  logic [15:0][7:0]        code_i,
-    input  logic [15:0][3:0]        index_i,
-    input  logic                    valid_i,   // taps belong to a beat
-    input  logic                    first_i,   // its window is the first of a tile
-    input  logic                    last_i,    // ... the last
-    output logic [7:0][23:0]        sum_a_o,
-    output logic [7:0][23:0]        sum_b_o
+    input  logic                   clk_i,
+    input  logic                   ce_i,
+    input  logic [ 7:0][15:0][7:0] win_a_i,  // [position]: window of token lane a, delayed by position
+    input  logic [ 7:0][15:0][7:0] win_b_i,
+    input  logic [ 7:0][ 1:0]      mode_i,   // [position]: N index of the beat, delayed by position + 3 (adder stage)
+    input  logic [15:0][ 7:0]      code_i,
+    input  logic [15:0][ 3:0]      index_i,
+    input  logic                   valid_i,  // taps belong to a beat
+    input  logic                   first_i,  // its window is the first of a tile
+    input  logic                   last_i,   // ... the last
+    output logic [ 7:0][23:0]      sum_a_o,
+    output logic [ 7:0][23:0]      sum_b_o
 );
   import matrix_pkg::*;
 
   // Codes and indices delayed by the position: DSP d of the chain has position d % 8.
-  logic [7:0] code_d[16];
+  logic [7:0] code_d [16];
   logic [3:0] index_d[16];
   for (genvar d = 0; d < 16; d++) begin : gen_delay
     localparam int unsigned Delay = d % 8;

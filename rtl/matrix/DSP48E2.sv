@@ -1,26 +1,28 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Behavioural model of the DSP48E2 slice (UG579), for simulation. Synthesis leaves this file out and takes the primitive.
-// Modelled: pre-adder D + A, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, and every pipeline register that the
-// parameters ask for. What is not modelled (SIMD, pattern detector, subtraction, A:B and W paths) is refused at elaboration
-// or by an assertion. Port and parameter names are the primitive's.
+// Behavioural model of the DSP48E2 slice (UG579), for simulation. Synthesis leaves this file out and takes the
+// primitive. Modelled: pre-adder D + A, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, and every pipeline
+// register that the parameters ask for. What is not modelled (SIMD, pattern detector, subtraction, A:B and W paths) is
+// refused at elaboration or by an assertion. Port and parameter names (and the lack of their types) are the
+// primitive's.
 
-/* verilator lint_off DECLFILENAME */  // the module must bear the primitive's name
 module DSP48E2 #(
-    parameter integer AREG      = 1,   // 1 or 2
-    parameter integer BREG      = 1,   // 1 or 2
-    parameter integer CREG      = 1,
-    parameter integer DREG      = 1,
-    parameter integer ADREG     = 1,
-    parameter integer MREG      = 1,
-    parameter integer PREG      = 1,
-    parameter         AMULTSEL  = "A", // "A", or "AD": the pre-adder feeds the multiplier
-    parameter integer OPMODEREG = 0,
-    parameter integer INMODEREG = 0,
-    parameter integer ALUMODEREG = 0,
-    parameter integer CARRYINREG = 0,
+    parameter integer AREG          = 1,          // 1 or 2
+    parameter integer BREG          = 1,          // 1 or 2
+    parameter integer CREG          = 1,
+    parameter integer DREG          = 1,
+    parameter integer ADREG         = 1,
+    parameter integer MREG          = 1,
+    parameter integer PREG          = 1,
+    // verilog_lint: waive explicit-parameter-storage-type
+    parameter         AMULTSEL      = "A",        // "A", or "AD": the pre-adder feeds the multiplier
+    parameter integer OPMODEREG     = 0,
+    parameter integer INMODEREG     = 0,
+    parameter integer ALUMODEREG    = 0,
+    parameter integer CARRYINREG    = 0,
     parameter integer CARRYINSELREG = 0,
-    parameter         USE_MULT  = "MULTIPLY"
+    // verilog_lint: waive explicit-parameter-storage-type
+    parameter         USE_MULT      = "MULTIPLY"
 ) (
     input  logic        CLK,
     input  logic [29:0] A,
@@ -86,12 +88,14 @@ module DSP48E2 #(
     $error("this model needs AREG = DREG = ADREG = 1 with the pre-adder");
   end
   always_ff @(posedge CLK) begin
-    assert (OPMODE[3:0] == 4'b0101 && OPMODE[8:7] == 2'b00) else $error("DSP48E2: OPMODE %b is not modelled", OPMODE);
-    assert (ALUMODE == 4'b0000 && !CARRYIN && CARRYINSEL == 3'b000) else $error("DSP48E2: ALUMODE or carry is not modelled");
-    assert (INMODE == (UseAd ? 5'b00100 : 5'b00000)) else $error("DSP48E2: INMODE %b is not modelled", INMODE);
+    assert (OPMODE[3:0] == 4'b0101 && OPMODE[8:7] == 2'b00)
+    else $error("DSP48E2: OPMODE %b is not modelled", OPMODE);
+    assert (ALUMODE == 4'b0000 && !CARRYIN && CARRYINSEL == 3'b000)
+    else $error("DSP48E2: ALUMODE or carry is not modelled");
+    assert (INMODE == (UseAd ? 5'b00100 : 5'b00000))
+    else $error("DSP48E2: INMODE %b is not modelled", INMODE);
   end
 
   logic unused;
   assign unused = &{1'b0, A[29:27], CEC, (CREG != 0), (ALUMODEREG != 0), (CARRYINREG != 0), (CARRYINSELREG != 0), 1'b0};
 endmodule
-/* verilator lint_on DECLFILENAME */
