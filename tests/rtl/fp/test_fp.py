@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightllm.config.paths import data_dir
 from flightllm.numerics import fp32, tables
+from flightllm.sim.sources import rtl_sources
 from flightllm.sim.verilate import build
 
 HERE = Path(__file__).parent
@@ -24,9 +24,7 @@ CORNERS = np.array(SPECIAL + [w | 0x80000000 for w in SPECIAL], np.uint32)
 
 @cache
 def library() -> ctypes.CDLL:
-    rtl = data_dir("rtl")
-    sources = [rtl / "flightllm_numerics_pkg.sv", rtl / "fp" / "fp32_pkg.sv"]
-    sources += [p for p in sorted((rtl / "fp").glob("*.sv")) if p not in sources]
+    sources = rtl_sources("fp")
     lib = ctypes.CDLL(str(build("fp_bench", [*sources, HERE / "fp_bench.sv"], [HERE / "fp_bench.cpp"])))
     lib.fp_run.restype = ctypes.c_int64
     return lib
