@@ -1,0 +1,181 @@
+"""The register map of the kernel, declared once: hosts, the simulator, the RTL and docs/registers.md take it from here.
+
+`python -m flightllm.sim.control_map` writes the generated files, `--check` compares (exit code 1 if one is not current).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from flightllm.config.arch import ArchConfig
+from flightllm.errors import ConfigError
+
+#: template -> generated file, both relative to the repository
+OUTPUTS = {
+    "flightllm_control_pkg.sv.j2": "rtl/flightllm_control_pkg.sv",
+    "registers.md.j2": "docs/registers.md",
+}
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register. address: bytes. bits: 32 or 64 (low word first). access: "rw" or "r". reset: value after reset."""
+
+    name: str
+    address: int
+    access: str
+    text: str
+    bits: int = 32
+    reset: int = 0
+
+    @property
+    def sv(self) -> str:
+        """Name in SystemVerilog."""
+        return "Addr" + self.name.title().replace("_", "")
+
+
+#: bits of AP_CTRL
+START, DONE, IDLE, READY, CONTINUE = 1, 2, 4, 8, 16
+
+REGISTERS = (
+    Register(
+        "AP_CTRL",
+        0x00,
+        "rw",
+        "bit 0 start (write 1; reads 1 until the run ends), 1 done (until continue), 2 idle, 3 ready (as done), 4 continue (write 1)",
+    ),
+    Register("GIE", 0x04, "rw", "bit 0: interrupts are enabled"),
+    Register("IER", 0x08, "rw", "bit 0: interrupt at done, bit 1: at ready"),
+    Register("ISR", 0x0C, "rw", "bits 0 and 1: it happened while enabled; writing 1 toggles"),
+    Register("POS", 0x10, "rw", "position of the chunk's first token"),
+    Register("NTOK", 0x14, "rw", "tokens in the chunk"),
+    Register("NLOG", 0x18, "rw", "logits wanted, for the last NLOG tokens"),
+    Register("MASKEN", 0x1C, "rw", "1: attention block masks apply"),
+    Register("PROGRAM", 0x20, "rw", "byte offset of the program on channel 0 of each core, a multiple of 64", 64),
+    Register("INSTRUCTIONS", 0x28, "rw", "instructions of the program, 64 bytes each"),
+    Register("WATCHDOG", 0x2C, "rw", "cycles without an event in any unit that are error 5; 0: never", reset=1 << 20),
+    Register("SOFT_RESET", 0x30, "rw", "bit 0: holds the cores in reset; to leave an error, set it, wait, clear it"),
+    Register("ERROR", 0x400, "r", "bits 3:0: error of the last run (0 none), bits 9:8: core that reported it"),
+    Register("BUILD", 0x404, "r", "bits 7:0 cores, 15:8 channels of a core, 23:16 VPUs of an MPU, 31:24 fp32 lanes"),
+    Register("CYCLES", 0x408, "r", "cycles of the run so far, or of the last one", 64),
+)
+
+#: code -> meaning, and its name in SystemVerilog
+ERRORS = {
+    1: "illegal instruction",
+    2: "AXI read error",
+    3: "AXI write error",
+    4: "token id outside the table",
+    5: "watchdog: no unit did anything",
+    6: "HALT with tokens or ring contents left",
+}
+ERROR_NAMES = ("Illegal", "Read", "Write", "TokenId", "Watchdog", "Halt")
+
+#: base addresses: 64 bits for channel number core * channels + channel
+BASE, BASE_STRIDE, MAX_PORTS = 0x40, 8, 120
+#: state of a core
+CORE, CORE_STRIDE = 0x800, 0x100
+CORE_REGISTERS = (
+    Register("PC", 0x00, "r", "instruction at which the sequencer is"),
+    Register("STATE", 0x04, "r", "four bits per unit (L in 3:0, then M, S, T, W, Q): the events below, now"),
+    Register("W_LEVEL", 0x08, "r", "8-byte words in the W ring, of the fullest channel"),
+    Register("K_LEVEL", 0x0C, "r", "8-byte words in the K ring, of the fullest channel"),
+    Register("TOKENS_L", 0x10, "r", "tokens from L: a byte each to L, M, S, T"),
+    Register("TOKENS_M", 0x14, "r", "tokens from M"),
+    Register("TOKENS_S", 0x18, "r", "tokens from S"),
+    Register("TOKENS_T", 0x1C, "r", "tokens from T"),
+)
+#: units in the order of flightllm_isa_pkg::unit_e
+UNITS = ("L", "M", "S", "T", "W", "Q")
+#: what is counted for each unit, in cycles
+EVENTS = {
+    "busy": "an instruction is in the unit",
+    "token": "busy, and waits for a token",
+    "data": "busy, and waits for input: memory answers, ring contents, instructions, other cores",
+    "space": "busy, and waits for room: a ring, a queue, a port of a buffer or of memory; Q: also a barrier",
+}
+#: 64-bit counters of a core: COUNTERS + 32 * unit + 8 * event
+COUNTERS = 0x40
+#: 64-bit counters of a channel: bytes read, bytes written
+TRAFFIC, TRAFFIC_STRIDE = 0x1000, 0x10
+
+ADDRESS = {r.name: r.address for r in REGISTERS}
+CORE_ADDRESS = {r.name: r.address for r in CORE_REGISTERS}
+
+
+def base_address(port: int) -> int:
+    """Register with the base address of channel number `port`."""
+    return BASE + BASE_STRIDE * port
+
+
+def core_register(core: int, name: str) -> int:
+    """Address of a state register of a core."""
+    return CORE + CORE_STRIDE * core + CORE_ADDRESS[name]
+
+
+def counter(core: int, unit: str, event: str) -> int:
+    """Address of the 64-bit count of `event` in `unit`."""
+    return CORE + CORE_STRIDE * core + COUNTERS + 32 * UNITS.index(unit) + 8 * list(EVENTS).index(event)
+
+
+def traffic(port: int, written: bool) -> int:
+    """Address of the 64-bit count of bytes read from (or written to) channel number `port`."""
+    return TRAFFIC + TRAFFIC_STRIDE * port + 8 * written
+
+
+def check_ports(arch: ArchConfig) -> None:
+    """The map has room for the channels of all cores; ConfigError if it has not."""
+    ports = arch.cores * arch.channels
+    if ports > MAX_PORTS:
+        why = f"{arch.cores} cores with {arch.channels} channels each are {ports}; the register map has room for {MAX_PORTS}"
+        raise ConfigError("too many memory channels for the kernel", why=why, do="use fewer cores or channels")
+
+
+def render(templates: Path) -> dict[str, str]:
+    """Generated file (relative path) -> text."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    names = (
+        "REGISTERS",
+        "CORE_REGISTERS",
+        "ERRORS",
+        "ERROR_NAMES",
+        "UNITS",
+        "EVENTS",
+        "BASE",
+        "BASE_STRIDE",
+        "MAX_PORTS",
+        "CORE",
+    )
+    names += ("CORE_STRIDE", "COUNTERS", "TRAFFIC", "TRAFFIC_STRIDE")
+    values = {name.lower(): globals()[name] for name in names}
+    return {output: env.get_template(name).render(values) for name, output in OUTPUTS.items()}
+
+
+def main(argv: list[str]) -> int:
+    """Write or check the files of the checkout this module lies in."""
+    root = Path(__file__).resolve().parents[2]
+    stale = []
+    for output, text in render(root / "templates").items():
+        path = root / output
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(output)
+        if "--check" not in argv:
+            path.write_text(text)
+    for output in stale:
+        print(f"{output}: {'not current' if '--check' in argv else 'written'}")
+    return 1 if stale and "--check" in argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
