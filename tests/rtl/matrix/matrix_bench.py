@@ -8,30 +8,17 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from dispatch import DISPATCH_WORDS, dispatch
 
 from flightllm.config.arch import ArchConfig
 from flightllm.executors.functional.core import Core
 from flightllm.executors.functional.weights import WeightCache
-from flightllm.isa.fields import Addr, Count, Instruction
+from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDK, LDW
 from flightllm.sim.sources import rtl_sources
 from flightllm.sim.verilate import build
 
 HERE = Path(__file__).parent
-#: resolved operands in a dispatch_t, and its size in 32-bit words
-MAX_OPERANDS = 10
-DISPATCH_WORDS = (512 + 40 * MAX_OPERANDS + 31) // 32
-
-
-def dispatch(inst: Instruction, regs: list[int]) -> bytes:
-    """A `dispatch_t` as the sequencer makes it: the instruction and its resolved operands."""
-    word = int.from_bytes(inst.encode(), "little")
-    at = 512
-    for f in inst.fields.values():
-        if isinstance(f, Addr | Count):
-            word |= (f.resolve(inst.values, regs) & ((1 << 40) - 1)) << at
-            at += 40
-    return word.to_bytes(4 * DISPATCH_WORDS, "little")
 
 
 @cache

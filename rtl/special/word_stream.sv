@@ -1,0 +1,77 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// A read stream of the vector buffer: turns word indices into words of 16 elements that begin `shift` elements behind a word's
+// start (rotated heads whose half is no multiple of 16). An unaligned word takes two reads. Up to Depth words wait
+// at the output; a read is asked for only when there is room for it.
+
+module word_stream #(
+    parameter int unsigned Depth = 8
+) (
+    input  logic              clk_i,
+    input  logic              rst_ni,
+    input  logic [19:0]       base_i,         // word of index 0; stays during a pass
+    input  logic [ 3:0]       shift_i,
+    input  logic              index_valid_i,
+    input  logic [19:0]       index_i,
+    output logic              index_ready_o,
+    output logic              valid_o,
+    output logic [15:0][31:0] data_o,
+    input  logic              ready_i,
+    // vector buffer
+    output logic              rd_valid_o,
+    output logic [19:0]       rd_addr_o,
+    input  logic              rd_ready_i,
+    input  logic              rd_rvalid_i,
+    input  logic [15:0][31:0] rd_rdata_i
+);
+  logic       second_q;  // the second read of an unaligned word comes next
+  logic [4:0] reserved_q;  // reads asked for, or waiting in the FIFO
+  logic fired, last_read, pop;
+  assign last_read = shift_i == 0 || second_q;
+  assign rd_valid_o = index_valid_i && reserved_q < 5'(2 * Depth);
+  assign rd_addr_o = base_i + index_i + 20'(second_q);
+  assign fired = rd_valid_o && rd_ready_i;
+  assign index_ready_o = fired && last_read;
+
+  logic head_valid, take;
+  logic [15:0][31:0] head, first_q;
+  logic have_q;
+  fifo #(
+      .Width(512),
+      .Depth(2 * Depth)
+  ) i_words (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (rd_rvalid_i),
+      .in_data_i  (rd_rdata_i),
+      .in_ready_o (),
+      .out_valid_o(head_valid),
+      .out_data_o (head),
+      .out_ready_i(take),
+      .count_o    ()
+  );
+  assign valid_o = head_valid && (shift_i == 0 || have_q);
+  assign pop = valid_o && ready_i;
+  assign take = pop || (head_valid && shift_i != 0 && !have_q);
+  always_comb begin
+    data_o = head;
+    if (shift_i != 0) begin
+      for (int l = 0; l < 16; l++) begin
+        data_o[l] = (5'(l) + 5'(shift_i) < 5'd16) ? first_q[4'(l)+shift_i] : head[4'(l)+shift_i];
+      end
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      second_q   <= 1'b0;
+      reserved_q <= '0;
+      have_q     <= 1'b0;
+    end else begin
+      if (fired) second_q <= !last_read;
+      reserved_q <= reserved_q + 5'(fired) - 5'(take);
+      if (pop) have_q <= 1'b0;
+      else if (take) have_q <= 1'b1;
+    end
+    if (take && !pop) first_q <= head;
+  end
+endmodule
