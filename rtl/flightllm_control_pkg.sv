@@ -55,6 +55,7 @@ package flightllm_control_pkg;
   localparam logic [3:0] ErrorTokenId = 4'd4;  // token id outside the table
   localparam logic [3:0] ErrorWatchdog = 4'd5;  // watchdog: no unit did anything
   localparam logic [3:0] ErrorHalt = 4'd6;  // HALT with tokens or ring contents left
+  localparam logic [3:0] ErrorBuffer = 4'd7;  // access beyond the end of the vector buffer
   /* verilator lint_on UNUSEDPARAM */
 
   // What the host can read about one core.

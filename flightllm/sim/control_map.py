@@ -72,8 +72,9 @@ ERRORS = {
     4: "token id outside the table",
     5: "watchdog: no unit did anything",
     6: "HALT with tokens or ring contents left",
+    7: "access beyond the end of the vector buffer",
 }
-ERROR_NAMES = ("Illegal", "Read", "Write", "TokenId", "Watchdog", "Halt")
+ERROR_NAMES = ("Illegal", "Read", "Write", "TokenId", "Watchdog", "Halt", "Buffer")
 
 #: base addresses: 64 bits for channel number core * channels + channel
 BASE, BASE_STRIDE, MAX_PORTS = 0x40, 8, 120

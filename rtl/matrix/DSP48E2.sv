@@ -47,7 +47,9 @@ module DSP48E2 #(
     output logic [47:0] P,
     output logic [47:0] PCOUT
 );
+  // verilator lint_off WIDTHEXPAND  // strings of different lengths
   localparam bit UseAd = (AMULTSEL == "AD");
+  // verilator lint_on WIDTHEXPAND
 
   logic signed [26:0] a1_q, a2_q, d_q, ad_q, a_mult;
   logic signed [17:0] b1_q, b2_q;

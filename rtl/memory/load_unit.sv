@@ -205,7 +205,8 @@ module load_unit #(
         wr_valid_o = seg_valid && beat;
         advance = wr_valid_o && wr_ready_i;
         // all words of the beat, or up to the end of the vector
-        step_last = 32'(step_q) + 1 == (seg.half ? 2 * Channels : Channels) || first_elem + 16 * (32'(step_q) + 32'd1) >= elems;
+        step_last = 32'(step_q) + 1 == (seg.half ? 2 * Channels : Channels) ||
+            first_elem + 16 * (32'(step_q) + 32'd1) >= elems;
       end
       LoadIds: begin
         id_valid = seg_valid && beat;

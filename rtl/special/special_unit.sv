@@ -402,7 +402,8 @@ module special_unit #(
   end
   assign part_last = 32'(part_q) == Parts - 1;
   assign step_last = !stages.rotate || high_q;
-  assign issue = state_q == StPass && meta_valid && (&(word_valid | ~uses)) && fly_q < 7'(MaxFly / Parts) && !(to_sum && too_soon);
+  assign issue = state_q == StPass && meta_valid && (&(word_valid | ~uses)) &&
+      fly_q < 7'(MaxFly / Parts) && !(to_sum && too_soon);
   assign word_take = issue && part_last && step_last;
 
   sfu_lanes #(
