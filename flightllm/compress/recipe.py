@@ -257,7 +257,7 @@ def _rows(items: Any, where: str) -> tuple[tuple[int, int, dict[str, Any]], ...]
         if (
             not isinstance(item, list)
             or len(item) != 3
-            or not all(isinstance(i, int) for i in item[:2])
+            or not all(type(i) is int for i in item[:2])
             or not 0 <= item[0] < item[1]
             or not isinstance(item[2], dict)
         ):

@@ -21,7 +21,7 @@ DSP_PER_VPU = 17
 DSP_PER_LANE = 5
 #: bytes of one 48-bit accumulator
 ACCUMULATOR_BYTES = 6
-#: tool flows of `flightllm build`; "none" is a board that exists in simulation only
+#: tool flows that build the hardware; "none" is a board that exists in simulation only
 FLOWS = ("vitis", "versal", "zynq", "none")
 
 

@@ -154,6 +154,7 @@ BAD = [
     ({"rule": [{"match": "mlp.up", "passes": []}]}, ["passes"]),
     ({"rule": [{"match": "mlp.up", "passes": [{"bits": 4}], "weights": 4}]}, ["passes and weights"]),
     ({"rule": [{"match": "mlp.up", "rows": [[5, 3, {"weights": 8}]]}]}, ["rows"]),
+    ({"rule": [{"match": "mlp.up", "rows": [[False, True, {"weights": 8}]]}]}, ["rows"]),
     ({"rule": [{"match": "mlp.up", "rows": [[0, 3, {"weights": 3.5}]]}]}, ["rows", "budget"]),
     ({"rule": [{"match": "mlp.up", "rows": [[0, 3, {"group": 32}]]}]}, ["group"]),
     ({"rule": [{"match": "attn.core", "attention": {"kind": "ring"}}]}, ["ring", "window"]),
