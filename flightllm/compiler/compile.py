@@ -124,6 +124,8 @@ def compile_model(
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
     if options.chunk < arch.max_chunk:
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
+    if not graph.info.tokenizer_json:
+        notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)
     return CompileReport(str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes)
 

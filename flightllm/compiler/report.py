@@ -78,7 +78,10 @@ class CompileReport:
             ["package", self.path],
             ["model", f"{m.model.arch}, {m.model.layers} layers, vocabulary {m.model.vocab}"],
             ["board", f"{m.board} (config {m.arch_digest})"],
-            ["program", f"{m.instructions:,} instructions, {self.program_bytes:,} bytes, {self.tokens:,} tokens"],
+            [
+                "program",
+                f"{m.instructions:,} instructions, {self.program_bytes:,} bytes, {self.tokens:,} dependency tokens",
+            ],
             ["images", f"{channels} channels x {m.image_bytes:,} bytes"],
             [
                 "serves",

@@ -87,6 +87,17 @@ def test_a_mixed_matrix_with_passes_and_row_ranges(graph, tmp_path):
     assert tables
 
 
+def test_a_model_without_tokenizer_is_compiled_and_the_report_says_so(graph, tmp_path):
+    from flightllm.api import find_model
+
+    report = compile_model(graph, board="u280", output=tmp_path / "p.flpkg")
+    assert [note for note in report.notes if "no tokenizer" in note]
+    assert ("Notes", report.notes[-1]) == (report.tables()[-1][0], report.tables()[-1][2][-1][0])
+    assert f"{report.tokens:,} dependency tokens" in str(report.tables()[0])
+    report = compile_model(find_model("tiny-austen"), board="tiny", output=tmp_path / "q.flpkg")
+    assert not [note for note in report.notes if "no tokenizer" in note]
+
+
 @pytest.mark.parametrize("name", ["u280", "u55c", "u50", "vhk158", "kv260", "tiny"])
 def test_every_board_takes_the_embedded_model(name, tmp_path):
     from flightllm.api import find_model
