@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +66,10 @@ def load_graph(model: PathLike, synthetic: int | None = None) -> Graph:
         synthetic: seed of random weights in the place of the model's.
     """
     path = find_model(model)
+    if synthetic is not None and (not isinstance(synthetic, int) or isinstance(synthetic, bool) or synthetic < 0):
+        raise ModelError(
+            f"synthetic = {synthetic!r} is not possible", where=str(path), why="a seed is a whole number, 0 or more"
+        )
     from flightllm.frontends import load_model
 
     graph: Graph = load_model(path) if synthetic is None else load_model(path, synthetic=synthetic)
@@ -77,9 +80,9 @@ def arch_overrides(file: PathLike | None = None, settings: Mapping[str, Any] | N
     """Parameters of the architecture config that differ from the board's: from a TOML file, then from `settings`.
 
     Raises:
-        ConfigError: the file cannot be read, or a parameter is unknown.
+        ConfigError: the file cannot be read, or a parameter is unknown or of the wrong type.
     """
-    from flightllm.config.arch import ArchConfig
+    from flightllm.config.arch import check_types
 
     data: dict[str, Any] = {}
     if file is not None:
@@ -87,17 +90,9 @@ def arch_overrides(file: PathLike | None = None, settings: Mapping[str, Any] | N
             data = tomllib.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError("the architecture config cannot be read", where=str(file), why=str(error)) from None
-    data |= settings or {}
-    known = ArchConfig().to_dict()
-    for name, value in data.items():
-        if name not in known:
-            where = str(file) if file else "architecture config"
-            raise ConfigError(f"unknown parameter {name}", where=where, do=f"known parameters: {', '.join(known)}")
-        wanted = (int, float) if isinstance(known[name], float) else (int,)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            kind = "number" if float in wanted else "whole number"
-            raise ConfigError(f"architecture config: {name} = {value!r} is not a {kind}")
-    return data
+        check_types(data, str(file))
+    check_types(settings or {}, "options of the architecture config")
+    return data | dict(settings or {})
 
 
 def make_recipe(file: PathLike | None = None, **options: Any) -> Recipe:
@@ -146,6 +141,7 @@ def compile(
         FlightError: of the kind that fits; nothing is left on disk then.
     """
     from flightllm.compiler import compile_model
+    from flightllm.config.arch import ArchConfig
     from flightllm.config.board import load_board
 
     path = find_model(model)
@@ -154,7 +150,9 @@ def compile(
     return compile_model(
         load_graph(path, synthetic),
         board=target,
-        arch=replace(target.arch, **overrides),
+        arch=ArchConfig.from_dict(
+            target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
+        ),
         recipe=make_recipe(recipe, weights=weights, group=group, sparsity=sparsity, kv=kv),
         max_context=max_context,
         output=Path(output) if output is not None else default_output(path),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flightllm.config.arch import ArchConfig
 from flightllm.config.board import FLOWS, check_fit, dsp_count, fit_rows, list_boards, load_board, on_chip_bytes
 from flightllm.config.paths import data_dir
 from flightllm.errors import ConfigError, FitError, ToolError
@@ -144,6 +145,34 @@ def test_damaged_board_files(tmp_path, old, new, message):
         load_board(file)
     assert message in str(error.value)
     assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("cores", 1.5, "not a whole number"),
+        ("cores", "4", "not a whole number"),
+        ("cores", True, "not a whole number"),
+        ("cores", None, "not a whole number"),
+        ("cores", 5, "1 to 4"),
+        ("clock_mhz", "225", "not a number"),
+        ("clock_mhz", False, "not a number"),
+        ("clock_mhz", 0, "above 0"),
+        ("clock_mhz", -1.0, "above 0"),
+        ("clock_mhz", float("nan"), "above 0"),
+        ("clock_mhz", float("inf"), "above 0"),
+    ],
+)
+def test_config_values_of_wrong_type_or_range(name, value, why):
+    with pytest.raises(ConfigError) as error:
+        ArchConfig.from_dict({name: value}, "my config")
+    assert f"{name} = {value}" in error.value.what.replace("'", "")
+    assert (error.value.where, why in error.value.why, name in error.value.do) == ("my config", True, True)
+
+
+def test_a_whole_number_is_a_legal_clock_and_stays_one():
+    assert ArchConfig.from_dict({"clock_mhz": 200}).to_dict()["clock_mhz"] == 200
+    assert isinstance(ArchConfig.from_dict({"clock_mhz": 200}).clock_mhz, int)
 
 
 def test_board_files_that_cannot_be_read(tmp_path):

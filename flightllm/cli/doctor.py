@@ -9,8 +9,12 @@ from flightllm.cli.common import common, print_json
 
 @click.command("doctor", short_help="Say what is installed and what a missing tool costs.")
 @common
-def command(as_json: bool) -> None:
-    """Say what is installed, and what does not work without what is missing."""
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Say what is installed, and what does not work without what is missing.
+
+    Exit code 1 if something is missing that compiling and running need.
+    """
     from flightllm.doctor import report
 
     result = report()
@@ -18,3 +22,4 @@ def command(as_json: bool) -> None:
         print_json(result.to_json())
     else:
         click.echo(result.render().rstrip("\n"))
+    ctx.exit(0 if result.ok else 1)

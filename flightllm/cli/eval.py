@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from flightllm.cli.common import common, print_json, progress_line, table
+from flightllm.errors import FlightError
 
 
 @click.command("eval", short_help="Perplexity of a text file.")
@@ -41,8 +42,16 @@ def command(
 
     graph = load_graph(reference) if reference else None
     model = Model.open(package, on=executor, chunk=chunk)
+    vocab = model.manifest.model.vocab
+    if graph is not None and graph.info.vocab != vocab:
+        raise FlightError(
+            "the reference is another model",
+            where=f"--reference {reference}",
+            why=f"it has a vocabulary of {graph.info.vocab:,}, the package one of {vocab:,}",
+            do="give the model that the package was compiled from",
+        )
     cut = model.windows(Path(text), windows, tokens)
-    report: dict[str, Any] = {"package": model.manifest.name, "text": text, "windows": windows, "tokens": tokens}
+    report: dict[str, Any] = {"name": model.manifest.name, "text": text, "windows": windows, "tokens": tokens}
     runs = [("package", session_logits(model.session))]
     if graph is not None:
         runs.append(("reference", reference_logits(graph)))

@@ -36,7 +36,8 @@ def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bo
         import json
 
         document = json.loads(manifest.to_json())
-        print_json(document | ({"listing": text.splitlines()} if listing else {}))
+        document |= {"listing": text.splitlines()} if listing else {}
+        print_json(document | ({"verified": True} if verify else {}))
         return
     parts = []
     if memory:
@@ -45,7 +46,11 @@ def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bo
         parts.append(_tensors(manifest))
     if listing:
         parts.append(text.rstrip("\n"))
-    click.echo("\n\n".join(parts) if parts else _summary(manifest))
+    if not parts:
+        parts.append(_summary(manifest))
+    if verify:
+        parts.append(f"verified: the checksums of all {len(manifest.files)} files agree")
+    click.echo("\n\n".join(parts))
 
 
 def _summary(m: Manifest) -> str:

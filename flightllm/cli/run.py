@@ -84,9 +84,13 @@ def command(
 
 def _read_stdin() -> str:
     try:
-        return sys.stdin.read().removesuffix("\n")  # the newline that echo and editors put at the end
-    except UnicodeDecodeError as error:
-        raise FlightError("the prompt is not UTF-8", where="standard input", why=str(error)) from None
+        text = sys.stdin.read()
+        text.encode()  # where the locale is C, Python reads anything: what is not UTF-8 becomes surrogates
+    except UnicodeError as error:
+        raise FlightError(
+            "the prompt is not UTF-8", where="standard input", why=str(error), do="convert it to UTF-8"
+        ) from None
+    return text.removesuffix("\n")  # the newline that echo and editors put at the end
 
 
 def _answer(
@@ -106,8 +110,14 @@ def _show(pieces: Iterable[str], stream: bool) -> str:
             text += piece
             click.echo(piece, nl=False)
             sys.stdout.flush()
-    finally:
+    except FlightError:
+        if text:
+            click.echo()
+        raise
+    except BaseException:
         click.echo()
+        raise
+    click.echo()
     return text
 
 

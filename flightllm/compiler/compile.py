@@ -124,6 +124,8 @@ def compile_model(
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
     if options.chunk < arch.max_chunk:
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
+    if not graph.info.tokenizer_json:
+        notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)
     return CompileReport(str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes)
 
@@ -131,14 +133,17 @@ def compile_model(
 def _context(graph: Graph, arch: ArchConfig, wanted: int | None) -> int:
     """Positions of the cache: what was asked for, rounded up to whole blocks of 64."""
     limit = graph.info.max_context
-    if wanted is not None and not 1 <= wanted <= limit:
+    if wanted is not None and not (isinstance(wanted, int) and 1 <= wanted <= limit):
         raise UnsupportedError(
-            f"a context of {wanted} tokens", where=graph.info.source, why=f"the model was made for up to {limit}"
+            f"a context of {wanted} tokens is not possible",
+            where=graph.info.source,
+            why=f"the model was made for up to {limit}",
+            do=f"give a --max-context from 1 to {limit}, a whole number",
         )
     for node in graph:
         if isinstance(node.op, PosEmbed) and node.op.table.shape[0] - node.op.offset < (wanted or limit):
             raise UnsupportedError(
-                f"a context of {wanted or limit} tokens",
+                f"a context of {wanted or limit} tokens is not possible",
                 where=node.name,
                 why=f"the position table has {node.op.table.shape[0]} rows, {node.op.offset} of them before position 0",
                 do="give a smaller --max-context",
@@ -224,7 +229,7 @@ def _choose_sizes(
     assert error is not None
     raise FitError(
         "the model does not fit the on-chip buffers, not even one token at a time",
-        where=f"{error.what} {error.where}",
+        where=f"{error.what} {error.where}".strip(),
         why=error.why,
         do=error.do,
     )

@@ -11,7 +11,7 @@ from flightllm.package import Manifest
 Table = tuple[str, list[str], list[list[str]]]
 
 
-@dataclass
+@dataclass(repr=False)
 class CompileReport:
     """Result of `compile_model`. path: the package. program_bytes: encoded program. tokens: dependency tokens. onchip: memory ->
     (peak, capacity) in its units. coded: one row per compressed weight. notes: what was done differently from what was asked for.
@@ -24,6 +24,11 @@ class CompileReport:
     onchip: dict[str, tuple[int, int]]
     coded: list[TensorReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """In one line: the manifest alone would be hundreds."""
+        count = self.manifest.instructions
+        return f"<CompileReport of {self.path}: {count:,} instructions, {self.memory_bytes:,} bytes per channel>"
 
     @property
     def memory_bytes(self) -> int:
@@ -73,7 +78,10 @@ class CompileReport:
             ["package", self.path],
             ["model", f"{m.model.arch}, {m.model.layers} layers, vocabulary {m.model.vocab}"],
             ["board", f"{m.board} (config {m.arch_digest})"],
-            ["program", f"{m.instructions:,} instructions, {self.program_bytes:,} bytes, {self.tokens:,} tokens"],
+            [
+                "program",
+                f"{m.instructions:,} instructions, {self.program_bytes:,} bytes, {self.tokens:,} dependency tokens",
+            ],
             ["images", f"{channels} channels x {m.image_bytes:,} bytes"],
             [
                 "serves",

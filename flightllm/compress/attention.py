@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class AttentionRecipe:
 
 def parse_attention(spec: Any, where: str, folder: Path) -> dict[str, Any]:
     """The `attention` field of a rule to fields of `AttentionRecipe`; RecipeError if it is not one of the known kinds."""
-    if not isinstance(spec, dict) or spec.get("kind") not in _KEYS:
+    if not isinstance(spec, dict) or spec.get("kind") not in list(_KEYS):  # a list: what was given may have no hash
         raise RecipeError(
             f"attention = {spec!r} is not understood",
             where=where,
@@ -61,8 +62,12 @@ def parse_attention(spec: Any, where: str, folder: Path) -> dict[str, Any]:
     numbers = {}
     for key in sorted(_KEYS[kind] - {"file"}):
         value = spec.get(key, 0)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise RecipeError(f"attention: {key} = {value!r}", where=where, why="a whole number >= 0 is needed")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+            raise RecipeError(
+                f"attention: {key} = {value!r} is not allowed",
+                where=where,
+                why="a whole number >= 0 is needed, below 2^31",
+            )
         numbers[key] = value
     if kind == "window":
         if numbers["window"] < 1:
@@ -96,11 +101,15 @@ def block_mask(mask: BlockMask, layer: int, layers: int, heads: int, blocks: int
 
 
 def _from_file(file: str, layer: int, layers: int, heads: int, blocks: int) -> np.ndarray:
+    what = "the attention mask file cannot be read"
+    do = "give an .npz with one bool array, as numpy.savez writes it"
+    if Path(file).is_file() and not zipfile.is_zipfile(file):  # numpy would suggest to unpickle it
+        raise RecipeError(what, where=file, why="it is not an .npz", do=do)
     try:
         with np.load(file, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
-        raise RecipeError("the attention mask file cannot be read", where=file, why=str(error)) from error
+        raise RecipeError(what, where=file, why=getattr(error, "strerror", None) or str(error), do=do) from error
     except Exception as error:  # a damaged archive raises whatever zipfile and zlib raise
         raise RecipeError("the attention mask file is damaged", where=file, why=repr(error)) from error
     if len(arrays) != 1:

@@ -23,6 +23,8 @@ from flightllm.streams.formats import GROUPS, KEPT, WIDTHS, EntryFormat
 
 MATRIX_FIELDS = ("weights", "group", "affine", "sparsity", "passes", "activations", "search", "rows", "producer")
 ATTENTION_FIELDS = ("kv", "attention")
+#: source of a recipe without a file
+OPTIONS = "options"
 #: code widths up to this get offsets unless the recipe says otherwise (measured: docs/compression.md)
 AFFINE_UP_TO = 4
 #: the least a budget can ask for: 2-bit codes and their scales
@@ -47,13 +49,13 @@ class Recipe:
     """All rules, the default first. Same recipe and model, same result."""
 
     rules: tuple[Rule, ...] = ()
-    source: str = "options"
+    source: str = OPTIONS
     _data: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_options(cls, **options: Any) -> Recipe:
         """From command-line options (None: not given): weights, group, affine, sparsity, activations, search, kv, attention."""
-        return cls.from_dict({"default": {k: v for k, v in options.items() if v is not None}}, "options")
+        return cls.from_dict({"default": {k: v for k, v in options.items() if v is not None}}, OPTIONS)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> Recipe:
@@ -82,8 +84,9 @@ class Recipe:
         rules = data.get("rule", [])
         if not isinstance(default, dict) or not isinstance(rules, list) or not all(isinstance(r, dict) for r in rules):
             raise RecipeError("default must be a table and rule a list of tables", where=source)
-        _known(default, MATRIX_FIELDS + ATTENTION_FIELDS, f"{source}: default")
-        out = [_rule({**default, "match": "*"}, f"{source}: default", folder)]
+        where = source if source == OPTIONS else f"{source}: default"
+        _known(default, MATRIX_FIELDS + ATTENTION_FIELDS, where)
+        out = [_rule({**default, "match": "*"}, where, folder)]
         out += [_rule(r, f"{source}: rule {i + 1} ({r.get('match')!r})", folder) for i, r in enumerate(rules)]
         return cls(tuple(out), source, data)
 
@@ -151,7 +154,9 @@ def parse_weights(text: str) -> int | float | str:
         return float(text) if "." in text else int(text)
     except ValueError:
         raise RecipeError(
-            f"weights = {text!r} is not understood", do=f'one of {WIDTHS}, a budget such as 3.5, or "{AS_STORED}"'
+            f"weights = {text!r} is not understood",
+            where=OPTIONS,
+            do=f'one of {", ".join(map(str, WIDTHS))}, a budget such as 3.5, or "{AS_STORED}"',
         ) from None
 
 
@@ -193,7 +198,8 @@ def _check_fields(fields: dict[str, Any], where: str) -> None:
 
     def one_of(name: str, allowed: tuple[Any, ...]) -> None:
         value = fields.get(name)
-        if name in fields and (value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool)):
+        # 64.0 and True are equal to whole numbers but are none
+        if name in fields and (value not in allowed or type(value) is not type(allowed[0])):
             raise RecipeError(
                 f"{name} = {value!r} is not allowed", where=where, do=f"one of {', '.join(map(str, allowed))}"
             )
@@ -234,7 +240,8 @@ def _passes(items: Any, where: str) -> tuple[EntryFormat, ...]:
         _known(item, ("bits", "n", "affine"), f"{where}, passes")
         bits, n = item.get("bits"), item.get("n", 16)
         affine = item.get("affine", len(items) == 1 and n == 16 and bits in WIDTHS and bits <= AFFINE_UP_TO)
-        if bits not in WIDTHS or n not in KEPT or not isinstance(affine, bool) or (affine and n != 16):
+        whole = type(bits) is int and type(n) is int
+        if not whole or bits not in WIDTHS or n not in KEPT or not isinstance(affine, bool) or (affine and n != 16):
             raise RecipeError(
                 f"pass {item} is not possible",
                 where=where,
@@ -250,7 +257,7 @@ def _rows(items: Any, where: str) -> tuple[tuple[int, int, dict[str, Any]], ...]
         if (
             not isinstance(item, list)
             or len(item) != 3
-            or not all(isinstance(i, int) for i in item[:2])
+            or not all(type(i) is int for i in item[:2])
             or not 0 <= item[0] < item[1]
             or not isinstance(item[2], dict)
         ):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_type_hints
 
 from flightllm.errors import ConfigError
 
@@ -73,6 +74,7 @@ class ArchConfig:
         check(self.vb_elements <= 1 << 24, "vb_elements", "addresses have 20 bits of 16 elements")
         check(self.ab_windows <= 1 << 20, "ab_windows", "addresses have 20 bits")
         check(self.mb_bytes <= 1 << 16, "mb_bytes", "addresses have 16 bits")
+        check(0 < self.clock_mhz < float("inf"), "clock_mhz", "above 0")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, in field order."""
@@ -80,15 +82,40 @@ class ArchConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: str = "architecture config") -> ArchConfig:
-        """From a dictionary (TOML, JSON); unknown names are an error that lists the known ones."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(data) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"unknown parameter {', '.join(unknown)}", where=where, do=f"known parameters: {', '.join(known)}"
-            )
-        return cls(**data)
+        """From a dictionary (TOML, JSON).
+
+        Raises:
+            ConfigError: an unknown name, or a value of the wrong type or outside its range; all say `where`.
+        """
+        check_types(data, where)
+        try:
+            return cls(**data)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=error.where or where, why=error.why, do=error.do) from None
 
     def digest(self) -> str:
         """16 hex digits that name this config."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_types(data: Mapping[str, Any], where: str) -> None:
+    """Whether parameters have known names and values of their types; a whole number is a legal clock.
+
+    Raises:
+        ConfigError: one has not.
+    """
+    known = get_type_hints(ArchConfig)
+    unknown = sorted(str(name) for name in data if name not in known)
+    if unknown:
+        raise ConfigError(
+            f"unknown parameter {', '.join(unknown)}", where=where, do=f"known parameters: {', '.join(known)}"
+        )
+    for name, value in data.items():
+        wanted, kind = ((int,), "whole number") if known[name] is int else ((int, float), "number")
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise ConfigError(
+                f"architecture config: {name} = {value!r} is not legal",
+                where=where,
+                why=f"it is not a {kind}",
+                do=f"set {name} to a {kind}, without quotes",
+            )

@@ -38,15 +38,27 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            with path.open("rb") as file:
+                head = file.read(4)
+        except OSError as error:
+            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
+        if head != b"GGUF":
+            raise ModelError(
+                "the file is not GGUF",
+                where=str(path),
+                why=f"it begins with {head!r}, not with b'GGUF'",
+                do="get another copy of the file",
+            )
+        try:
             reader = gguf.GGUFReader(path)
             self.tensors = {t.name: t for t in reader.tensors}
             self.fields = {name: field.contents() for name, field in reader.fields.items()}
         # The reader indexes into the file with whatever numbers it finds there: a damaged file fails in any way at all.
         except Exception as error:
             raise ModelError(
-                "the file is truncated, damaged or not GGUF",
+                "the file is truncated or damaged",
                 where=str(path),
-                why=f"{type(error).__name__}: {error}"[:200],
+                why=f"reading its {path.stat().st_size:,} bytes ended in {type(error).__name__}: {error}"[:200],
                 do="get another copy of the file",
             ) from None
 

@@ -27,6 +27,7 @@ DTYPES = {
 #: dtypes that can stand for weights
 FLOATS = {"F64", "F32", "F16", "BF16"}
 _HEADER_LIMIT = 100 << 20
+_COPY = "get another copy of the file"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class SafeTensors:
                         "the file is truncated or not a safetensors file",
                         where=str(path),
                         why=f"{size} bytes, the header claims {length}",
+                        do=_COPY,
                     )
                 raw = f.read(length)
         except OSError as error:
@@ -102,9 +104,9 @@ class SafeTensors:
         try:
             header = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise ModelError("the header is damaged", where=str(path), why=str(error)) from None
+            raise ModelError("the header is damaged", where=str(path), why=str(error), do=_COPY) from None
         if not isinstance(header, dict):
-            raise ModelError("the header is damaged", where=str(path), why="it is not a JSON object")
+            raise ModelError("the header is damaged", where=str(path), why="it is not a JSON object", do=_COPY)
         for name, item in header.items():
             if name != "__metadata__":
                 self.entries[name] = self._entry(path, name, item, 8 + length, size)
@@ -116,16 +118,20 @@ class SafeTensors:
         except (TypeError, KeyError, ValueError):
             ok = False
         if not ok:
-            raise ModelError(f"the header's entry of tensor {name} is damaged", where=str(path))
+            raise ModelError(f"the header's entry of tensor {name} is damaged", where=str(path), do=_COPY)
         if dtype in DTYPES and stop - start != prod(shape) * np.dtype(DTYPES[dtype]).itemsize:
             raise ModelError(
                 f"tensor {name}: shape and size disagree",
                 where=str(path),
                 why=f"{dtype} {list(shape)} in {stop - start} bytes",
+                do=_COPY,
             )
         if base + stop > size:
             raise ModelError(
-                "the file is truncated", where=str(path), why=f"tensor {name} ends at {base + stop}, the file at {size}"
+                "the file is truncated",
+                where=str(path),
+                why=f"tensor {name} ends at {base + stop}, the file at {size}",
+                do=_COPY,
             )
         return Entry(path, dtype, tuple(shape), base + start, base + stop)
 

@@ -14,6 +14,9 @@ from typing import Any
 
 from flightllm.errors import FlightError, PackageError
 
+#: what to do about a damaged package
+AGAIN = "compile the model again"
+
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def encode(value: Any) -> Any:
 
 
 def _fail(field: str, where: str, why: str) -> typing.NoReturn:
-    raise PackageError(f"field {field!r} is wrong", where=where, why=why, do="compile the model again")
+    raise PackageError(f"field {field!r} is wrong", where=where, why=why, do=AGAIN)
 
 
 def _describe(value: Any) -> str:

@@ -165,9 +165,14 @@ class Manifest:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise PackageError("the manifest is not JSON", where=where, why=str(error)) from None
+            raise PackageError("the manifest is not JSON", where=where, why=str(error), do=codec.AGAIN) from None
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
-            raise PackageError("not a package manifest", where=where, why=f'it does not say "format": "{FORMAT}"')
+            raise PackageError(
+                "not a package manifest",
+                where=where,
+                why=f'it does not say "format": "{FORMAT}"',
+                do="give the folder that `flightllm compile` wrote",
+            )
         version = data.pop("format_version", None)
         if type(version) is not int or version != FORMAT_VERSION:
             raise PackageError(
@@ -183,6 +188,7 @@ class Manifest:
                 "field 'arch_digest' is wrong",
                 where=where,
                 why=f"it says {codec._describe(digest)}, the architecture config in the manifest has {manifest.arch_digest}",
+                do=codec.AGAIN,
             )
         manifest.check(where)
         return manifest
@@ -195,19 +201,19 @@ class Manifest:
         """
         for name, rule, ok in self._rules():
             if not ok:
-                raise PackageError(f"field {name!r} is wrong", where=where, why=f"must be {rule}")
+                raise PackageError(f"field {name!r} is wrong", where=where, why=f"must be {rule}", do=codec.AGAIN)
         last: Region | None = None
         for region in sorted(self.memory, key=lambda r: (r.addr, r.bytes)):
             if region.kind not in REGION_KINDS:
                 why = f"region {region.name!r} has kind {region.kind!r}; known: {', '.join(REGION_KINDS)}"
-                raise PackageError("field 'memory' is wrong", where=where, why=why)
+                raise PackageError("field 'memory' is wrong", where=where, why=why, do=codec.AGAIN)
             if region.addr < 0 or region.bytes < 0 or region.addr % ALIGN or region.end > self.arch.channel_bytes:
                 why = f"region {region.name!r}, {region.addr:#x} to {region.end:#x}, is not aligned to {ALIGN} or not inside the "
                 why += f"{self.arch.channel_bytes} bytes of a channel"
-                raise PackageError("field 'memory' is wrong", where=where, why=why)
+                raise PackageError("field 'memory' is wrong", where=where, why=why, do=codec.AGAIN)
             if last is not None and region.addr < last.end:
                 why = f"regions {last.name!r} and {region.name!r} overlap at {region.addr:#x}"
-                raise PackageError("field 'memory' is wrong", where=where, why=why)
+                raise PackageError("field 'memory' is wrong", where=where, why=why, do=codec.AGAIN)
             last = region
 
     def _rules(self) -> list[tuple[str, str, bool]]:

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from flightllm.errors import PackageError
+from flightllm.package.codec import AGAIN
 from flightllm.package.manifest import FORMAT, INSTRUCTION_BYTES, Manifest
 
 MANIFEST = "manifest.json"
 PROGRAM = "program.bin"
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+_READ = f"see to its permissions, or {AGAIN}"
+_PACKAGES = "give the folder that `flightllm compile` wrote"
 
 #: a manifest above this is not read (one of a 100-layer model has about 1 MB)
 _MANIFEST_LIMIT = 64 << 20
@@ -63,7 +66,7 @@ class Package:
         path = Path(path)
         if not path.is_dir():
             why = "it is a file, a package is a folder" if path.exists() else "there is no such folder"
-            raise PackageError("not a package", where=str(path), why=why)
+            raise PackageError("not a package", where=str(path), why=why, do=_PACKAGES)
         manifest = Manifest.from_json(_text(path / MANIFEST, _MANIFEST_LIMIT), str(path / MANIFEST))
         cls._check_files(path, manifest)
         program = _checked(path, PROGRAM, manifest)
@@ -73,7 +76,7 @@ class Package:
             try:
                 texts.append(raw.decode())
             except UnicodeDecodeError as error:
-                raise PackageError("the file is not UTF-8", where=str(path / name), why=str(error)) from None
+                raise PackageError("the file is not UTF-8", where=str(path / name), why=str(error), do=AGAIN) from None
         package = cls(path, manifest, program, *texts)
         if verify:
             package.verify()
@@ -86,23 +89,31 @@ class Package:
         allowed = {PROGRAM, TOKENIZER, CHAT_TEMPLATE, *images}
         for name in (PROGRAM, *images):
             if name not in manifest.files:
-                raise PackageError("field 'files' is wrong", where=where, why=f"{name} is not in it")
+                raise PackageError("field 'files' is wrong", where=where, why=f"{name} is not in it", do=AGAIN)
         for name, record in manifest.files.items():
             if name not in allowed:
-                raise PackageError("field 'files' is wrong", where=where, why=f"{name!r} is not a file of a package")
+                why = f"{name!r} is not a file of a package"
+                raise PackageError("field 'files' is wrong", where=where, why=why, do=AGAIN)
             if name in images and record.bytes != manifest.image_bytes:
                 why = f"image_bytes is {manifest.image_bytes}, files says {record.bytes} for {name}"
-                raise PackageError("field 'image_bytes' is wrong", where=where, why=why)
+                raise PackageError("field 'image_bytes' is wrong", where=where, why=why, do=AGAIN)
             try:
                 size = (path / name).stat().st_size
             except OSError as error:
-                raise PackageError("a file of the package is missing", where=str(path / name), why=str(error)) from None
+                raise PackageError(
+                    "a file of the package is missing",
+                    where=str(path / name),
+                    why=error.strerror or str(error),
+                    do=f"copy the whole folder, or {AGAIN}",
+                ) from None
             if size != record.bytes:
                 why = f"it has {size} bytes, the manifest says {record.bytes}"
-                raise PackageError("a file of the package has the wrong size", where=str(path / name), why=why)
+                raise PackageError(
+                    "a file of the package has the wrong size", where=str(path / name), why=why, do=AGAIN
+                )
         if manifest.files[PROGRAM].bytes != manifest.instructions * INSTRUCTION_BYTES:
             why = f"{manifest.instructions} instructions of {INSTRUCTION_BYTES} bytes do not make {PROGRAM}"
-            raise PackageError("field 'instructions' is wrong", where=where, why=why)
+            raise PackageError("field 'instructions' is wrong", where=where, why=why, do=AGAIN)
 
     def image(self, core: int, channel: int) -> np.ndarray:
         """Memory image of a channel, uint8 [image_bytes], read-only and mapped from the file."""
@@ -111,10 +122,10 @@ class Package:
         try:
             data = np.memmap(file, dtype=np.uint8, mode="r") if size else np.zeros(0, np.uint8)
         except (OSError, ValueError) as error:
-            raise PackageError("a memory image cannot be read", where=str(file), why=str(error)) from None
+            raise PackageError("a memory image cannot be read", where=str(file), why=str(error), do=_READ) from None
         if data.size != size:
             raise PackageError(
-                "a file of the package has the wrong size", where=str(file), why=f"{data.size}, not {size}"
+                "a file of the package has the wrong size", where=str(file), why=f"{data.size}, not {size}", do=AGAIN
             )
         return data
 
@@ -129,7 +140,9 @@ class Package:
                 with (self.path / name).open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
-                raise PackageError("a file cannot be read", where=str(self.path / name), why=str(error)) from None
+                raise PackageError(
+                    "a file cannot be read", where=str(self.path / name), why=str(error), do=_READ
+                ) from None
             if digest != record.sha256:
                 raise _damaged(self.path / name)
 
@@ -139,26 +152,27 @@ def _damaged(file: Path) -> PackageError:
         "a file of the package is damaged",
         where=str(file),
         why="its SHA-256 is not the one in the manifest",
-        do="compile the model again",
+        do=AGAIN,
     )
 
 
 def _text(file: Path, limit: int) -> str:
     try:
         if file.stat().st_size > limit:
-            raise PackageError("the file is too large", where=str(file), why=f"more than {limit} bytes")
+            raise PackageError("the file is too large", where=str(file), why=f"more than {limit} bytes", do=AGAIN)
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise PackageError("not a package", where=str(file), why=str(error)) from None
+        why = error.strerror or str(error)
+        raise PackageError("not a package", where=str(file), why=why, do=_PACKAGES) from None
     except UnicodeDecodeError as error:
-        raise PackageError("the file is not UTF-8", where=str(file), why=str(error)) from None
+        raise PackageError("the file is not UTF-8", where=str(file), why=str(error), do=AGAIN) from None
 
 
 def _checked(path: Path, name: str, manifest: Manifest) -> bytes:
     try:
         data = (path / name).read_bytes()
     except OSError as error:
-        raise PackageError("a file cannot be read", where=str(path / name), why=str(error)) from None
+        raise PackageError("a file cannot be read", where=str(path / name), why=str(error), do=_READ) from None
     if hashlib.sha256(data).hexdigest() != manifest.files[name].sha256:
         raise _damaged(path / name)
     return data

@@ -46,7 +46,7 @@ class Tokenizer:
                 "the package has no tokenizer",
                 where=str(package.path),
                 why="the model it was compiled from had none",
-                do="compile from a folder with tokenizer.json, or use token ids through the Python API",
+                do="compile from a folder with tokenizer.json, or use token ids in Python: Model.logits, Session",
             )
         return cls(package.tokenizer_json, str(package.path / "tokenizer.json"))
 

@@ -146,19 +146,10 @@ def render(templates: Path) -> dict[str, str]:
         keep_trailing_newline=True,
     )
     names = (
-        "REGISTERS",
-        "CORE_REGISTERS",
-        "ERRORS",
-        "ERROR_NAMES",
-        "UNITS",
-        "EVENTS",
-        "BASE",
-        "BASE_STRIDE",
-        "MAX_PORTS",
-        "CORE",
+        "REGISTERS CORE_REGISTERS ERRORS ERROR_NAMES UNITS EVENTS BASE BASE_STRIDE MAX_PORTS CORE CORE_STRIDE COUNTERS"
     )
-    names += ("CORE_STRIDE", "COUNTERS", "TRAFFIC", "TRAFFIC_STRIDE")
-    values = {name.lower(): globals()[name] for name in names}
+    names += " TRAFFIC TRAFFIC_STRIDE"
+    values = {name.lower(): globals()[name] for name in names.split()}
     return {output: env.get_template(name).render(values) for name, output in OUTPUTS.items()}
 
 

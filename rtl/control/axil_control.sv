@@ -137,9 +137,10 @@ module axil_control #(
     if (!rst_ni || start_o) begin
       cycles_q <= '0;
       error_q  <= '0;
+      error_core_q <= '0;
     end else if (running_o) begin
       cycles_q <= cycles_q + 64'd1;
-      if (error_q == 0) begin
+      if (error_i != 0) begin
         error_q <= error_i;
         error_core_q <= error_core_i;
       end

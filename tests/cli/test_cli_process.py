@@ -86,7 +86,13 @@ def test_usage_errors(flightllm):
 def test_user_errors_exit_1(flightllm, tmp_path):
     result = flightllm("inspect", tmp_path / "none")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"error: not a package\n  where: {tmp_path}/none\n  why: there is no such folder\n"
+    lines = (
+        "error: not a package",
+        f"where: {tmp_path}/none",
+        "why: there is no such folder",
+        "do: give the folder that",
+    )
+    assert [line.strip()[: len(part)] for line, part in zip(result.stderr.splitlines(), lines, strict=True)] == [*lines]
     debug = flightllm("inspect", tmp_path / "none", "--debug")
     assert debug.exit_code == 1
     assert "Traceback" in debug.stderr

@@ -35,6 +35,7 @@ def test_eval(flightllm, package, text):
     want = Model.open(package).perplexity(TEXT, windows=3, tokens=20)
     args = ["eval", package, text, "--windows", 3, "--tokens", 20]
     data = json.loads(flightllm(*args, "--json").stdout)
+    assert data["name"] == "fake"
     assert data["package"]["perplexity"] == want.value
     assert (data["package"]["windows"], data["package"]["tokens"]) == (3, 20)
     assert "ratio" not in data
@@ -46,7 +47,8 @@ def test_eval(flightllm, package, text):
 def test_eval_against_the_uncompressed_model(flightllm, package, text, monkeypatch):
     """A reference that knows nothing has the vocabulary as its perplexity."""
     seen = []
-    monkeypatch.setattr("flightllm.api.load_graph", lambda model: ("graph of", model))
+    graph = types.SimpleNamespace(info=types.SimpleNamespace(vocab=258))
+    monkeypatch.setattr("flightllm.api.load_graph", lambda model: graph if model == "a-model" else None)
 
     def evaluate(graph, ids):
         seen.append((graph, len(ids)))
@@ -57,8 +59,12 @@ def test_eval_against_the_uncompressed_model(flightllm, package, text, monkeypat
     data = json.loads(flightllm(*args, "--json").stdout)
     assert data["reference"]["perplexity"] == pytest.approx(258)
     assert data["ratio"] == pytest.approx(data["package"]["perplexity"] / 258)
-    assert seen == [(("graph of", "a-model"), 9)] * 2
+    assert seen == [(graph, 9)] * 2
     assert f"ratio {data['ratio']:.4f}" in flightllm(*args).stdout
+    graph.info.vocab = 1000
+    result = flightllm(*args)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "a vocabulary of 1,000, the package one of 258" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -119,7 +125,11 @@ def test_inspect_listing(flightllm, package, monkeypatch):
 
 
 def test_inspect_verify(flightllm, package):
-    assert flightllm("inspect", package, "--verify").exit_code == 0
+    result = flightllm("inspect", package, "--verify")
+    assert result.exit_code == 0
+    assert "llama, 2 layers" in result.stdout
+    assert result.stdout.endswith("verified: the checksums of all 5 files agree\n")
+    assert json.loads(flightllm("inspect", package, "--verify", "--json").stdout)["verified"] is True
     image = Package.open(package).path / "core0.ch0.bin"
     image.write_bytes(b"\1" + image.read_bytes()[1:])
     assert flightllm("inspect", package).exit_code == 0
@@ -208,6 +218,7 @@ def test_compile_options(flightllm, compiler, tmp_path):
     [
         (["--set", "chanels=8"], 1, "unknown parameter chanels"),
         (["--set", "channels=8.5"], 1, "not a whole number"),
+        (["--set", "clock_mhz=0"], 1, "clock_mhz = 0 is not legal\n  where: config of board u280"),
         (["--set", "channels=true"], 1, "not a whole number"),
         (["--set", "channels"], 2, "NAME=VALUE"),
         (["--set", "channels=3"], 1, "a power of two"),
@@ -240,10 +251,17 @@ def test_check(flightllm, monkeypatch, tmp_path, supported):
     assert seen == [tmp_path, tmp_path]
 
 
-def test_doctor(flightllm, monkeypatch):
-    fake_module(monkeypatch, "flightllm.doctor", report=Report)
-    assert flightllm("doctor").stdout == "fine\n"
-    assert json.loads(flightllm("doctor", "--json").stdout) == {"ok": True}
+@pytest.mark.parametrize("missing", ["", "gguf"])
+def test_doctor(flightllm, monkeypatch, missing):
+    """The report is printed in both forms whatever it says; the exit code says whether flightllm can be used."""
+    monkeypatch.setattr("flightllm.doctor._package_version", lambda name: "" if name == missing else "1.0")
+    monkeypatch.setenv("PATH", "")
+    text, data = flightllm("doctor"), flightllm("doctor", "--json")
+    assert text.exit_code == data.exit_code == (1 if missing else 0)
+    assert ("not ready" in text.stdout, "missing  gguf" in text.stdout) == (bool(missing), bool(missing))
+    (gguf,) = [check for check in json.loads(data.stdout) if check["name"] == "gguf"]
+    assert gguf["found"] == ("" if missing else "1.0")
+    assert text.stderr == data.stderr == ""
 
 
 class FakeBoard(Board):

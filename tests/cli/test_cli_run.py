@@ -5,6 +5,7 @@ import json
 import pytest
 from fake_device import FakeDevice
 
+from flightllm.errors import FlightError
 from flightllm.runtime.model import Model
 from flightllm.runtime.sampling import SamplingOptions
 
@@ -89,7 +90,28 @@ def test_errors(flightllm, package, args, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
-    assert result.stdout.strip() == ""
+    assert result.stdout == ""
+
+
+def test_a_prompt_that_is_not_utf8(flightllm, package):
+    result = flightllm("run", package, "-n", 2, input=b"\xff\xfe")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the prompt is not UTF-8\n  where: standard input" in result.stderr
+
+
+def test_bytes_that_the_locale_lets_through_are_not_utf8(flightllm, package, monkeypatch):
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.read", lambda self, *_: "\udcff\udcfe", raising=False)
+    assert "the prompt is not UTF-8" in flightllm("run", package, "-n", 2, input="").stderr
+
+
+def test_an_error_after_some_text_begins_a_new_line(flightllm, package, monkeypatch):
+    def stream(*_):
+        yield "some"
+        raise FlightError("no more")
+
+    monkeypatch.setattr(Model, "stream", stream)
+    result = flightllm("run", package, "-p", "a")
+    assert (result.stdout, result.stderr) == ("some\n", "error: no more\n")
 
 
 def test_no_chat_and_system_contradict(flightllm, package):

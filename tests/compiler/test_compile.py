@@ -87,6 +87,17 @@ def test_a_mixed_matrix_with_passes_and_row_ranges(graph, tmp_path):
     assert tables
 
 
+def test_a_model_without_tokenizer_is_compiled_and_the_report_says_so(graph, tmp_path):
+    from flightllm.api import find_model
+
+    report = compile_model(graph, board="u280", output=tmp_path / "p.flpkg")
+    assert [note for note in report.notes if "no tokenizer" in note]
+    assert ("Notes", report.notes[-1]) == (report.tables()[-1][0], report.tables()[-1][2][-1][0])
+    assert f"{report.tokens:,} dependency tokens" in str(report.tables()[0])
+    report = compile_model(find_model("tiny-austen"), board="tiny", output=tmp_path / "q.flpkg")
+    assert not [note for note in report.notes if "no tokenizer" in note]
+
+
 @pytest.mark.parametrize("name", ["u280", "u55c", "u50", "vhk158", "kv260", "tiny"])
 def test_every_board_takes_the_embedded_model(name, tmp_path):
     from flightllm.api import find_model
@@ -126,11 +137,17 @@ def test_no_instruction_depends_on_a_length(graph, tmp_path):
 
 REFUSED = [
     (FitError, "memory", {"arch": small_arch(channels=1, channel_bytes=1 << 16)}),
-    (FitError, "on-chip buffers", {"arch": small_arch(vb_elements=2048)}),
+    (FitError, r"on-chip buffers.*\n  where: VB has no room for .*\S\n  why", {"arch": small_arch(vb_elements=2048)}),
     (FitError, "on-chip buffers", {"arch": small_arch(ab_windows=64)}),
     (FitError, "does not fit", {"arch": small_arch(channels=64)}),
     (FitError, "does not fit", {"arch": small_arch(channels=32, vpus=64)}),
-    (UnsupportedError, "context", {"max_context": 100_000}),
+    (
+        UnsupportedError,
+        r"100000 tokens is not possible(.|\n)*made for up to 256\n  do: .* 1 to 256",
+        {"max_context": 100_000},
+    ),
+    (UnsupportedError, "2.5 tokens is not possible", {"max_context": 2.5}),
+    (UnsupportedError, "0 tokens is not possible", {"max_context": 0}),
     (RecipeError, "matches no", {"recipe": Recipe.from_dict({"rule": [{"match": "nothing.*", "weights": 4}]})}),
     (RecipeError, "budget", {"recipe": Recipe.from_options(weights=2.16, group=32)}),
     (ConfigError, "no board", {"board": "u999"}),

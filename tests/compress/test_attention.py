@@ -62,6 +62,26 @@ def test_files_that_do_not_fit(tmp_path, array, word) -> None:
         recipe(kind="blocks", file=str(tmp_path / "m.npz")).block_mask(0, 4, 3, 9)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": ["window"]},
+        {"kind": "window", "window": 1 << 31},
+        {"kind": "local+global", "local": 1, "stride": 1 << 70},
+    ],
+)
+def test_values_without_hash_or_limit_are_refused(spec) -> None:
+    with pytest.raises(RecipeError, match="attention(.|\n)*where: recipe: rule 1"):
+        recipe(**spec)
+
+
+def test_a_file_that_is_no_npz_is_called_that(tmp_path) -> None:
+    path = tmp_path / "m.npz"
+    path.write_text("[[rule]]")
+    with pytest.raises(RecipeError, match="why: it is not an .npz\n  do: give an .npz"):
+        recipe(kind="blocks", file=str(path)).block_mask(0, 4, 3, 9)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04rubbish", "two"])
 def test_damaged_files(tmp_path, content) -> None:
     path = tmp_path / "m.npz"

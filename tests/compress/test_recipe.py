@@ -139,6 +139,11 @@ BAD = [
     ({"default": {"weights": "four"}}, ["four"]),
     ({"default": {"weights": 1.5}}, ["1.5", "2.15"]),
     ({"default": {"group": 16}}, ["16", "32, 64, 128"]),
+    ({"default": {"group": 64.0}}, ["64.0", "32, 64, 128"]),
+    ({"default": {"sparsity": 8.0}}, ["8.0", "16, 8, 4, 2"]),
+    ({"default": {"kv": 8.0}}, ["8.0", "8, 4"]),
+    ({"rule": [{"match": "mlp.up", "passes": [{"bits": 4.0}]}]}, ["4.0", "bits of"]),
+    ({"rule": [{"match": "mlp.up", "passes": [{"bits": 4, "n": 8.0}]}]}, ["8.0", "n of"]),
     ({"default": {"kv": 2}}, ["kv", "8, 4"]),
     ({"default": {"affine": 1}}, ["affine"]),
     ({"default": {"activations": "a16"}}, ["a16", "dual"]),
@@ -149,6 +154,7 @@ BAD = [
     ({"rule": [{"match": "mlp.up", "passes": []}]}, ["passes"]),
     ({"rule": [{"match": "mlp.up", "passes": [{"bits": 4}], "weights": 4}]}, ["passes and weights"]),
     ({"rule": [{"match": "mlp.up", "rows": [[5, 3, {"weights": 8}]]}]}, ["rows"]),
+    ({"rule": [{"match": "mlp.up", "rows": [[False, True, {"weights": 8}]]}]}, ["rows"]),
     ({"rule": [{"match": "mlp.up", "rows": [[0, 3, {"weights": 3.5}]]}]}, ["rows", "budget"]),
     ({"rule": [{"match": "mlp.up", "rows": [[0, 3, {"group": 32}]]}]}, ["group"]),
     ({"rule": [{"match": "attn.core", "attention": {"kind": "ring"}}]}, ["ring", "window"]),
@@ -164,6 +170,15 @@ def test_errors_name_the_rule_and_what_is_allowed(data, words) -> None:
         Recipe.from_dict(data, "my.toml")
     for word in [*words, "my.toml" if "where" in str(caught.value) else ""]:
         assert word in str(caught.value)
+
+
+def test_errors_of_options_say_that_they_are_of_options() -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_options(weights=9)
+    assert caught.value.where == "options"
+    with pytest.raises(RecipeError) as caught:
+        parse_weights("four")
+    assert (caught.value.where, "one of 2, 3, 4, 5, 6, 8, a budget" in caught.value.do) == ("options", True)
 
 
 def test_rules_that_match_nothing_are_errors() -> None:

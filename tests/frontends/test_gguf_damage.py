@@ -105,9 +105,13 @@ def test_check_lists_all_problems(tmp_path):
 def test_truncated_and_foreign_files(tmp_path):
     path = write(tmp_path / "m.gguf")
     data = path.read_bytes()
-    for cut in (3, 20, 200, len(data) // 2, len(data) - 100):
+    for cut in (20, 200, len(data) // 2, len(data) - 100):
         path.write_bytes(data[:cut])
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelError, match=f"truncated or damaged(.|\n)*why: reading its {cut:,} bytes ended in"):
+            load_model(path)
+    for foreign in (b"", data[:3], b"PK\3\4" + data):
+        path.write_bytes(foreign)
+        with pytest.raises(ModelError, match="not GGUF(.|\n)*it begins with"):
             load_model(path)
     path.write_bytes(b"GGUF" + b"\xff" * 100)
     with pytest.raises(ModelError):

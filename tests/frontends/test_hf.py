@@ -148,7 +148,7 @@ def test_missing_and_damaged_files_are_explained(folder, tmp_path):
     weights = target / "model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ModelError, match="truncated"):
+    with pytest.raises(ModelError, match="truncated(.|\\n)*do: get another copy"):
         load_model(target)
     weights.write_bytes(data[:5])
     with pytest.raises(ModelError, match="truncated"):

@@ -197,8 +197,10 @@ def test_not_a_package(tmp_path, what):
         target.write_text("x")
     elif what == "empty folder":
         target.mkdir()
-    with pytest.raises(PackageError, match="not a package"):
+    with pytest.raises(PackageError, match="not a package") as error:
         Package.open(target)
+    assert "flightllm compile" in error.value.do
+    assert "Errno" not in error.value.why
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +240,8 @@ def test_fuzz(tmp_path_factory, sound, data):
     try:
         p = Package.open(path, verify=True)
     except FlightError as error:
-        assert str(error)
+        assert error.where
+        assert error.do
         return
     # what passes the checks is either untouched or differs in the manifest alone
     assert {n: b for n, b in tree(path).items() if n != "manifest.json"} == {

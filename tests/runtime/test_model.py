@@ -122,8 +122,11 @@ def test_arch_overrides(tmp_path):
     file.write_text("colour = 1")
     with pytest.raises(ConfigError, match="unknown parameter colour"):
         api.arch_overrides(file)
-    with pytest.raises(ConfigError, match="channels = '8' is not a whole number"):
+    with pytest.raises(ConfigError, match="channels = '8' is not legal"):
         api.arch_overrides(None, {"channels": "8"})
+    file.write_text("vpus = 8.5")
+    with pytest.raises(ConfigError, match=r"vpus = 8.5 is not legal\n  where: .*a\.toml"):
+        api.arch_overrides(file)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +139,15 @@ def test_default_output(model, name):
 def test_flight_errors_reach_the_caller(model):
     with pytest.raises(FlightError, match="context is 64"):
         model.perplexity("x" * 1000, 1, 65)
+
+
+def test_seeds_of_synthetic_weights():
+    for seed in (-1, 1.5, "a", True):
+        with pytest.raises(ModelError, match="synthetic = .* is not possible"):
+            api.load_graph("tiny-austen", synthetic=seed)
+
+
+def test_a_compile_report_is_one_line(tmp_path):
+    report = api.compile("tiny-austen", tmp_path / "a.flpkg", board="tiny", max_context=64)
+    assert repr(report).startswith(f"<CompileReport of {tmp_path}/a.flpkg: ")
+    assert f"{report.manifest.instructions} instructions" in repr(report)

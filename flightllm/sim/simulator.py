@@ -1,0 +1,275 @@
+"""The kernel under Verilator with its memories: build, registers, runs, traces. Knows nothing of packages."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from flightllm.config.arch import ArchConfig
+from flightllm.config.board import BoardMemory
+from flightllm.config.paths import data_dir
+from flightllm.errors import ConfigError, FitError, ToolError
+from flightllm.sim import control_map as cm
+from flightllm.sim.sources import rtl_sources
+from flightllm.sim.verilate import build
+
+TOP = "flightllm_top"
+
+
+class Stop(IntEnum):
+    """Why `Simulator.run` came back; numbers as in sim/harness.cpp."""
+
+    INTERRUPT = 0  #: the kernel raised its interrupt
+    LIMIT = 1  #: the cycles are used up; may be continued
+    QUIET = 2  #: nothing was transferred on any channel for too long
+    PROTOCOL = 3  #: the kernel broke a rule of AXI
+    ASSERTION = 4  #: an assertion in the RTL failed
+
+
+@dataclass(frozen=True)
+class HbmTiming:
+    """Timing of a memory channel in ns; see sim/hbm_channel.hpp, whose order of fields this is. All zero: an ideal memory."""
+
+    hit_ns: float = 106.6
+    activate_ns: float = 15.5
+    precharge_ns: float = 15.6
+    row_active_ns: float = 33.6
+    ccd_short_ns: float = 32 / 14.4
+    ccd_long_ns: float = 64 / 14.4
+    turn_ns: float = 8.0
+    write_recovery_ns: float = 16.0
+    refresh_every_ns: float = 3900.0
+    refresh_ns: float = 285.0
+    write_ns: float = 60.0
+
+    @classmethod
+    def ideal(cls) -> HbmTiming:
+        """Answers in the cycle after the question, as fast as the port."""
+        return cls(**{f.name: 0.0 for f in fields(cls)})
+
+    @classmethod
+    def of_board(cls, memory: BoardMemory) -> HbmTiming:
+        """Latencies and rates of a board file; what it does not say is as on a U280."""
+        hit, closed, miss = (list(memory.latency_ns) + [memory.latency_ns[-1]] * 2)[:3]
+        atom = 32 / memory.channel_gbps
+        usual = cls()
+        # rows that open again behind a refresh cost some more, hence 0.92
+        pause = usual.refresh_every_ns * max(0.0, 1 - memory.measured_gbps / memory.channel_gbps) * 0.92
+        return cls(
+            hit_ns=hit,
+            activate_ns=closed - hit,
+            precharge_ns=miss - closed,
+            ccd_short_ns=atom,
+            ccd_long_ns=2 * atom,
+            refresh_ns=pause,
+        )
+
+
+@dataclass(frozen=True)
+class SimOptions:
+    """How the surroundings of the kernel behave.
+
+    timing: of the memory. jitter_ns: extra latency of each burst, uniform from 0. stall: probability of a cycle without ready, per
+    channel. seed: of both, and of registers without a reset. trace: "", "vcd" or "fst": what the build can write.
+    """
+
+    timing: HbmTiming = field(default_factory=HbmTiming)
+    jitter_ns: float = 0.0
+    stall: float = 0.0
+    seed: int = 1
+    trace: str = ""
+
+
+class _Timing(ctypes.Structure):
+    _fields_ = [(f.name, ctypes.c_double) for f in fields(HbmTiming)]
+
+
+class _Options(ctypes.Structure):
+    _fields_ = [
+        ("period_ns", ctypes.c_double),
+        ("jitter_ns", ctypes.c_double),
+        ("stall", ctypes.c_double),
+        ("seed", ctypes.c_uint64),
+        ("max_reads", ctypes.c_uint32),
+        ("max_writes", ctypes.c_uint32),
+    ]
+
+
+#: bursts that the RTL's axi_reader and axi_writer keep in flight at most (docs/rtl.md)
+MAX_READS, MAX_WRITES = 16, 32
+
+
+@cache
+def _library(path: Path) -> ctypes.CDLL:
+    lib = ctypes.CDLL(str(path))
+    u64, u32, sim, text = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_char_p
+    signatures = {
+        "sim_create": (sim, [u32, u32, ctypes.c_void_p, u64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]),
+        "sim_destroy": (None, [sim]),
+        "sim_reset": (None, [sim]),
+        "sim_cycle": (u64, [sim]),
+        "sim_message": (text, [sim]),
+        "sim_write": (ctypes.c_int, [sim, u32, u32]),
+        "sim_read": (ctypes.c_int, [sim, u32, ctypes.POINTER(u32)]),
+        "sim_run": (ctypes.c_int, [sim, u64, u64]),
+        "sim_inject": (None, [sim, u32, u64, ctypes.c_int, ctypes.c_int]),
+        "sim_port": (None, [sim, u32, ctypes.c_void_p]),
+        "sim_trace_start": (ctypes.c_int, [sim, text, ctypes.c_int]),
+        "sim_trace_stop": (None, [sim]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib
+
+
+def build_kernel(arch: ArchConfig, trace: str = "", sources: Sequence[Path] | None = None) -> Path:
+    """Library of the kernel for this config, from the cache if it is there. sources: another `flightllm_top` (tests)."""
+    cm.check_ports(arch)
+    folder = data_dir("sim")
+    files = list(sources) if sources is not None else rtl_sources(arch=arch)
+    if not any(p.stem == TOP for p in files):
+        raise ToolError(f"the RTL has no module {TOP}", do="use another executor")
+    return build(TOP, files, [folder / "harness.cpp"], includes=[folder], trace=trace)
+
+
+class Simulator:
+    """One kernel and its memories. Context manager; `close` frees it.
+
+    Args:
+        arch: config of the build.
+        size: bytes of memory behind each channel that are simulated.
+        options: surroundings. library: from `build_kernel`; built if None. memory: contents, zero if None; not copied.
+
+    Attributes:
+        memory: uint8 [cores * channels, size], shared with the simulation.
+    """
+
+    def __init__(
+        self,
+        arch: ArchConfig,
+        size: int,
+        options: SimOptions | None = None,
+        library: Path | None = None,
+        memory: np.ndarray | None = None,
+    ) -> None:
+        self.arch, self.options = arch, options or SimOptions()
+        self.library = library or build_kernel(arch, self.options.trace)
+        self._lib = _library(self.library)
+        self.ports = arch.cores * arch.channels
+        try:
+            self.memory = np.zeros((self.ports, size), np.uint8) if memory is None else memory
+        except MemoryError as e:
+            raise FitError(
+                "this machine has too little memory for the simulated channels", why=f"{self.ports} of {size} bytes"
+            ) from e
+        self.bases = np.arange(1, self.ports + 1, dtype=np.uint64) << np.uint64((arch.channel_bytes - 1).bit_length())
+        rows = np.array([row.ctypes.data for row in self.memory], np.uint64)
+        timing = _Timing(*(getattr(self.options.timing, f.name) for f in fields(HbmTiming)))
+        o = self.options
+        options_c = _Options(1000 / arch.clock_mhz, o.jitter_ns, o.stall, o.seed, MAX_READS, MAX_WRITES)
+        self._sim = self._lib.sim_create(
+            self.ports,
+            arch.port_bits // 8,
+            rows.ctypes.data,
+            size,
+            self.bases.ctypes.data,
+            ctypes.byref(timing),
+            ctypes.byref(options_c),
+        )
+        if not self._sim:
+            raise ConfigError("the simulator was built for another architecture config")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model; a trace is finished."""
+        sim, self._sim = getattr(self, "_sim", None), None
+        if sim:
+            self._lib.sim_destroy(sim)
+
+    def reset(self) -> None:
+        """Reset of the kernel; memory stays, what is in flight is lost."""
+        self._lib.sim_reset(self._sim)
+
+    @property
+    def cycle(self) -> int:
+        """Clock cycles since the beginning."""
+        return int(self._lib.sim_cycle(self._sim))
+
+    @property
+    def message(self) -> str:
+        """What is wrong after `Stop.PROTOCOL` or `Stop.ASSERTION`."""
+        return str(self._lib.sim_message(self._sim).decode())
+
+    def write(self, address: int, value: int) -> None:
+        """Write a 32-bit register; ToolError if the kernel does not answer."""
+        self._answered(self._lib.sim_write(self._sim, address, value), f"write to register {address:#x}")
+
+    def read(self, address: int) -> int:
+        """Read a 32-bit register; ToolError if the kernel does not answer."""
+        value = ctypes.c_uint32()
+        self._answered(self._lib.sim_read(self._sim, address, ctypes.byref(value)), f"read of register {address:#x}")
+        return value.value
+
+    @staticmethod
+    def _answered(result: int, what: str) -> None:
+        if result:
+            why = "no answer" if result == -1 else "the answer came too early, changed, or is an error"
+            raise ToolError(f"a {what} of the kernel failed", why=why)
+
+    def write64(self, address: int, value: int) -> None:
+        """Write a 64-bit register."""
+        self.write(address, value & 0xFFFFFFFF)
+        self.write(address + 4, value >> 32)
+
+    def read64(self, address: int) -> int:
+        """Read a 64-bit register that does not change meanwhile."""
+        return self.read(address) | self.read(address + 4) << 32
+
+    def run(self, cycles: int, quiet: int = 0) -> Stop:
+        """Go on until the interrupt, for `cycles` at most; `quiet`: give up after so many without a transfer (0: never)."""
+        while True:
+            step = min(cycles, 100_000)  # so that Ctrl-C works
+            stop = Stop(self._lib.sim_run(self._sim, step, quiet))
+            cycles -= step
+            if stop is not Stop.LIMIT or cycles <= 0:
+                return stop
+
+    def inject(self, port: int, address: int, write: bool, response: int = 2) -> None:
+        """Answer accesses that touch byte `address` of channel number `port` with an AXI error (2 SLVERR, 3 DECERR)."""
+        self._lib.sim_inject(self._sim, port, int(self.bases[port]) + address, int(write), response)
+
+    def port_counts(self, port: int) -> dict[str, int]:
+        """What the memory model of channel number `port` has seen since the beginning."""
+        out = np.zeros(8, np.uint64)
+        self._lib.sim_port(self._sim, port, out.ctypes.data)
+        names = ("read_bytes", "written_bytes", "reads", "writes", "row_hits", "rows_opened", "row_misses", "refreshes")
+        return dict(zip(names, out.tolist(), strict=True))
+
+    def trace_start(self, path: Path, levels: int = 99) -> None:
+        """Write signals to a file from now on (VCD or FST, as built with `SimOptions.trace`)."""
+        if self._lib.sim_trace_start(self._sim, str(path).encode(), levels):
+            why = "the simulator was built without tracing" if not self.options.trace else "the file cannot be opened"
+            raise ToolError("no trace", where=str(path), why=why)
+
+    def trace_stop(self) -> None:
+        """Finish the file."""
+        self._lib.sim_trace_stop(self._sim)
