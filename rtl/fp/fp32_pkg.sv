@@ -2,6 +2,8 @@
 //
 // fp32 words as docs/numerics.md treats them: subnormal operands are zeros of their sign, one NaN.
 
+/* verilator lint_off UNUSEDPARAM */  // a module uses some of the latencies
+/* verilator lint_off UNUSEDSIGNAL */  // questions about a word look at some of its bits
 package fp32_pkg;
 
   localparam logic [31:0] NotANumber = 32'h7fc00000;
@@ -54,3 +56,5 @@ package fp32_pkg;
   endfunction
 
 endpackage
+/* verilator lint_on UNUSEDPARAM */
+/* verilator lint_on UNUSEDSIGNAL */

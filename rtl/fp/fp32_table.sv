@@ -115,7 +115,9 @@ module fp32_table (
   end
 
   // --- 5
+  /* verilator lint_off UNUSEDSIGNAL */  // at most 2^24
   logic [26:0] significand;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic signed [9:0] exponent;
   assign significand = 27'((s4_r_q + 32'sd16) >>> 5);
   assign exponent    = s4_q.exponent + 10'(signed'({9'd0, significand[24]}));

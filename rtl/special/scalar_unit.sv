@@ -152,7 +152,9 @@ module scalar_unit (
       .out_o     (tab)
   );
   assign back = mul_v || add_v || tab_v || (issued_q && now.op == OpRound);
+  /* verilator lint_off UNUSEDSIGNAL */  // bf16: the low half goes
   logic [31:0] up;
+  /* verilator lint_on UNUSEDSIGNAL */
   assign up = scale_q + 32'h0000ffff;
   assign value = mul_v ? mul : add_v ? add : tab_v ? tab : {up[31:16], 16'd0};
 

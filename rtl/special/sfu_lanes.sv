@@ -5,6 +5,7 @@
 // empty. Operands that later stages need wait in FIFOs, so results come in the order of the issues, without stall: at most
 // MaxFly issues may be on their way.
 
+/* verilator lint_off PINCONNECTEMPTY */  // no more than MaxFly operands are on their way: the caller counts
 module sfu_lanes #(
     parameter int unsigned Lanes  = 16,
     parameter int unsigned MaxFly = 64
@@ -334,3 +335,4 @@ module sfu_lanes #(
   assign valid_o = stages_i.m11 ? m11_v : j_v;
   assign out_o   = stages_i.m11 ? m11_out : j;
 endmodule
+/* verilator lint_on PINCONNECTEMPTY */

@@ -4,6 +4,7 @@
 // "Special-function unit"). A pass streams words from the vector buffer through sfu_lanes; results go back to the vector
 // buffer, into an ordered sum, into a maximum, or as codes to the activation buffer. Between passes scalar_unit works.
 
+/* verilator lint_off PINCONNECTEMPTY */  // FIFOs whose level is counted by fly_q and word_stream, not by their own ready
 module special_unit #(
     parameter int unsigned Lanes = 16  // 4, 8 or 16
 ) (
@@ -61,11 +62,13 @@ module special_unit #(
   // --- the instruction -------------------------------------------------------------------------------------------
   dispatch_t op_q;
   logic [5:0] opcode;
+  /* verilator lint_off UNUSEDSIGNAL */  // views of the whole instruction; fields that all kinds have are read in one of them
   norm_op_t norm;
   act_op_t act;
   add_op_t addi;
   rope_op_t rope;
   softmax_op_t sm;
+  /* verilator lint_on UNUSEDSIGNAL */
   assign opcode = op_q.inst[5:0];
   assign norm = norm_op(op_q);
   assign act = act_op(op_q);
@@ -124,6 +127,7 @@ module special_unit #(
   scalars_t                     scalars;
   logic     [Streams-1:0]       uses;
   logic     [Streams-1:0][19:0] base;
+  logic     [Streams-1:0][19:0] row_end;  // last word of the row, for streams with a shift
   logic     [Streams-1:0][ 3:0] shift;
   logic to_vb, to_sum, to_codes, to_scalar;
   max_e max_mode;
@@ -142,6 +146,7 @@ module special_unit #(
     uses[StreamX] = 1'b1;
     base          = '0;
     base[StreamX] = src_q;
+    row_end       = '0;
     shift         = '0;
     to_vb         = 1'b0;
     to_sum        = 1'b0;
@@ -224,6 +229,8 @@ module special_unit #(
         base[StreamW]  = src_q + 20'(half >> 4);
         shift[StreamZ] = half[3:0];
         shift[StreamW] = half[3:0];
+        row_end[StreamZ] = second_q + 20'((len - 32'd1) >> 4);
+        row_end[StreamW] = src_q + 20'((len - 32'd1) >> 4);
       end
       default: begin  // SOFTMAX
         base[StreamY] = sm.ks;
@@ -328,6 +335,7 @@ module special_unit #(
         .clk_i,
         .rst_ni,
         .base_i       (base[s]),
+        .end_i        (row_end[s]),
         .shift_i      (shift[s]),
         .index_valid_i(index_there),
         .index_i      (index_head),
@@ -391,7 +399,7 @@ module special_unit #(
     for (int l = 0; l < Lanes; l++) begin
       automatic logic [31:0] e = {8'd0, meta_index, 4'd0} + 32'(part_q) * Lanes + 32'(l);
       now.exists[l] = e < (stages.rotate ? half : len);
-      now.visible[l] = now.exists[l] && (!is_softmax || (e <= query && (sm.window == 0 || e < 32'(sm.sink_tokens) ||
+      now.visible[l] = now.exists[l] && (!is_softmax || (signed'(e) <= signed'(query) && (sm.window == 0 || e < 32'(sm.sink_tokens) ||
           signed'(e) > signed'(query) - signed'({8'd0, sm.window}))));
     end
     too_soon = 1'b0;
@@ -581,7 +589,9 @@ module special_unit #(
     ab_mask_o = {!header && quant == QuantDual, 1'b1};
     ab_data_o = '0;
     for (int l = 0; l < 16; l++) begin
+      /* verilator lint_off UNUSEDSIGNAL */  // of the sum only the bits of the high code
       automatic logic [15:0] up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
+      /* verilator lint_on UNUSEDSIGNAL */
       if (quant == QuantDual) begin
         ab_data_o[0][8*l+:8] = up[14:7];
         ab_data_o[1][8*l+:8] = code_elems[l][7:0] - {up[7], 7'd0};
@@ -758,5 +768,6 @@ module special_unit #(
   end
 
   logic unused;
-  assign unused = &{1'b0, code_valid, 1'b0};
+  assign unused = &{1'b0, code_valid, tap_meta, code_meta, 1'b0};
 endmodule
+/* verilator lint_on PINCONNECTEMPTY */

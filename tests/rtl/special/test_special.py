@@ -165,3 +165,88 @@ def test_random_programs(lanes, seed):
                 int(p.rng.integers(1, 3)),
             )
     p.run(lanes, slow=bool(seed % 2), seed=seed)
+
+
+KINDS = ["copy", "relu", "silu", "gelu", "add", "rms", "layer", "rope"]
+#: zeros, subnormals, the ends of the normal range, infinities, NaNs, the smallest magnitude that is quantised
+CORNERS = [0x00000000, 0x00000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000, 0x3F800000]
+CORNERS += [0x42FC0000, 0x0D800000, 0x0D7FFFFF]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_corner_values(kind):
+    """Few and many words that are no ordinary numbers, in every operand."""
+    corners = np.array(CORNERS + [w | 0x80000000 for w in CORNERS], np.uint32)
+    for share in (0.002, 0.1):
+        p = Program(seed=11)
+        words = p.core.vb.view(np.uint32)
+        chosen = p.rng.random(VB) < share
+        words[chosen] = p.rng.choice(corners, chosen.sum())
+        for quant in QUANT:
+            for length in (2, 24, 80, 300):
+                p.add(kind, quant, length, n0=2, n1=2)
+        p.run(lanes=16)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lengths(kind, slow):
+    """Lengths around words and around the 256 accumulators; none at all."""
+    p = Program(seed=3)
+    for length in (0, 1, 2, 15, 16, 17, 30, 34, 255, 256, 257, 510, 4096):
+        if (kind == "rope" and length % 2) or (kind in ("rms", "layer") and length == 0):
+            continue
+        p.add(kind, str(p.rng.choice(QUANT)), length, n0=1, n1=1 if length == 4096 else 2)
+    p.run(lanes=16, slow=slow)
+
+
+def test_nothing_to_do():
+    """No vectors, no keys, counts below zero: tokens are given, and keys without a score give empty rows."""
+    p = Program(seed=6)
+    p.core.regs[9] = -20
+    for fields in ({"len": 0}, {"len": 10, "len_r": 9}, {"n0": 1, "n0_r": 9}, {"n1": 0}):
+        p.softmax(64, n0=2, n1=2)
+        p.program[-1].values.update(fields)
+    for fields in ({"n0": 0}, {"n0": 20, "n0_r": 9}, {"n1": 0}):
+        p.add("rms", "a8", 64, n0=2, n1=2)
+        p.program[-1].values.update(fields)
+    p.run(lanes=16)
+
+
+@pytest.mark.parametrize("position", [-3, -1, 0, 30])
+def test_queries_that_see_few_keys(position):
+    """Queries in front of the keys see none of them."""
+    p = Program(seed=5)
+    p.core.regs[9] = position
+    for length in (40, 64, 300):
+        p.softmax(length, n0=3, n1=2)
+        p.program[-1].values.update(qpos=0, qpos_r=9)
+    p.run(lanes=16)
+
+
+@pytest.mark.parametrize("field", ["src", "table"])
+@pytest.mark.parametrize("length", [8, 24, 40, 72])
+def test_rope_at_the_end_of_the_vector_buffer(length, field):
+    """Heads whose half is no multiple of 16 read nothing behind their row."""
+    p = Program(seed=8)
+    p.add("rope", "a8", length, n0=1, n1=1)
+    p.program[-1].values[field] = VB // 16 - -(-length // 16)
+    p.run(lanes=16)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_a_cycle(kind):
+    """16 lanes: 256 words take 256 cycles a pass; up to 80 more for the pipeline, the ordered sum and the scalars behind it."""
+    passes = {"rms": 2, "layer": 3}.get(kind, 1)
+    for quant, more in (("none", 0), ("a8", 1)):
+        p = Program(seed=1)
+        p.add(kind, quant, 4096, n0=1, n1=1)
+        assert p.run(lanes=16) < (passes + more) * (256 + 80)
+
+
+def test_softmax_of_512_keys():
+    """Three passes of 32 words, up to 60 cycles behind each."""
+    p = Program(seed=1)
+    p.softmax(512, n0=1, n1=1)
+    p.program[-1].values.update(sink=0, first=0, masked=0, window=0)
+    assert p.run(lanes=16) < 3 * (32 + 60)
