@@ -22,6 +22,8 @@ from flightllm.sim.sources import rtl_sources
 from flightllm.sim.verilate import build
 
 TOP = "flightllm_top"
+#: what the RTL can be built with
+MAX_LANES, MAX_CHANNELS = 16, 32
 
 
 class Stop(IntEnum):
@@ -132,8 +134,19 @@ def _library(path: Path) -> ctypes.CDLL:
 
 
 def build_kernel(arch: ArchConfig, trace: str = "", sources: Sequence[Path] | None = None) -> Path:
-    """Library of the kernel for this config, from the cache if it is there. sources: another `flightllm_top` (tests)."""
+    """Library of the kernel for this config, from the cache if it is there. sources: another `flightllm_top` (tests).
+
+    Raises:
+        ConfigError: the RTL has no such configuration. ToolError: Verilator or a compiler fails.
+    """
     cm.check_ports(arch)
+    for name, most in (("lanes", MAX_LANES), ("channels", MAX_CHANNELS)):
+        if sources is None and getattr(arch, name) > most:
+            raise ConfigError(
+                f"the RTL cannot be built with {name} = {getattr(arch, name)}",
+                why=f"it has up to {most} today",
+                do=f"compile with --set {name}={most}, or use --on functional",
+            )
     folder = data_dir("sim")
     files = list(sources) if sources is not None else rtl_sources(arch=arch)
     if not any(p.stem == TOP for p in files):

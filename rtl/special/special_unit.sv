@@ -4,7 +4,7 @@
 // "Special-function unit"). A pass streams words from the vector buffer through sfu_lanes; results go back to the vector
 // buffer, into an ordered sum, into a maximum, or as codes to the activation buffer. Between passes scalar_unit works.
 
-/* verilator lint_off PINCONNECTEMPTY */  // FIFOs whose level is counted by fly_q and word_stream, not by their own ready
+/* verilator lint_off PINCONNECTEMPTY */  // FIFOs whose level fly_q and word_stream count, not their own ready
 module special_unit #(
     parameter int unsigned Lanes = 16  // 4, 8 or 16
 ) (
@@ -62,7 +62,7 @@ module special_unit #(
   // --- the instruction -------------------------------------------------------------------------------------------
   dispatch_t op_q;
   logic [5:0] opcode;
-  /* verilator lint_off UNUSEDSIGNAL */  // views of the whole instruction; fields that all kinds have are read in one of them
+  /* verilator lint_off UNUSEDSIGNAL */  // views of the whole instruction; common fields are read in one of them
   norm_op_t norm;
   act_op_t act;
   add_op_t addi;
@@ -399,7 +399,8 @@ module special_unit #(
     for (int l = 0; l < Lanes; l++) begin
       automatic logic [31:0] e = {8'd0, meta_index, 4'd0} + 32'(part_q) * Lanes + 32'(l);
       now.exists[l] = e < (stages.rotate ? half : len);
-      now.visible[l] = now.exists[l] && (!is_softmax || (signed'(e) <= signed'(query) && (sm.window == 0 || e < 32'(sm.sink_tokens) ||
+      now.visible[l] = now.exists[l] && (!is_softmax || (signed'(e) <= signed'(query) &&
+          (sm.window == 0 || e < 32'(sm.sink_tokens) ||
           signed'(e) > signed'(query) - signed'({8'd0, sm.window}))));
     end
     too_soon = 1'b0;

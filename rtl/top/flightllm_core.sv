@@ -17,68 +17,68 @@ module flightllm_core #(
     parameter int unsigned AccEntries = 512,
     parameter int unsigned QueueDepth = 16
 ) (
-    input  logic                                               clk_i,
-    input  logic                                               rst_ni,
+    input logic clk_i,
+    input logic rst_ni,
     // run
-    input  logic                                               start_i,
-    input  logic [31:0]                                        pos_i,
-    input  logic [31:0]                                        ntok_i,
-    input  logic [31:0]                                        nlog_i,
-    input  logic [31:0]                                        masken_i,
-    input  logic [31:0]                                        core_i,
-    input  logic [39:0]                                        program_addr_i,
-    input  logic [31:0]                                        program_len_i,
-    input  logic [Channels-1:0][63:0]                          base_i,
-    output logic                                               done_o,
-    output logic [3:0]                                         error_o,    // one cycle
-    output logic                                               progress_o, // something moved in this cycle
-    input  logic                                               run_i,      // counters count
-    output flightllm_control_pkg::core_status_t                status_o,
-    output logic [Channels-1:0][63:0]                          read_bytes_o,
-    output logic [Channels-1:0][63:0]                          written_bytes_o,
+    input logic start_i,
+    input logic [31:0] pos_i,
+    input logic [31:0] ntok_i,
+    input logic [31:0] nlog_i,
+    input logic [31:0] masken_i,
+    input logic [31:0] core_i,
+    input logic [39:0] program_addr_i,
+    input logic [31:0] program_len_i,
+    input logic [Channels-1:0][63:0] base_i,
+    output logic done_o,
+    output logic [3:0] error_o,  // one cycle
+    output logic progress_o,  // something moved in this cycle
+    input logic run_i,  // counters count
+    output flightllm_control_pkg::core_status_t status_o,
+    output logic [Channels-1:0][63:0] read_bytes_o,
+    output logic [Channels-1:0][63:0] written_bytes_o,
     // exchange
-    output logic                                               x_want_o,
-    output logic [31:0]                                        x_words_o,
-    input  logic                                               x_turn_i,
-    output logic                                               x_out_valid_o,
-    output logic [15:0][31:0]                                  x_out_data_o,
-    input  logic                                               x_out_ready_i,
-    input  logic                                               x_in_valid_i,
-    input  logic [15:0][31:0]                                  x_in_data_i,
-    input  logic [1:0]                                         x_in_core_i,
-    output logic                                               x_in_ready_o,
-    input  logic                                               x_in_accept_i,
-    input  logic                                               x_end_i,
+    output logic x_want_o,
+    output logic [31:0] x_words_o,
+    input logic x_turn_i,
+    output logic x_out_valid_o,
+    output logic [15:0][31:0] x_out_data_o,
+    input logic x_out_ready_i,
+    input logic x_in_valid_i,
+    input logic [15:0][31:0] x_in_data_i,
+    input logic [1:0] x_in_core_i,
+    output logic x_in_ready_o,
+    input logic x_in_accept_i,
+    input logic x_end_i,
     // AXI4
-    output logic [Channels-1:0]                                arvalid_o,
-    input  logic [Channels-1:0]                                arready_i,
-    output logic [Channels-1:0][63:0]                          araddr_o,
-    output logic [Channels-1:0][7:0]                           arlen_o,
-    output logic [Channels-1:0][3:0]                           arid_o,
-    input  logic [Channels-1:0]                                rvalid_i,
-    output logic [Channels-1:0]                                rready_o,
-    input  logic [Channels-1:0][PortBits-1:0]                  rdata_i,
-    input  logic [Channels-1:0][3:0]                           rid_i,
-    input  logic [Channels-1:0][1:0]                           rresp_i,
-    input  logic [Channels-1:0]                                rlast_i,
-    output logic [Channels-1:0]                                awvalid_o,
-    input  logic [Channels-1:0]                                awready_i,
-    output logic [Channels-1:0][63:0]                          awaddr_o,
-    output logic [Channels-1:0][7:0]                           awlen_o,
-    output logic [Channels-1:0][3:0]                           awid_o,
-    output logic [Channels-1:0]                                wvalid_o,
-    input  logic [Channels-1:0]                                wready_i,
-    output logic [Channels-1:0][PortBits-1:0]                  wdata_o,
-    output logic [Channels-1:0][PortBits/8-1:0]                wstrb_o,
-    output logic [Channels-1:0]                                wlast_o,
-    input  logic [Channels-1:0]                                bvalid_i,
-    output logic [Channels-1:0]                                bready_o,
-    input  logic [Channels-1:0][1:0]                           bresp_i
+    output logic [Channels-1:0] arvalid_o,
+    input logic [Channels-1:0] arready_i,
+    output logic [Channels-1:0][63:0] araddr_o,
+    output logic [Channels-1:0][7:0] arlen_o,
+    output logic [Channels-1:0][3:0] arid_o,
+    input logic [Channels-1:0] rvalid_i,
+    output logic [Channels-1:0] rready_o,
+    input logic [Channels-1:0][PortBits-1:0] rdata_i,
+    input logic [Channels-1:0][3:0] rid_i,
+    input logic [Channels-1:0][1:0] rresp_i,
+    input logic [Channels-1:0] rlast_i,
+    output logic [Channels-1:0] awvalid_o,
+    input logic [Channels-1:0] awready_i,
+    output logic [Channels-1:0][63:0] awaddr_o,
+    output logic [Channels-1:0][7:0] awlen_o,
+    output logic [Channels-1:0][3:0] awid_o,
+    output logic [Channels-1:0] wvalid_o,
+    input logic [Channels-1:0] wready_i,
+    output logic [Channels-1:0][PortBits-1:0] wdata_o,
+    output logic [Channels-1:0][PortBits/8-1:0] wstrb_o,
+    output logic [Channels-1:0] wlast_o,
+    input logic [Channels-1:0] bvalid_i,
+    output logic [Channels-1:0] bready_o,
+    input logic [Channels-1:0][1:0] bresp_i
 );
   import flightllm_isa_pkg::*;
   import flightllm_control_pkg::*;
   localparam int unsigned VbReads = 2 + special_pkg::Streams;  // M, T, then the streams of S
-  localparam int unsigned VbWrites = 4;                        // M, L, S, T
+  localparam int unsigned VbWrites = 4;  // M, L, S, T
 
   // --- memory channels -------------------------------------------------------------------------------------------
   localparam int unsigned RdFetch = 0;
@@ -569,17 +569,17 @@ module flightllm_core #(
       .PortBits(PortBits)
   ) i_counters (
       .clk_i,
-      .clear_i        (start_i),
+      .clear_i   (start_i),
       .run_i,
-      .events_i       (events),
-      .read_i         (rvalid_i & rready_o),
-      .write_i        (wvalid_o & wready_i),
-      .strb_i         (strobes),
-      .counters_o     (status_o.counters),
+      .events_i  (events),
+      .read_i    (rvalid_i & rready_o),
+      .write_i   (wvalid_o & wready_i),
+      .strb_i    (strobes),
+      .counters_o(status_o.counters),
       .read_bytes_o,
       .written_bytes_o
   );
-  assign strobes = wstrb_o;
+  assign strobes         = wstrb_o;
   assign status_o.tokens = token_count;
   assign status_o.state  = events;
   assign status_o.pc     = pc;
