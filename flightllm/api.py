@@ -174,7 +174,7 @@ def load(package: PathLike | Package, on: str = "functional", chunk: int | None 
 
     Args:
         package: folder, or an open `Package`.
-        on: executor: "functional".
+        on: executor: "functional", or "rtl" (the hardware, simulated).
         chunk: prompt tokens per run of the program; results do not depend on it.
         opts: of the executor.
     """

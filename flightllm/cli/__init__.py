@@ -19,6 +19,7 @@ COMMANDS = {
     "compile": "Compile a model into a package.",
     "run": "Generate text from a package.",
     "eval": "Perplexity of a text file.",
+    "simulate": "Run a package on the simulated hardware and count cycles.",
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
     "boards": "List the boards.",

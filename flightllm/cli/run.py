@@ -24,7 +24,7 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
 @click.option("-p", "--prompt", help="Text to continue; with --chat, the user's message. Default: standard input.")
 @click.option("--chat/--no-chat", default=None, help="Use the chat template. [default: if there is no prompt]")
 @click.option("--system", help="System message; implies --chat.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional.")
+@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, help="Keep the k most probable tokens.")

@@ -11,7 +11,7 @@ from flightllm.errors import FlightError, ToolError
 from flightllm.package import Manifest, Package
 
 #: executors that `open_device` knows, and whether this version has them
-DEVICES = {"functional": True, "hls": False, "rtl": False, "board": False}
+DEVICES = {"functional": True, "rtl": True, "hls": False, "board": False}
 
 
 @runtime_checkable
@@ -98,8 +98,14 @@ def open_device(name: str, package: Package, **opts: Any) -> Device:
         known = ", ".join(n for n, there in DEVICES.items() if there)
         what = f"executor {name!r} is not in this version" if name in DEVICES else f"unknown executor {name!r}"
         raise ToolError(what, do=f"use one of: {known}")
-    from flightllm.executors.functional import FunctionalDevice
+    device: Device
+    if name == "rtl":
+        from flightllm.executors.rtl import RtlDevice
 
-    device: Device = FunctionalDevice(**opts)
+        device = RtlDevice(**opts)
+    else:
+        from flightllm.executors.functional import FunctionalDevice
+
+        device = FunctionalDevice(**opts)
     device.load(package)
     return device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -79,11 +79,11 @@ class HbmTiming:
 class SimOptions:
     """How the surroundings of the kernel behave.
 
-    timing: of the memory. jitter_ns: extra latency of each burst, uniform from 0. stall: probability of a cycle without ready, per
+    timing: of the memory; None: a U280's, or as a device's package says. jitter_ns: extra latency of each burst, uniform from 0. stall: probability of a cycle without ready, per
     channel. seed: of both, and of registers without a reset. trace: "", "vcd" or "fst": what the build can write.
     """
 
-    timing: HbmTiming = field(default_factory=HbmTiming)
+    timing: HbmTiming | None = None
     jitter_ns: float = 0.0
     stall: float = 0.0
     seed: int = 1
@@ -186,7 +186,8 @@ class Simulator:
             ) from e
         self.bases = np.arange(1, self.ports + 1, dtype=np.uint64) << np.uint64((arch.channel_bytes - 1).bit_length())
         rows = np.array([row.ctypes.data for row in self.memory], np.uint64)
-        timing = _Timing(*(getattr(self.options.timing, f.name) for f in fields(HbmTiming)))
+        wanted = self.options.timing or HbmTiming()
+        timing = _Timing(*(getattr(wanted, f.name) for f in fields(HbmTiming)))
         o = self.options
         options_c = _Options(1000 / arch.clock_mhz, o.jitter_ns, o.stall, o.seed, MAX_READS, MAX_WRITES)
         self._sim = self._lib.sim_create(

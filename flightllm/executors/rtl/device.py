@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from flightllm.config.board import load_board
-from flightllm.errors import ConfigError, FlightError, PackageError, ProgramError
+from flightllm.errors import ConfigError, FlightError, PackageError, ProgramError, ToolError
 from flightllm.executors.rtl.status import read_counters, state_dump
 from flightllm.isa import decode_program
 from flightllm.isa.fields import INSTRUCTION_BYTES, Instruction
@@ -59,7 +60,8 @@ class RtlDevice:
 
     options: surroundings of the kernel; default: memory as the package's board has it. limit: cycles of a run at most. watchdog: cycles
     without an event in any unit after which the kernel itself gives up (its WATCHDOG register). library: from `build_kernel`;
-    built for the package's config if None.
+    built for the package's config if None. trace: file for the signals of `window`: (first, number)
+    of cycles, counting those in which the program runs, since `load`.
 
     Attributes:
         last: counters of the last run (`read_counters`). sim: the simulator, after `load`.
@@ -71,13 +73,22 @@ class RtlDevice:
         limit: int = LIMIT,
         watchdog: int = 1 << 20,
         library: Path | None = None,
+        trace: Path | None = None,
+        window: tuple[int, int] = (0, 10_000),
     ) -> None:
+        if trace is not None:
+            kind = trace.suffix.removeprefix(".")
+            if kind not in ("vcd", "fst"):
+                raise ToolError("unknown kind of trace", where=str(trace), do="name a file that ends in .vcd or .fst")
+            options = replace(options or SimOptions(), trace=kind)
+        self.trace, self.window = trace, window
         self.options, self.limit, self.watchdog, self.library = options, limit, watchdog, library
         self.sim: Simulator | None = None
         self.package: Package | None = None
         self.last: dict[str, int] = {}
         self._program: list[Instruction] | None = None
         self._counters: dict[str, int] = {}
+        self._tracing, self._ran = False, 0
 
     def load(self, package: Package) -> None:
         """Build the kernel for the package's config (minutes, the first time), copy images and program into memory.
@@ -87,12 +98,14 @@ class RtlDevice:
         """
         m = package.manifest
         size = max(r.end for r in m.memory)
-        options = self.options or SimOptions(timing=board_timing(m.board))
+        options = self.options or SimOptions()
+        options = replace(options, timing=options.timing or board_timing(m.board))
         self.close()
         self.sim = Simulator(m.arch, size, options, self.library or build_kernel(m.arch, options.trace))
         self.package, self._program = package, None
         self._counters = {"chunks": 0, "tokens": 0, "cycles": 0}
         self.last = {}
+        self._tracing, self._ran = False, 0
         place(package, self.sim.memory)
         self._start_up(self.sim)
 
@@ -142,7 +155,7 @@ class RtlDevice:
         for name, value in (("POS", pos), ("NTOK", len(ids)), ("NLOG", nlog), ("MASKEN", int(masken))):
             sim.write(cm.ADDRESS[name], value)
         sim.write(cm.ADDRESS["AP_CTRL"], cm.START)
-        stop = sim.run(self.limit, QUIET)
+        stop = self._run(sim)
         error = sim.read(cm.ADDRESS["ERROR"]) if stop is Stop.INTERRUPT else 0
         if stop is not Stop.INTERRUPT or error:
             raise self._failure(sim, stop, error)
@@ -153,6 +166,26 @@ class RtlDevice:
             self._counters[name] = self._counters.get(name, 0) + value
         rows = sim.memory.reshape(m.arch.cores, m.arch.channels, -1)
         return gather_logits(m, nlog, lambda k, c, addr, n: rows[k, c, addr : addr + n])
+
+    def _run(self, sim: Simulator) -> Stop:
+        """Run to the interrupt, writing the trace in its window."""
+        if self.trace is None:
+            return sim.run(self.limit, QUIET)
+        first, last = self.window[0], sum(self.window)
+        left, stop = self.limit, Stop.LIMIT
+        while stop is Stop.LIMIT and left > 0:
+            if first <= self._ran < last and not self._tracing:
+                sim.trace_start(self.trace)
+                self._tracing = True
+            edges = [edge - self._ran for edge in (first, last) if edge > self._ran]
+            begin = sim.cycle
+            stop = sim.run(min([left, *edges]), QUIET)
+            self._ran += sim.cycle - begin
+            left -= sim.cycle - begin
+            if self._ran >= last and self._tracing:
+                sim.trace_stop()
+                self._tracing = False
+        return stop
 
     def _failure(self, sim: Simulator, stop: Stop, error: int) -> FlightError:
         """What went wrong, with the state of the kernel; the kernel is reset, so that the device can go on."""
@@ -169,6 +202,7 @@ class RtlDevice:
         except FlightError as silent:
             dump = str(silent)
         sim.close()
+        self._tracing = False
         # a model in which an assertion failed cannot go on; memory is kept
         self.sim = Simulator(sim.arch, sim.memory.shape[1], sim.options, sim.library, sim.memory)
         self._start_up(self.sim)

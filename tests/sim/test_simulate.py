@@ -1,0 +1,106 @@
+"""`flightllm simulate` and `--on rtl`, with the stand-in kernel."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from kernels import ERROR, arch_of, expected_logits, package, standin
+
+from flightllm.cli import main
+from flightllm.executors.rtl import RtlDevice
+from flightllm.runtime.device import open_device
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("g++") is None or shutil.which("perl") is None, reason="Verilator needs g++ and perl"
+    ),
+]
+ARCH = arch_of()
+
+
+class Beside:
+    """In place of the functional executor: knows what the stand-in writes; flips a bit of row 0 if told to."""
+
+    flip = 0
+
+    def run_chunk(self, ids, pos, nlog, masken):
+        bits = expected_logits(ARCH, ids, pos, nlog, masken)
+        if nlog:
+            bits[0, 7] ^= self.flip
+        return bits.view(np.float32)
+
+
+@pytest.fixture
+def simulate(monkeypatch):
+    monkeypatch.setattr("flightllm.executors.rtl.device.build_kernel", lambda arch, trace="": standin(arch, trace))
+
+    def call(*args):
+        return CliRunner().invoke(main, ["simulate", *map(str, args)], prog_name="flightllm")
+
+    return call
+
+
+def test_report(tmp_path, simulate):
+    path = package(tmp_path / "p.flpkg", ARCH).path
+    result = simulate(path, "--prompt-tokens", 20, "--new-tokens", 2, "--json")
+    assert result.exit_code == 0, result.output
+    runs = json.loads(result.stdout)["runs"]
+    assert [(r["pos"], r["tokens"], r["prompt"]) for r in runs] == [
+        (0, 16, True),
+        (16, 4, True),
+        (20, 1, False),
+        (21, 1, False),
+    ]
+    assert [r["core0.ch1.written_bytes"] for r in runs] == [0, 64, 64, 64], (
+        "logits of the last token of the prompt only"
+    )
+    slow = simulate(path, "--prompt-tokens", 20, "--new-tokens", 2, "--json", "--jitter", 500, "--stall", 0.3)
+    assert sum(r["cycles"] for r in json.loads(slow.stdout)["runs"]) > 1.2 * sum(r["cycles"] for r in runs)
+    text = simulate(path, "--prompt-tokens", 3, "--new-tokens", 0).stdout
+    assert f"positions 0 to 2: {runs[0]['cycles'] // 1000}" in text or "cycles" in text
+    assert "T busy" in text
+
+
+def test_compare(tmp_path, simulate, monkeypatch):
+    path = package(tmp_path / "p.flpkg", ARCH).path
+    monkeypatch.setattr("flightllm.runtime.device.open_device", lambda name, package: Beside())
+    result = simulate(path, "--compare")
+    assert result.exit_code == 0, result.output
+    assert "bit for bit" in result.stdout
+    monkeypatch.setattr(Beside, "flip", 1)
+    result = simulate(path, "--compare")
+    assert result.exit_code == 1
+    assert "disagree" in result.stderr
+    assert "logit 7 of row 0, the first of 1 of 32" in result.stderr
+
+
+def test_errors(tmp_path, simulate):
+    path = package(tmp_path / "p.flpkg", ARCH, ERROR).path
+    result = simulate(path)
+    assert result.exit_code == 1
+    assert "error: the kernel reports error 1 (illegal instruction)" in result.stderr
+    assert "units: L idle" in result.stderr
+    assert "counts no cycles" in simulate(path, "--on", "functional").stderr
+    assert "has room for 65536" in simulate(path, "--prompt-tokens", 70000).stderr
+    assert "ends in .vcd or .fst" in simulate(path, "--trace", tmp_path / "a.txt").stderr
+
+
+def test_trace_window(tmp_path, simulate):
+    path = package(tmp_path / "p.flpkg", ARCH).path
+    trace = tmp_path / "t.vcd"
+    result = simulate(path, "--trace", trace, "--trace-from", 150, "--trace-cycles", 100, "--new-tokens", 4)
+    assert result.exit_code == 0, result.output
+    stamps = [int(line[1:]) for line in trace.read_text().splitlines() if line.startswith("#")]
+    ran = sum(r["cycles"] for r in json.loads(simulate(path, "--new-tokens", 4, "--json").stdout)["runs"])
+    assert ran > 250
+    assert stamps[-1] - stamps[0] >= 199, "100 cycles, and register accesses if a run ends between them"
+    assert stamps[0] >= 300
+
+
+def test_opened_by_name(tmp_path, simulate):
+    device = open_device("rtl", package(tmp_path / "p.flpkg", ARCH))
+    assert isinstance(device, RtlDevice)
+    assert device.run_chunk([3], 4, 1, False).view(np.uint32)[0, 0] >> 16 == 7
