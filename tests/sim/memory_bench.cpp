@@ -195,6 +195,41 @@ int bench_random(std::uint8_t *bytes, std::uint64_t size, unsigned beat, double 
   return std::memcmp(shadow.data(), bytes, size) ? 1 : 0;
 }
 
+// A write of 0xA5 bytes to address 0, and reads of it all the time: how many of those asked for before the write's response
+// (out[0]) and after it (out[1]) had the new data; out[2], out[3]: how many there were. -1: a mixture.
+int bench_visibility(std::uint8_t *bytes, std::uint64_t size, int *out) {
+  Bench b(bytes, size, 64, HbmTiming{}, AxiOptions{});
+  std::memset(bytes, 0, 64);
+  std::memset(b.data.data(), 0xA5, 64);
+  b.m.araddr = b.m.awaddr = 0x1000000;
+  b.m.wlast = true;
+  std::deque<bool> asked; // whether the response had been seen
+  bool answered = false, aw = false, w = false;
+  std::memset(out, 0, 4 * sizeof(int));
+  for (int i = 0; i < 400; i++) {
+    const AxiSlave s = b.memory.out();
+    b.m.arvalid = asked.size() < 12;
+    b.m.awvalid = i > 50 && !aw;
+    b.m.wvalid = i > 60 && !w;
+    if (s.rvalid) {
+      const bool fresh = s.rdata[0] == 0xA5;
+      for (int k = 0; k < 64; k++)
+        if (s.rdata[k] != (fresh ? 0xA5 : 0))
+          return -1;
+      out[asked.front() ? 1 : 0] += fresh;
+      out[asked.front() ? 3 : 2] += 1;
+      asked.pop_front();
+    }
+    if (b.m.arvalid && s.arready)
+      asked.push_back(answered);
+    aw |= b.m.awvalid && s.awready;
+    w |= b.m.wvalid && s.wready;
+    b.memory.step(b.m);
+    answered |= s.bvalid;
+  }
+  return b.memory.error().empty() ? 0 : -1;
+}
+
 // One breach of the protocol; its message. 0 none, 1 4 KB, 2 outside, 3 unaligned, 4 AR changes, 5 W changes, 6 WLAST early,
 // 7 too many reads
 const char *bench_breach(std::uint8_t *bytes, std::uint64_t size, int what) {

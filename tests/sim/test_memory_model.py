@@ -91,6 +91,16 @@ def test_random_traffic(bench, memory, beat, jitter, stall):
     assert not np.array_equal(small, memory[: 1 << 16])
 
 
+def test_a_write_is_seen_only_after_its_response(bench, memory):
+    """So that a kernel that does not wait for responses reads old data in simulation, as it may on a board."""
+    out = np.zeros(4, np.int32)
+    assert bench.bench_visibility(*pointer(memory), out.ctypes.data_as(ctypes.c_void_p)) == 0
+    new_before, new_after, before, after = out
+    assert before > 20
+    assert new_before == 0, "reads that were asked for before the response"
+    assert new_after == after > 20
+
+
 BREACHES = [
     "",
     "crosses 4 KB",
