@@ -230,6 +230,33 @@ int bench_visibility(std::uint8_t *bytes, std::uint64_t size, int *out) {
   return b.memory.error().empty() ? 0 : -1;
 }
 
+// Error responses (2) are injected on byte 64 * `at` of reads and of writes; the beats of a read burst of 8 that have one (bit mask),
+// and bit 8 if the write there has one, bit 9 if another has. Memory must not change where a write failed: bit 10 if it did.
+int bench_faults(std::uint8_t *bytes, std::uint64_t size, int at) {
+  Bench b(bytes, size, 64, HbmTiming{}, AxiOptions{});
+  b.memory.inject(0x1000000 + std::uint64_t(at) * 64 + 63, false, 2);
+  b.memory.inject(0x1000000 + std::uint64_t(at) * 64, true, 2);
+  std::memset(bytes, 0, 1024);
+  std::memset(b.data.data(), 1, 64);
+  int result = 0, beat = 0, answers = 0;
+  b.m.araddr = 0x1000000;
+  b.m.arlen = 7;
+  b.m.wlast = true;
+  for (int i = 0, sent = 0; i < 400; i++) {
+    const AxiSlave s = b.memory.out();
+    b.m.arvalid = i == 1;
+    b.m.awvalid = b.m.wvalid = i > 1 && sent < 8;
+    b.m.awaddr = 0x1000000 + std::uint64_t(sent) * 64;
+    if (s.rvalid)
+      result |= (s.rresp == 2) << beat++;
+    if (s.bvalid)
+      result |= (s.bresp == 2) << (answers++ == at ? 8 : 9);
+    sent += b.m.awvalid;
+    b.memory.step(b.m);
+  }
+  return beat == 8 && answers == 8 && b.memory.error().empty() ? result | bytes[at * 64] << 10 : -1;
+}
+
 // One breach of the protocol; its message. 0 none, 1 4 KB, 2 outside, 3 unaligned, 4 AR changes, 5 W changes, 6 WLAST early,
 // 7 too many reads
 const char *bench_breach(std::uint8_t *bytes, std::uint64_t size, int what) {

@@ -58,6 +58,14 @@ def test_idle_latency(bench, memory, capsys):
     compare("idle latency, ns, another row open", miss, 137.8, 0.01, capsys)
 
 
+def test_a_refresh_closes_rows(bench, memory):
+    """Accesses as far apart as refreshes, between them, never find an open row."""
+    addresses, cycles = np.array([0, 64, 128], np.uint64), np.zeros(3, np.int32)
+    args = (ctypes.c_double(MEASURED_PERIOD_NS), BEAT, addresses.ctypes.data_as(ctypes.c_void_p), 3, 1755)
+    assert bench.bench_latency(*pointer(memory), *args, cycles.ctypes.data_as(ctypes.c_void_p)) == 0
+    assert cycles.tolist() == [55, 55, 55]
+
+
 @pytest.mark.parametrize(
     ("what", "beats", "stride", "window", "measured"),
     [
@@ -99,6 +107,11 @@ def test_a_write_is_seen_only_after_its_response(bench, memory):
     assert before > 20
     assert new_before == 0, "reads that were asked for before the response"
     assert new_after == after > 20
+
+
+@pytest.mark.parametrize("at", [0, 3, 7])
+def test_injected_errors(bench, memory, at):
+    assert bench.bench_faults(*pointer(memory), at) == 1 << at | 1 << 8
 
 
 BREACHES = [
