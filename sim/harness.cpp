@@ -12,13 +12,7 @@
 #include "axi_memory.hpp"
 #include "verilated.h"
 #if VM_TRACE
-#ifdef VM_TRACE_FST
-#include "verilated_fst_c.h"
-using TraceFile = VerilatedFstC;
-#else
 #include "verilated_vcd_c.h"
-using TraceFile = VerilatedVcdC;
-#endif
 #endif
 
 using namespace flightllm;
@@ -69,7 +63,7 @@ struct Sim {
   double stall; // probability of a cycle in which the AXI4-Lite master waits
   bool accessing = false;
 #if VM_TRACE
-  std::unique_ptr<TraceFile> trace;
+  std::unique_ptr<VerilatedVcdC> trace;
 #endif
   struct Ports {
     Bits arvalid, araddr, arlen, arid, arready, rvalid, rdata, rid, rresp, rlast, rready;
@@ -232,7 +226,7 @@ struct Sim {
 
   // 0, -1: no answer, -2: an answer that changed or is not OKAY. With `stall`, address, data and the acceptance of the answer
   // come in any order and late.
-  int access(std::uint32_t address, std::uint32_t *data, bool write) {
+  int access(std::uint32_t address, std::uint32_t *data, bool write, unsigned strobes) {
     Vflightllm_top &t = *top;
     bool ask = true, give = write, held = false;
     std::uint32_t seen = 0;
@@ -241,7 +235,7 @@ struct Sim {
     accessing = true;
     t.s_axil_awaddr_i = t.s_axil_araddr_i = std::uint16_t(address);
     t.s_axil_wdata_i = *data;
-    t.s_axil_wstrb_i = 15;
+    t.s_axil_wstrb_i = std::uint8_t(strobes);
     auto &valid = write ? t.s_axil_awvalid_i : t.s_axil_arvalid_i;
     auto &take = write ? t.s_axil_bready_i : t.s_axil_rready_i;
     for (int i = 0; i < 2000 && result == -1; i++) {
@@ -292,8 +286,10 @@ void sim_destroy(Sim *sim) { delete sim; }
 void sim_reset(Sim *sim) { sim->reset(); }
 std::uint64_t sim_cycle(Sim *sim) { return sim->cycle; }
 const char *sim_message(Sim *sim) { return sim->message.c_str(); }
-int sim_write(Sim *sim, std::uint32_t address, std::uint32_t data) { return sim->access(address, &data, true); }
-int sim_read(Sim *sim, std::uint32_t address, std::uint32_t *data) { return sim->access(address, data, false); }
+int sim_write(Sim *sim, std::uint32_t address, std::uint32_t data, unsigned strobes) {
+  return sim->access(address, &data, true, strobes);
+}
+int sim_read(Sim *sim, std::uint32_t address, std::uint32_t *data) { return sim->access(address, data, false, 0); }
 
 // Until the interrupt (0), `limit` cycles (1), `quiet` cycles without any transfer (2; 0: never), a breach of AXI (3) or a failed
 // assertion (4).
@@ -315,7 +311,7 @@ void sim_port(Sim *sim, unsigned port, std::uint64_t *out) {
 int sim_trace_start(Sim *sim, const char *path, int levels) {
 #if VM_TRACE
   sim->stop_trace();
-  sim->trace = std::make_unique<TraceFile>();
+  sim->trace = std::make_unique<VerilatedVcdC>();
   sim->top->trace(sim->trace.get(), levels);
   sim->trace->open(path);
   if (!sim->trace->isOpen()) {

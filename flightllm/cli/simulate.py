@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flightllm.runtime.device import Device
 
 UNITS = ("W", "L", "M", "S", "T", "Q")
+EVENTS = ("busy", "token", "data", "space")
 
 
 @click.command("simulate", short_help="Run a package on the simulated hardware and count cycles.")
@@ -42,7 +43,7 @@ UNITS = ("W", "L", "M", "S", "T", "Q")
     default=0.0,
     help="Share of cycles in which a memory channel pauses, at random.",
 )
-@click.option("--trace", type=click.Path(path_type=Path), help="Write signals to this .vcd or .fst file.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Write signals to this .vcd file.")
 @click.option(
     "--trace-from", type=click.IntRange(min=0), default=0, show_default=True, help="First cycle of the trace."
 )
@@ -109,6 +110,10 @@ def command(
         print_json({"package": m.name, "executor": executor, "seed": seed} | clock | {"runs": rows})
         return
     click.echo("\n" + _report(rows, m.arch))
+    for prompt, title in ((True, "prompt"), (False, "one token at a time")):
+        part = [r for r in rows if r["prompt"] == prompt]
+        if part:
+            click.echo(f"\ncore 0, {title}, % of the cycles\n" + _units(part))
     if compare:
         click.echo("every logit is the functional executor's, bit for bit")
 
@@ -130,13 +135,22 @@ def _compare(beside: Device, logits: np.ndarray, ids: list[int], pos: int, nlog:
 
 
 def _report(rows: list[dict[str, Any]], arch: ArchConfig) -> str:
-    """A line per run: time at the config's clock, share of the cycles in which each unit of core 0 is busy, bytes moved."""
+    """A line per run: time at the config's clock, bytes moved."""
     ports = [f"core{k}.ch{c}" for k in range(arch.cores) for c in range(arch.channels)]
     lines = []
     for r in rows:
         seconds = r["cycles"] / (arch.clock_mhz * 1e6)
         moved = sum(r[f"{p}.read_bytes"] + r[f"{p}.written_bytes"] for p in ports)
-        busy = [f"{100 * r[f'core0.{unit}.busy'] / max(1, r['cycles']):.0f} %" for unit in UNITS]
         rate = moved / seconds / 1e9 if seconds else 0.0
-        lines.append([r["pos"], r["tokens"], r["cycles"], f"{1e6 * seconds:,.1f}", *busy, moved, f"{rate:.2f}"])
-    return table(lines, ["position", "tokens", "cycles", "us", *(f"{u} busy" for u in UNITS), "bytes", "GB/s"])
+        lines.append([r["pos"], r["tokens"], r["cycles"], round(1e6 * seconds, 3), moved, round(rate, 3)])
+    return table(lines, ["position", "tokens", "cycles", "us", "bytes moved", "GB/s"])
+
+
+def _units(rows: list[dict[str, Any]]) -> str:
+    """A line per unit: shares of the cycles in which it is busy, and what it waits for meanwhile (docs/registers.md)."""
+    cycles = max(1, sum(r["cycles"] for r in rows))
+    lines = [
+        [unit, *(round(100 * sum(r[f"core0.{unit}.{event}"] for r in rows) / cycles) for event in EVENTS)]
+        for unit in UNITS
+    ]
+    return table(lines, ["unit", "busy", "waits for a token", "for data", "for room"])

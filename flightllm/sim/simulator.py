@@ -80,7 +80,7 @@ class SimOptions:
     """How the surroundings of the kernel behave.
 
     timing: of the memory; None: a U280's, or as a device's package says. jitter_ns: extra latency of each burst, uniform from 0. stall: probability of a cycle without ready, per
-    channel. seed: of both, and of registers without a reset. trace: "", "vcd" or "fst": what the build can write.
+    channel. seed: of both, and of registers without a reset. trace: "" or "vcd": what the build can write.
     """
 
     timing: HbmTiming | None = None
@@ -119,7 +119,7 @@ def _library(path: Path) -> ctypes.CDLL:
         "sim_reset": (None, [sim]),
         "sim_cycle": (u64, [sim]),
         "sim_message": (text, [sim]),
-        "sim_write": (ctypes.c_int, [sim, u32, u32]),
+        "sim_write": (ctypes.c_int, [sim, u32, u32, u32]),
         "sim_read": (ctypes.c_int, [sim, u32, ctypes.POINTER(u32)]),
         "sim_run": (ctypes.c_int, [sim, u64, u64]),
         "sim_inject": (None, [sim, u32, u64, ctypes.c_int, ctypes.c_int]),
@@ -233,9 +233,9 @@ class Simulator:
         """What is wrong after `Stop.PROTOCOL` or `Stop.ASSERTION`."""
         return str(self._lib.sim_message(self._sim).decode())
 
-    def write(self, address: int, value: int) -> None:
-        """Write a 32-bit register; ToolError if the kernel does not answer."""
-        self._answered(self._lib.sim_write(self._sim, address, value), f"write to register {address:#x}")
+    def write(self, address: int, value: int, strobes: int = 15) -> None:
+        """Write a 32-bit register, the bytes with a strobe; ToolError if the kernel does not answer."""
+        self._answered(self._lib.sim_write(self._sim, address, value, strobes), f"write to register {address:#x}")
 
     def read(self, address: int) -> int:
         """Read a 32-bit register; ToolError if the kernel does not answer."""
@@ -279,7 +279,7 @@ class Simulator:
         return dict(zip(names, out.tolist(), strict=True))
 
     def trace_start(self, path: Path, levels: int = 99) -> None:
-        """Write signals to a file from now on (VCD or FST, as built with `SimOptions.trace`)."""
+        """Write signals to a file from now on (VCD; built with `SimOptions.trace`)."""
         if self._lib.sim_trace_start(self._sim, str(path).encode(), levels):
             why = "the simulator was built without tracing" if not self.options.trace else "the file cannot be opened"
             raise ToolError("no trace", where=str(path), why=why)

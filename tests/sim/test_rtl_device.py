@@ -166,6 +166,13 @@ def test_registers(arch, library):
                 sim.write(int(a), values[a])
             for a in rng.permutation(addresses):
                 assert sim.read(int(a)) == values[a]
+            for a in rng.permutation(addresses):
+                strobes = int(rng.integers(0, 16))
+                mask = sum(255 << 8 * i for i in range(4) if strobes >> i & 1)
+                sim.write(int(a), ~values[a] & 0xFFFFFFFF, strobes)
+                values[a] ^= mask
+            for a in rng.permutation(addresses):
+                assert sim.read(int(a)) == values[a]
             for name in ("ERROR", "CYCLES", "BUILD"):
                 before = sim.read(cm.ADDRESS[name])
                 sim.write(cm.ADDRESS[name], 0xFFFFFFFF)

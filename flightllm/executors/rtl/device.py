@@ -77,10 +77,9 @@ class RtlDevice:
         window: tuple[int, int] = (0, 10_000),
     ) -> None:
         if trace is not None:
-            kind = trace.suffix.removeprefix(".")
-            if kind not in ("vcd", "fst"):
-                raise ToolError("unknown kind of trace", where=str(trace), do="name a file that ends in .vcd or .fst")
-            options = replace(options or SimOptions(), trace=kind)
+            if trace.suffix != ".vcd":
+                raise ToolError("unknown kind of trace", where=str(trace), do="name a file that ends in .vcd")
+            options = replace(options or SimOptions(), trace="vcd")
         self.trace, self.window = trace, window
         self.options, self.limit, self.watchdog, self.library = options, limit, watchdog, library
         self.sim: Simulator | None = None
