@@ -85,7 +85,7 @@ def softmax(
         scores, ks, vs = flush(scores), flush(ks), flush(vs)
         t = mul(mul(scores, ks), flush(np.float32(alpha)))
         masked = t if every else np.where(visible, t, np.float32(-np.inf))
-        m = np.max(masked, axis=-1, initial=-np.inf)
+        m = np.fmax.reduce(masked, axis=-1, initial=-np.inf)  # a NaN loses against a number
         e = exp2(add(t, neg(m)[..., None]))
         e = e if every else np.where(visible, e, zero)
         z = ordered_sum(e)

@@ -5,8 +5,7 @@
 // Tokens are given when the last write is accepted.
 
 module load_unit #(
-    parameter int unsigned Channels  = 4,
-    parameter int unsigned RingBytes = 16384
+    parameter int unsigned Channels = 4
 ) (
     input  logic                                                     clk_i,
     input  logic                                                     rst_ni,

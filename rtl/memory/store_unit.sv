@@ -61,7 +61,6 @@ module store_unit #(
 );
   import flightllm_isa_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
-  localparam int unsigned Windows = MaxHead / 16;
 
   typedef enum logic [3:0] {
     StIdle,

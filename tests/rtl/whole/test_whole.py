@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from graphs import decoder
@@ -117,8 +115,7 @@ def test_errors_are_reported_and_the_next_run_works(tmp_path, monkeypatch):
 def test_tiny_austen_generates_the_same(tmp_path):
     """The embedded model: a prompt of 100 tokens in chunks, then 64 tokens, every logit and byte."""
     path = tmp_path / "austen.flpkg"
-    model = load_model("tiny-austen") if not Path("tiny-austen").exists() else load_model(Path("tiny-austen"))
-    compile_model(model, board=load_board("tiny"), output=path)
+    compile_model(load_model(find_model("tiny-austen")), board=load_board("tiny"), output=path)
     package = Package.open(path)
     functional, rtl = FunctionalDevice(), RtlDevice()
     functional.load(package)
