@@ -9,6 +9,11 @@ package flightllm_isa_pkg;
   localparam int unsigned BlockPositions = 64;
   localparam int unsigned WindowPositions = 16;
 
+  // Slots that the K cache keeps side by side, window by window.
+  function automatic int unsigned key_slots(int unsigned channels);
+    return BlockPositions / channels < 4 ? BlockPositions / channels : 4;
+  endfunction
+
   localparam logic [4:0] RegZero = 5'd0;
   localparam logic [4:0] RegPos = 5'd1;
   localparam logic [4:0] RegNtok = 5'd2;

@@ -10,6 +10,7 @@ import numpy as np
 from flightllm.checker.ops import Op
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
+from flightllm.isa.blocks import key_slots
 from flightllm.isa.matrix import GROUPS, MMPV, MMQK
 from flightllm.streams.layout import Geometry, stream_bytes
 
@@ -98,8 +99,8 @@ def _unit_bytes(taker: Op, arch: ArchConfig) -> tuple[int, int]:
     if isinstance(taker.inst, MMPV):
         unit = v["row_slots"] * 2 * bits
         return unit, _BLOCK_WINDOWS * unit
-    unit = v["k"] * bits // 8
-    return unit, arch.vpus * unit
+    row = v["k"] * bits // 8
+    return key_slots(arch.channels) * row, arch.vpus * row
 
 
 def _mask_stays(op: Op, lo: int, hi: int, loads: Iterable[Op]) -> None:

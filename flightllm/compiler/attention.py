@@ -8,6 +8,7 @@ A *unit* is a kv head with its group of query heads, or one query head where hea
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,21 @@ def rope_key(group: AttentionGroup) -> str:
     freq = np.asarray(group.rope.inv_freq, np.float64)
     what = f"{head.head_dim} {group.rope.attention_factor!r} ".encode() + freq.tobytes()
     return f"rope.{hashlib.sha256(what).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """One block of queries: block range, masks in MB, buffers used in turn, and registers (queries, their offset, first position)."""
+
+    span: dict[str, int]
+    masks: tuple[str, int, int, int] | None
+    scores: list[Buffer]
+    probs: list[Buffer]
+    ks: Buffer
+    vs: Buffer
+    count: int
+    offset: int
+    start: int
 
 
 class AttentionLowering:
@@ -170,8 +186,8 @@ class AttentionLowering:
         owner, options = self.owner, self.owner.options
         shift = options.query_block.bit_length() - 1
         i, start, stop, count = (owner.register() for _ in range(4))
-        first, offset, block, base, number = (owner.register() for _ in range(5))
-        owner._register -= 9  # the next attention reuses them: barriers separate the loops
+        first, offset, block, base, number, once, unmasked = (owner.register() for _ in range(7))
+        owner._register -= 11  # the next attention reuses them: barriers separate the loops
         pos, kvlen = int(HostRegister.POS), int(HostRegister.KVLEN)
         owner.alu("shr", base, pos, 0, shift)
         owner.alu("sub", number, kvlen, 0, 1)
@@ -201,54 +217,69 @@ class AttentionLowering:
             masks = self._load_masks(block, start)
             ks, vs = self._load_scales(span)
             length = options.max_context
-            units = self._units()
-            width = max(n for _, _, n in units)
+            shared, units = self._units(None), self._units(self.settings.mask)
+            width = max(n for _, _, n in shared)
             scores = [owner.vb.alloc(f"scores {j}", length // 16, queries * width) for j in range(min(2, len(units)))]
             probs_row = row_windows(length, True)
             probs = [owner.ab.alloc(f"softmax {j}", probs_row, queries * width) for j in range(min(2, len(units)))]
-            previous = None
-            for u, (kv, q, n) in enumerate(units):
-                at = u % 2
-                spots = self._mask_fields(masks, q)
-                self._scores(kv, q, n, q_rows, scores[at], {**span, **spots}, count, offset, masks)
-                if previous is not None:
-                    self._values(previous, probs, output, span, masks, count, offset)
-                head_scale = length // 16
-                inst = SOFTMAX(
-                    src=scores[at].base,
-                    src_s0=n * (length // 16),
-                    src_s1=length // 16,
-                    ks=ks.base + kv * head_scale,
-                    vs=vs.base + kv * head_scale,
-                    n0_r=count,
-                    n1=n,
-                    qpos_r=start,
-                    window=window,
-                    sink_tokens=self.settings.sink if window else 0,
-                    alpha=float(np.float32(LOG2E * self.op.scale)),
-                    ab=probs[at].base,
-                    ab_s0=n * probs_row,
-                    ab_s1=probs_row,
-                    **span,
-                    **spots,
-                )
-                out = owner.out
-                out.emit(
-                    inst,
-                    [scores[at].range, ks.range, vs.range, *masks_range(masks)],
-                    [scores[at].range, probs[at].range],
-                )
-                previous = (u, kv, q, n)
-            assert previous is not None
-            self._values(previous, probs, output, span, masks, count, offset)
+            walk = _Walk(span, masks, scores, probs, ks, vs, count, offset, start)
+            if units == shared:
+                self._heads(units, q_rows, output, walk)
+            else:
+                # Heads of a group that differ in their masks load the group's keys once each. Where masks do not apply, as in
+                # generation, the group is done at once.
+                owner.alu("sub", unmasked, 0, int(HostRegister.MASKEN))
+                owner.alu("add", unmasked, unmasked, 0, 1)
+                with owner.out.loop(once, int(HostRegister.MASKEN)):
+                    self._heads(units, q_rows, output, walk)
+                with owner.out.loop(once, unmasked):
+                    self._heads(shared, q_rows, output, replace(walk, masks=None))
             for buffer in (*scores, ks, vs):
                 owner.vb.free(buffer)
             for buffer in probs:
                 owner.ab.free(buffer)
 
-    def _units(self) -> list[tuple[int, int, int]]:
-        """(kv head, first query head, query heads) of each unit, heads of this core."""
-        h, mask = self.h, self.settings.mask
+    def _heads(self, units: list[tuple[int, int, int]], q_rows: Buffer, output: Buffer, walk: _Walk) -> None:
+        """All units of one block of queries, scores of the next before the values of the last."""
+        owner, length = self.owner, self.owner.options.max_context
+        probs_row, window = row_windows(length, True), self.settings.window
+        previous = None
+        for u, (kv, q, n) in enumerate(units):
+            at = u % 2
+            fields = {**walk.span, **self._mask_fields(walk.masks, q)}
+            self._scores(kv, q, n, q_rows, walk.scores[at], fields, walk)
+            if previous is not None:
+                self._values(previous, output, walk)
+            head_scale = length // 16
+            inst = SOFTMAX(
+                src=walk.scores[at].base,
+                src_s0=n * (length // 16),
+                src_s1=length // 16,
+                ks=walk.ks.base + kv * head_scale,
+                vs=walk.vs.base + kv * head_scale,
+                n0_r=walk.count,
+                n1=n,
+                qpos_r=walk.start,
+                window=window,
+                sink_tokens=self.settings.sink if window else 0,
+                alpha=float(np.float32(LOG2E * self.op.scale)),
+                ab=walk.probs[at].base,
+                ab_s0=n * probs_row,
+                ab_s1=probs_row,
+                **fields,
+            )
+            owner.out.emit(
+                inst,
+                [walk.scores[at].range, walk.ks.range, walk.vs.range, *masks_range(walk.masks)],
+                [walk.scores[at].range, walk.probs[at].range],
+            )
+            previous = (u, kv, q, n)
+        assert previous is not None
+        self._values(previous, output, walk)
+
+    def _units(self, mask: np.ndarray | None) -> list[tuple[int, int, int]]:
+        """(kv head, first query head, query heads) of each unit under these block masks, heads of this core."""
+        h = self.h
         shared = mask is None or all(
             (mask[g * h.group : (g + 1) * h.group] == mask[g * h.group]).all() for g in range(self.op.kv_heads)
         )
@@ -321,21 +352,19 @@ class AttentionLowering:
         q_rows: Buffer,
         scores: Buffer,
         fields: dict[str, int],
-        count: int,
-        offset: int,
-        masks: tuple[str, int, int, int] | None,
+        walk: _Walk,
     ) -> None:
-        owner, cache = self.owner, self.cache
+        owner, cache, masks = self.owner, self.cache, walk.masks
         load = LDK(kind="K", addr=cache.k.addr + kv * cache.k_head, unit_bytes=cache.k_unit, **fields)
         owner.out.emit(load, [cache.k.range, *masks_range(masks)], [])
         length = owner.options.max_context // 16
         inst = MMQK(
             ab=q_rows.base + q * self.row,
-            ab_r=offset,
+            ab_r=walk.offset,
             ab_s=q_rows.row,
             ab_s0=q_rows.row,
             ab_s1=self.row,
-            n0_r=count,
+            n0_r=walk.count,
             n1=n,
             k=self.h.padded,
             bits=str(self.settings.kv_bits),
@@ -346,34 +375,25 @@ class AttentionLowering:
         )
         owner.out.emit(inst, [q_rows.range, *masks_range(masks)], [scores.range])
 
-    def _values(
-        self,
-        unit: tuple[int, int, int, int],
-        probs: list[Buffer],
-        output: Buffer,
-        span: dict[str, int],
-        masks: tuple[str, int, int, int] | None,
-        count: int,
-        offset: int,
-    ) -> None:
-        owner, cache = self.owner, self.cache
+    def _values(self, unit: tuple[int, int, int, int], output: Buffer, walk: _Walk) -> None:
+        owner, cache, masks = self.owner, self.cache, walk.masks
         u, kv, q, n = unit
-        fields = {**span, **self._mask_fields(masks, q)}
+        fields = {**walk.span, **self._mask_fields(masks, q)}
         load = LDK(kind="V", addr=cache.v.addr + kv * cache.v_head, unit_bytes=cache.v_unit, **fields)
         owner.out.emit(load, [cache.v.range, *masks_range(masks)], [])
-        rows = probs[u % 2]
+        rows = walk.probs[u % 2]
         length = row_windows(owner.options.max_context, True)
         inst = MMPV(
             ab=rows.base,
             ab_s0=n * length,
             ab_s1=length,
-            n0_r=count,
+            n0_r=walk.count,
             n1=n,
             slots=self.h.padded // owner.arch.channels,
             row_slots=cache.v_unit // (2 * self.settings.kv_bits),
             bits=str(self.settings.kv_bits),
             dst=output.base + q * self.units,
-            dst_r=offset,
+            dst_r=walk.offset,
             dst_s=output.row,
             dst_s0=output.row,
             dst_s1=self.units,

@@ -20,6 +20,7 @@ from flightllm.errors import FitError
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Embed, Linear, Norm, PosEmbed
 from flightllm.ir.weights import Weight
+from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.package import PackageWriter, TensorRecord
 from flightllm.streams.arrange import stack_rows, take_columns, take_rows, widen_together
 from flightllm.streams.coded import CodedMatrix, granule_formats
@@ -294,8 +295,10 @@ def plan_cache(
     row_slots = heads.padded // channels
     if bits == 4:
         row_slots += row_slots % 2
-    k_unit, v_unit = heads.padded * bits // 8, row_slots * 2 * bits
-    k_head, v_head = length // channels * k_unit, length // 16 * v_unit
+    k_unit, v_unit = key_slots(channels) * heads.padded * bits // 8, row_slots * 2 * bits
+    k_head, v_head = (
+        -(-length // unit_positions(kind, channels)) * unit for kind, unit in (("K", k_unit), ("V", v_unit))
+    )
     name = group.core.name
     return CacheRegions(
         memory.add(f"{name}.K", n * k_head, "kv"),

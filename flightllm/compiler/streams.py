@@ -36,7 +36,7 @@ class VectorTable:
 
 @dataclass
 class CacheRegions:
-    """KV cache and mask of one layer. Bytes per channel: unit (slot of K, window of V), head (from head to head)."""
+    """KV cache and mask of one layer. Bytes per channel: unit (group of slots of K, window of V), head (from head to head)."""
 
     k: MemoryRegion
     v: MemoryRegion

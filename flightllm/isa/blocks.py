@@ -12,6 +12,18 @@ from flightllm.isa.fields import Addr, Count, Field, Instruction
 BLOCK_POSITIONS = 64
 #: positions in a window of the V cache
 WINDOW_POSITIONS = 16
+#: slots that the K cache keeps side by side, at most
+KEY_SLOTS = 4
+
+
+def key_slots(channels: int) -> int:
+    """Slots (positions of one channel) that the K cache keeps side by side, window by window: no more than a block has."""
+    return min(KEY_SLOTS, BLOCK_POSITIONS // channels)
+
+
+def unit_positions(kind: str, channels: int) -> int:
+    """Positions in a unit of the cache: a group of `key_slots` slots on every channel (kind K), or a window (kind V)."""
+    return key_slots(channels) * channels if kind == "K" else WINDOW_POSITIONS
 
 
 class KeyRange(Instruction, register=False):
@@ -47,7 +59,7 @@ def active_blocks(o: Any, mb: np.ndarray) -> list[int]:
 
 
 def units_of(block: int, length: int, gran: int) -> tuple[int, int]:
-    """[first, last + 1) units of `gran` positions (C for K slots, 16 for V windows) that a block has below `length`."""
+    """[first, last + 1) units of `gran` positions (C: slots; `unit_positions`: units of the cache) that a block has below `length`."""
     start = block * BLOCK_POSITIONS
     stop = min(length, start + BLOCK_POSITIONS)
     return start // gran, -(-stop // gran)

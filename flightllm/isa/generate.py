@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from flightllm.isa import Unit
-from flightllm.isa.blocks import BLOCK_POSITIONS, WINDOW_POSITIONS
+from flightllm.isa.blocks import BLOCK_POSITIONS, KEY_SLOTS, WINDOW_POSITIONS
 from flightllm.isa.control import ALU_OPS, LOOP_DEPTH
 from flightllm.isa.fields import INSTRUCTION_BYTES, REGISTERS, TOKEN_UNITS, Addr, Choice, Count, Field, Instruction
 from flightllm.isa.registers import FIRST_FREE, HostRegister
@@ -124,6 +124,7 @@ def context() -> dict[str, Any]:
         "loop_depth": LOOP_DEPTH,
         "alu_ops": list(ALU_OPS),
         "block_positions": BLOCK_POSITIONS,
+        "key_slots": KEY_SLOTS,
         "window_positions": WINDOW_POSITIONS,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flightllm.errors import ProgramError
-from flightllm.isa.blocks import BlockRange, KeyRange, active_blocks, candidate_blocks, units_of
+from flightllm.isa.blocks import BlockRange, KeyRange, active_blocks, candidate_blocks, unit_positions, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.numerics.quant import bf16_to_f32
@@ -151,7 +151,7 @@ class LDS(KeyRange):
 class LDK(BlockRange):
     """KV stream of one head: push the active blocks' units into the K ring.
 
-    A unit is one slot (kind K: C positions) or one window (kind V: 16 positions), `unit_bytes` bytes per channel.
+    A unit is a group of min(4, 64/C) slots (kind K) or one window of 16 positions (kind V), `unit_bytes` bytes per channel.
     """
 
     opcode = 0x14
@@ -161,7 +161,7 @@ class LDK(BlockRange):
     unit_bytes = Field(20, "bytes per channel and unit")
 
     def execute(self, core: Any, o: Operands) -> None:
-        gran = core.channels if o.kind == "K" else 16
+        gran = unit_positions(o.kind, core.channels)
         blocks = active_blocks(o, core.mb)
         parts = []
         for b in blocks:
@@ -171,7 +171,7 @@ class LDK(BlockRange):
         core.push(core.k_ring, (o.kind, blocks, data), self)
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
-        gran = arch.channels if o.kind == "K" else 16
+        gran = unit_positions(o.kind, arch.channels)
         total = 0
         for b in candidate_blocks(o.len, o.sink, o.first):
             lo, hi = units_of(b, o.len, gran)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flightllm.isa.blocks import BlockRange, active_blocks, candidate_blocks, units_of
+from flightllm.isa.blocks import BlockRange, active_blocks, candidate_blocks, key_slots, unit_positions, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Flag, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.isa.load import AB_BITS, VB_BITS
@@ -99,6 +99,7 @@ class MMQK(AttentionMatrix):
         blocks = active_blocks(o, core.mb)
         data = core.pop_kv("K", blocks, self)
         keys = unpack_k(data, o.k, int(o.bits))
+        unit = unit_positions("K", c)
         n0 = max(0, o.n0)
         codes, scale = core.ab_codes(o.ab, (n0, o.n1), (o.ab_s0, o.ab_s1), o.k, o.dual)
         total = codes.astype(np.float64) @ keys.astype(np.float64).T
@@ -110,15 +111,17 @@ class MMQK(AttentionMatrix):
             core.vb_elements(16 * o.dst + lo * c, (n0, o.n1), (16 * o.dst_s0, 16 * o.dst_s1), n)[:] = y[
                 ..., at : at + n
             ]
-            at += n
+            first, last = units_of(b, o.len, unit)
+            at += (last - first) * unit
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         c = arch.channels
         total = 0
         yield Access("AB", False, o.ab, row_windows(o.k, o.dual), (o.n0, o.n1), (o.ab_s0, o.ab_s1))
         for b in candidate_blocks(o.len, o.sink, o.first):
+            lo, hi = units_of(b, o.len, unit_positions("K", c))
+            total += (hi - lo) * key_slots(c) * o.k * int(o.bits) // 8
             lo, hi = units_of(b, o.len, c)
-            total += (hi - lo) * o.k * int(o.bits) // 8
             strides = (16 * o.dst_s0, 16 * o.dst_s1)
             yield Access("VB", True, 16 * o.dst + lo * c, (hi - lo) * c, (o.n0, o.n1), strides)
         if o.masked:
@@ -175,14 +178,14 @@ def nibbles(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unpack_k(data: np.ndarray, k: int, bits: int) -> np.ndarray:
-    """K ring bytes uint8 [C, slots * k * bits / 8] -> int8 codes [slots * C, k], row = position within the active blocks."""
-    c = data.shape[0]
-    rows = data.reshape(c, -1, k * bits // 8)
-    if bits == 8:
-        codes = rows.view(np.int8)
-    else:
-        codes = np.stack(nibbles(rows), axis=-1).reshape(c, rows.shape[1], k)
-    return codes.transpose(1, 0, 2).reshape(-1, k)
+    """K ring bytes uint8 [C, units * key_slots * k * bits / 8] -> int8 codes [units * key_slots * C, k].
+
+    Row: position within the units of the active blocks.
+    """
+    c, slots = data.shape[0], key_slots(data.shape[0])
+    codes = data.view(np.int8) if bits == 8 else np.stack(nibbles(data), axis=-1)
+    windows = codes.reshape(c, -1, k // 16, slots, 16)
+    return windows.transpose(1, 3, 0, 2, 4).reshape(-1, k)
 
 
 def unpack_v(data: np.ndarray, row_slots: int, bits: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.isa.fields import Addr, Choice, Count, Field, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.isa.load import AB_BITS, MEM_BITS, VB_BITS
@@ -56,7 +57,7 @@ class STKV(Instruction):
     pos = Count(24, "position of token 0")
     addr = Addr("MEM", MEM_BITS, "head 0")
     head = Field(32, "bytes per channel from head to head")
-    unit_bytes = Field(20, "bytes per channel of a slot (K) or window (V)")
+    unit_bytes = Field(20, "bytes per channel of a unit: a group of slots (K) or a window (V)")
     scales = Addr("MEM", MEM_BITS, "scales of slot 0: 2 * n1 bytes per slot and channel")
 
     def execute(self, core: Any, o: Operands) -> None:
@@ -75,8 +76,11 @@ class STKV(Instruction):
                 if o.bits == "8"
                 else pack_nibbles(codes[..., ::2], codes[..., 1::2])
             )
-            at = o.addr + (pos // c * o.unit_bytes)[:, None] + heads
-            mem[(pos % c)[:, None, None], at[..., None] + np.arange(data.shape[-1])] = data
+            group, piece = key_slots(c), 2 * int(o.bits)  # slots side by side, bytes of a window of one slot
+            slot = pos // c
+            at = o.addr + (slot // group * o.unit_bytes + slot % group * piece)[:, None] + heads
+            windows = group * piece * np.arange(o.len // 16)[:, None] + np.arange(piece)
+            mem[(pos % c)[:, None, None], at[..., None] + windows.reshape(-1)] = data
         else:
             slots = codes.reshape(n0, o.n1, -1, c)  # dimension i: channel i % C, row slot i // C
             if o.bits == "8":
@@ -95,14 +99,14 @@ class STKV(Instruction):
 
     @staticmethod
     def _extent(o: Operands, core: Any) -> int:
-        gran = core.channels if o.kind == "K" else 16
+        gran = unit_positions(o.kind, core.channels)
         return (o.n1 - 1) * o.head + ((o.pos + o.n0 - 1) // gran + 1) * o.unit_bytes
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         if o.n0 <= 0:
             return
         yield Access("AB", False, o.ab, row_windows(o.len, False), (o.n0, o.n1), (o.ab_s0, o.ab_s1))
-        gran = arch.channels if o.kind == "K" else 16
+        gran = unit_positions(o.kind, arch.channels)
         lo, hi = o.pos // gran, (o.pos + o.n0 - 1) // gran + 1
         yield Access("MEM", True, o.addr + lo * o.unit_bytes, (hi - lo) * o.unit_bytes, (o.n1,), (o.head,))
         lo, hi = o.pos // arch.channels, (o.pos + o.n0 - 1) // arch.channels + 1

@@ -13,6 +13,11 @@ constexpr int kLoopDepth = 4;
 constexpr int kBlockPositions = 64;
 constexpr int kWindowPositions = 16;
 
+// Slots that the K cache keeps side by side, window by window.
+constexpr int key_slots(int channels) {
+  return kBlockPositions / channels < 4 ? kBlockPositions / channels : 4;
+}
+
 enum HostRegister : int {
   kRegZero = 0,
   kRegPos = 1,

@@ -46,6 +46,7 @@ module matrix_fetch #(
   import matrix_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
   localparam int unsigned TableBytes = 1024;
+  localparam int unsigned KeySlots = key_slots(Channels);
 
   typedef enum logic [4:0] {
     StIdle,
@@ -262,8 +263,8 @@ module matrix_fetch #(
         dest = index_phase_q ? DestIndex : DestCode;
       end
       StQk: begin
-        section_words = four_q ? 8'd1 : 8'd2;
-        dest = four_q ? DestLane1 : DestLane2;
+        section_words = four_q ? 8'(KeySlots) : 8'(2 * KeySlots);
+        dest = four_q ? DestKeys4 : DestKeys8;
         is_k = 1'b1;
       end
       StPv: begin
@@ -298,7 +299,7 @@ module matrix_fetch #(
       StQk: begin
         pop_o.offset = lane_q;
         pop_o.index  = 8'(4'(beat_q + window_q));
-        pop_o.done   = lane_q + 8'd1 == qk_nv;
+        pop_o.done   = lane_q + 8'(KeySlots) >= qk_nv;
       end
       StPv: begin
         pop_o.index = 8'(beat_q);
@@ -638,8 +639,8 @@ module matrix_fetch #(
           window_q <= window_q + 4'd1;
           if (13'(window_q) + 13'd1 == head_windows_q) begin
             window_q <= '0;
-            lane_q   <= lane_q + 8'd1;
-            if (lane_q + 8'd1 == qk_nv) begin
+            lane_q   <= lane_q + 8'(KeySlots);
+            if (lane_q + 8'(KeySlots) >= qk_nv) begin
               lane_q <= '0;
               beat_q <= beat_q + 4'(head_windows_q);
               unit_q <= unit_q + 32'(qk_nv);

@@ -47,14 +47,14 @@ package matrix_pkg;
     DestMu,
     DestCode,   // words offset .. offset + count - 1 of a beat
     DestIndex,  // indices of a beat
-    DestLane2,  // two words: the 8-bit codes of lane `offset`
-    DestLane1   // one word: the 4-bit codes of lane `offset`
+    DestKeys8,  // two words for each of key_slots lanes from lane `offset` on: 8-bit codes
+    DestKeys4   // one word for each: 4-bit codes
   } dest_e;
 
   typedef struct packed {
     logic       valid;
     dest_e      dest;
-    logic [7:0] offset;  // word, a multiple of 16; or the lane
+    logic [7:0] offset;  // word, a multiple of 16; or the first lane
     logic [7:0] index;   // replay beat, scale row, or rho row
     logic       done;    // the beat is complete with this pop
   } pop_t;

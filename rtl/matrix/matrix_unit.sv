@@ -237,8 +237,9 @@ module matrix_unit #(
   logic [Channels-1:0][3:0][31:0] rho, bias;
   for (genvar c = 0; c < Channels; c++) begin : gen_mpu
     mpu #(
-        .Vpus   (Vpus),
-        .Entries(Entries)
+        .Vpus    (Vpus),
+        .KeySlots(flightllm_isa_pkg::key_slots(Channels)),
+        .Entries (Entries)
     ) i_mpu (
         .clk_i,
         .ce_i          (x_ce || d_ce),

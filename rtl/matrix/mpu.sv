@@ -6,8 +6,9 @@
 // operation.
 
 module mpu #(
-    parameter int unsigned Vpus    = 8,
-    parameter int unsigned Entries = 512
+    parameter int unsigned Vpus     = 8,
+    parameter int unsigned KeySlots = 4,
+    parameter int unsigned Entries  = 512
 ) (
     input  logic                                              clk_i,
     input  logic                                              ce_i,
@@ -53,6 +54,7 @@ module mpu #(
 );
   import matrix_pkg::*;
   localparam int unsigned CodeWords = 2 * Vpus;
+  localparam int unsigned KeyWords = 2 * KeySlots;
   localparam int unsigned SigmaWords = Vpus;
   localparam int unsigned MuWords = 3 * Vpus / 2;
   localparam int unsigned RhoRows = 4 * Vpus;  // two strips of up to 8 V slots, four slots a row
@@ -72,13 +74,13 @@ module mpu #(
         for (int w = 0; w < CodeWords; w++) begin
           if (w / 16 == int'(pop_i.offset) / 16) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%16];
         end
-        DestLane2:
+        DestKeys8:
         for (int w = 0; w < CodeWords; w++) begin
-          if (w / 2 == int'(pop_i.offset)) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%2];
+          if (w / KeyWords == int'(pop_i.offset) / KeySlots) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%KeyWords];
         end
-        DestLane1:
+        DestKeys4:
         for (int w = 0; w < Vpus; w++) begin
-          if (w == int'(pop_i.offset)) code_mem[pop_i.index[3:0]][w] <= pop_data_i[0];
+          if (w / KeySlots == int'(pop_i.offset) / KeySlots) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%KeySlots];
         end
         DestIndex:
         for (int w = 0; w < Vpus; w++) begin

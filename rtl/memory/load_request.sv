@@ -40,6 +40,7 @@ module load_request #(
   import flightllm_isa_pkg::*;
   import load_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
+  localparam int unsigned LogKeySlots = $clog2(key_slots(Channels));
   localparam logic [3:0] ErrToken = 4'd4;
   localparam int unsigned MaxBeats = 32;
 
@@ -106,10 +107,12 @@ module load_request #(
       .done_o  (run_done)
   );
 
-  // blocks -> units of C slots or 16 positions, the last run's end by the length
+  // blocks -> units: slots (LDS), groups of slots (LDK of K) or 16 positions, the last run's end by the length
   logic [31:0] unit_from, unit_to;
   logic windows;
+  logic [2:0] log_unit;
   logic signed [31:0] keys;
+  assign log_unit = runs_scales ? 3'(LogC) : 3'(LogC + LogKeySlots);
   assign windows = !runs_scales && ldk.kind == 1'(LdkKindV);
   assign keys = runs_scales ? lds.len : ldk.len;
   always_comb begin
@@ -117,8 +120,8 @@ module load_request #(
       unit_from = 32'(run_from) << 2;
       unit_to   = run_last ? (unsigned'(keys) + 32'd15) >> 4 : 32'(run_to) << 2;
     end else begin
-      unit_from = (32'(run_from) << 6) >> LogC;
-      unit_to   = run_last ? (unsigned'(keys) + 32'(Channels) - 32'd1) >> LogC : (32'(run_to) << 6) >> LogC;
+      unit_from = (32'(run_from) << 6) >> log_unit;
+      unit_to   = ((run_last ? unsigned'(keys) : 32'(run_to) << 6) + (32'd1 << log_unit) - 32'd1) >> log_unit;
     end
   end
 

@@ -4,7 +4,7 @@
 // channel's writer has seen its answers.
 //
 // STV collects C words of VB into one beat of 16 slots per channel. STKV reads one AB row (a token's head) and writes its
-// codes: K on one channel, one after another; V on all channels, every sixteenth byte (docs/streams.md, "KV cache"); then
+// codes: K on one channel, 16 of every 16 x KeySlots; V on all channels, every sixteenth byte (docs/streams.md, "KV cache"); then
 // the scale as bf16. XCHG streams this core's words to the exchange when it is its turn, and writes what comes from there.
 
 module store_unit #(
@@ -61,6 +61,8 @@ module store_unit #(
 );
   import flightllm_isa_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
+  localparam int unsigned KeySlots = key_slots(Channels);
+  localparam int unsigned LogKeySlots = $clog2(KeySlots);
 
   typedef enum logic [3:0] {
     StIdle,
@@ -100,7 +102,7 @@ module store_unit #(
   logic [19:0] slots_left;
   logic [31:0] pos_q;
   logic [Channels-1:0] todo_q;     // channels that have not taken the beat
-  logic [3:0] beat_q;
+  logic [6:0] beat_q;
 
   // --- collected data --------------------------------------------------------------------------------------------
   logic [Channels-1:0][15:0][31:0] beat_data_q;
@@ -125,20 +127,20 @@ module store_unit #(
   logic four, is_v;
   logic [39:0] code_addr, scale_addr;
   logic [31:0] unit, slot;
-  logic [        15:0]        code_bytes;  // K: bytes of the row; V: 16 bytes a (pair of) row slots
+  logic [        15:0]        code_bytes;  // K: bytes of the group of slots; V: 16 bytes a (pair of) row slots
   logic [        15:0]        row_slots;
-  logic [         3:0]        beats;
+  logic [         6:0]        beats;
   logic [Channels-1:0][511:0] kv_data;
   logic [63:0] kv_strb, scale_strb;
   logic [31:0] scale_word;
   assign four = kv.bits == 1'(StkvBits4);
   assign is_v = kv.kind == 1'(StkvKindV);
   assign slot = pos_q >> LogC;
-  assign unit = is_v ? pos_q >> 4 : slot;
+  assign unit = is_v ? pos_q >> 4 : slot >> LogKeySlots;
   assign code_addr = head_addr_q + 40'(unit) * 40'(kv.unit_bytes);
   assign row_slots = kv.len >> LogC;
-  assign code_bytes = is_v ? (four ? ((row_slots + 16'd1) >> 1) << 4 : row_slots << 4) : (four ? kv.len >> 1 : kv.len);
-  assign beats = 4'((32'(code_addr[5:0]) + 32'(code_bytes) + 32'd63) >> 6);
+  assign code_bytes = is_v ? (four ? ((row_slots + 16'd1) >> 1) << 4 : row_slots << 4) : (four ? kv.len >> 1 : kv.len) << LogKeySlots;
+  assign beats = 7'((32'(code_addr[5:0]) + 32'(code_bytes) + 32'd63) >> 6);
   assign scale_addr = kv.scales + ((40'(slot) * 40'(kv.n1) + 40'(head_q)) << 1);
   assign scale_word = scale_q + 32'h0000ffff;  // bf16, rounded up in magnitude
   assign scale_strb = 64'd3 << scale_addr[5:0];
@@ -146,12 +148,16 @@ module store_unit #(
     kv_strb = '0;
     kv_data = '0;
     for (int x = 0; x < 64; x++) begin
-      automatic logic [15:0] rel = 16'(x) + {6'd0, beat_q, 6'd0} - 16'(code_addr[5:0]);
+      automatic logic [15:0] rel = 16'(x) + {3'd0, beat_q, 6'd0} - 16'(code_addr[5:0]);
       automatic logic [15:0] j = rel >> 4;
-      if (rel < code_bytes && (!is_v || rel[3:0] == pos_q[3:0])) begin
+      // K: the slot within its group, and the code, that a byte belongs to
+      automatic int unsigned beside = (32'(rel) >> (four ? 3 : 4)) % KeySlots;
+      automatic int unsigned window = 32'(rel) >> ((four ? 3 : 4) + LogKeySlots);
+      automatic int unsigned code = 16 * window + (four ? 2 * 32'(rel[2:0]) : 32'(rel[3:0]));
+      if (rel < code_bytes && (is_v ? rel[3:0] == pos_q[3:0] : beside == slot % KeySlots)) begin
         kv_strb[x] = 1'b1;
         for (int c = 0; c < Channels; c++) begin
-          automatic int unsigned low = is_v ? (32'(j) * (four ? 2 : 1)) * Channels + 32'(c) : 32'(rel) * (four ? 2 : 1);
+          automatic int unsigned low = is_v ? (32'(j) * (four ? 2 : 1)) * Channels + 32'(c) : code;
           automatic int unsigned high = is_v ? low + Channels : low + 1;
           kv_data[c][8*x+:8] = !four ? code_q[low] : {high < 32'(kv.len) ? code_q[high][3:0] : 4'd0, code_q[low][3:0]};
         end
@@ -329,9 +335,9 @@ module store_unit #(
         end
         StCodes:
         if (written) begin
-          beat_q <= beat_q + 4'd1;
+          beat_q <= beat_q + 7'd1;
           todo_q <= is_v ? '1 : only;
-          if (beat_q + 4'd1 == beats) begin
+          if (beat_q + 7'd1 == beats) begin
             todo_q  <= only;
             state_q <= StScale;
           end

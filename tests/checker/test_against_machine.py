@@ -82,8 +82,8 @@ def ring_program(draw):
         kind = draw(st.sampled_from("KKKW"))
         size = draw(st.integers(1, 3))
         if kind == "K":
-            lines.append(LDK(kind="K", addr=0, unit_bytes=64, len=4 * size))
-            open_k.append(MMQK(k=64, n0=0, n1=1, len=4 * size, dst=0, dst_s0=4, ab=0))
+            lines.append(LDK(kind="K", addr=0, unit_bytes=64, len=16 * size))
+            open_k.append(MMQK(k=16, n0=0, n1=1, len=16 * size, dst=0, dst_s0=4, ab=0))
         else:
             lines.append(LDW(addr=0, nbytes=64 * size))
             open_w.append(MM(k=16, slots=1, table=1, dst=0, tokens=0))

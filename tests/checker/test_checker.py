@@ -66,7 +66,7 @@ def test_defects_are_caught(change, message):
 
 
 KV = """
-LDK kind=K addr=0x0 unit_bytes=16 len=64
+LDK kind=K addr=0x0 unit_bytes=64 len=64
 LDK kind=V addr=0x1000 unit_bytes=32 len=64
 MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64 signal=S
 SOFTMAX src=0x0 ks=0x100 vs=0x180 n0=1 n1=1 len=64 ab=0x100 wait=M signal=M
@@ -85,7 +85,7 @@ def test_streams_must_come_in_the_order_they_are_taken():
 def test_a_ring_filled_too_early_is_a_deadlock():
     """Loads of the K ring wait for room that only an instruction behind them in the program could make, through a full queue."""
     arch = small_arch(k_ring_bytes=64, queue_depth=2)
-    loads = "LDK kind=K addr=0x0 unit_bytes=16 len=64\n" * 5
+    loads = "LDK kind=K addr=0x0 unit_bytes=64 len=64\n" * 5
     uses = "MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64\n" * 5
     check(loads + uses + "HALT", small_arch())
     with pytest.raises(ProgramError, match="deadlock"):
@@ -274,7 +274,7 @@ def test_both_ends_of_the_k_ring_must_agree(program, field):
 
 MASK = """
 LDM addr=0x40 nbytes=8 dst=0x0
-LDK kind=K addr=0x0 unit_bytes=16 len=64 masked=1
+LDK kind=K addr=0x0 unit_bytes=64 len=64 masked=1
 {between}
 MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64 masked=1 wait=L signal=L
 LDM addr=0x40 nbytes=8 dst=0x0 wait=M
@@ -289,7 +289,7 @@ def test_a_mask_stays_between_both_ends_of_the_k_ring():
 
 
 def test_a_ring_must_hold_what_is_used_again():
-    text = "LDK kind=K addr=0x0 unit_bytes=64 len=64\nMMQK ab=0x0 n0=1 n1=1 k=64 dst=0x0 len=64\nHALT"
+    text = "LDK kind=K addr=0x0 unit_bytes=256 len=64\nMMQK ab=0x0 n0=1 n1=1 k=64 dst=0x0 len=64\nHALT"
     check(text, small_arch(k_ring_bytes=256))
     with pytest.raises(ProgramError, match="reads again"):
         check(text, small_arch(k_ring_bytes=192))
@@ -421,6 +421,6 @@ def test_a_read_does_not_hide_the_write_before_it():
 
 def test_a_load_cannot_wait_for_its_own_taker():
     text = "MMQK k=64 n0=1 n1=1 dst=0x0 len={n} signal=L\nHALT"
-    load = "LDK kind=K addr=0x0 unit_bytes=64 len={n} wait=M\n"
+    load = "LDK kind=K addr=0x0 unit_bytes=256 len={n} wait=M\n"
     with pytest.raises(ProgramError, match=r"(?s)deadlock.*a token from M.*its stream"):
         check((load + text).format(n=64))

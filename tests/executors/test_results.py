@@ -135,6 +135,27 @@ def test_skipped_blocks_are_not_loaded(tmp_path):
     assert loaded_bytes(build(window, tmp_path / "c.flpkg"), ids, chunks) == 2 * 4 * 16 * keys
 
 
+def test_heads_of_a_group_with_masks_of_their_own(tmp_path):
+    """Prompts load a group's keys once for each query head, by its own mask; generation loads them once, and is unmasked."""
+    ids = np.random.default_rng(3).integers(0, 70, 256).tolist()
+    graph, chunks = decoder(layers=1, context=256, heads=4, kv_heads=2), [32] * 8
+    plain, blocks = build(graph, tmp_path / "a.flpkg"), 4
+    mask = np.tril(np.random.default_rng(5).random((4, blocks, blocks)) < 0.5)
+    mask[:, range(blocks), range(blocks)] = True  # the block that holds the last key is always active
+    np.savez(tmp_path / "mask.npz", mask)
+    rule = {"match": "attn.core", "attention": {"kind": "blocks", "file": str(tmp_path / "mask.npz")}}
+    masked = build(graph, tmp_path / "b.flpkg", recipe={"rule": [rule]})
+    keys = 0
+    for n in range(32, 257, 32):  # a chunk of 32 sees the keys before it and its own
+        for row in mask[:, (n - 1) // 64]:
+            keys += sum(min(64, n - 64 * b) for b in range(blocks) if row[b] and 64 * b < n)
+    assert loaded_bytes(masked, ids, chunks) == 2 * 16 * keys
+    assert loaded_bytes(masked, ids, chunks, masken=False) == loaded_bytes(plain, ids, chunks, masken=False)
+    dense = feed(opened(plain), ids, chunks, masken=False)
+    assert np.array_equal(feed(opened(masked), ids, chunks, masken=False), dense)
+    assert not np.array_equal(feed(opened(masked), ids, chunks)[128:], dense[128:])
+
+
 def test_the_end_of_a_long_context(tmp_path):
     """Positions up to the model's limit: the last 32 of 8,192, at once and one by one, over a cache full of old keys."""
     device = opened(build(decoder(layers=1, context=8192), tmp_path / "p.flpkg"))

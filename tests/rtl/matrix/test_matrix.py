@@ -7,6 +7,7 @@ import pytest
 from matrix_bench import Bench
 from stream_cases import random_matrix
 
+from flightllm.isa.blocks import key_slots
 from flightllm.isa.load import LDK
 from flightllm.isa.matrix import MM, MMPV, MMQK
 from flightllm.streams import EntryFormat
@@ -77,7 +78,7 @@ class Program:
         d = int(r.choice([16, 32, 48, 64, 80, 128]))
         slots = -(-d // b.channels)
         row_slots = slots + (slots % 2 if bits == 4 else 0)
-        unit = d * bits // 8 if score else row_slots * 2 * bits
+        unit = key_slots(b.channels) * d * bits // 8 if score else row_slots * 2 * bits
         b.keys(LDK(**keys, kind="K" if score else "V", addr=0, unit_bytes=unit))
         ab = self.rows(n0 * n1, d if score else length, bool(dual))
         out = -(-(length + b.channels) // 16) + 1 if score else -(-slots * b.channels // 16)
