@@ -35,6 +35,8 @@ _VERILATOR += ("-Wall", "-Wno-fatal", *_RANDOM_START)
 _CXX = ("-std=gnu++20", "-O1", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0")
 _CXX += ("-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0", "-w", "-faligned-new", "-fcf-protection=none")
 _RUNTIME = ("verilated", "verilated_vpi", "verilated_threads")
+#: headers that every module includes, compiled once: parsing them takes longer than a module
+_HEADERS = ("verilated.h", "verilated_vpi.h", "memory", "string")
 
 
 def run_bench(
@@ -122,12 +124,12 @@ def build_bench(
     work = Path(tempfile.mkdtemp(prefix=f"{module}-", dir=cache_folder()))
     try:
         _run(["verilator", *options, "--Mdir", str(work), *map(str, sources)], work)
-        # one translation unit: small modules compile in two seconds, most of which is the library's headers
+        # one translation unit
         parts = [*sorted(work.glob("Vtop*.cpp")), main]
         whole = work / "whole.cpp"
         whole.write_text("".join(f'#include "{p}"\n' for p in parts))
         _run(
-            ["g++", *_CXX, *_includes(), f"-I{work}", "-o", str(work / module), str(whole), *map(str, runtime),
+            ["g++", *_CXX, "-include", str(runtime[0].parent / "all.h"), *_includes(), f"-I{work}", "-o", str(work / module), str(whole), *map(str, runtime),
              f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator", "-lpthread"], work,
         )  # fmt: skip
         for path in work.iterdir():
@@ -144,9 +146,9 @@ def build_bench(
 
 
 def _runtime() -> list[Path]:
-    """Verilator's library as object files, compiled once for all modules (its VPI part takes longer than most modules)."""
+    """Verilator's library as object files, and its headers, compiled once for all modules (its VPI part takes longer than most modules)."""
     root = verilator_root() / "include"
-    key = hashlib.sha256(repr(_CXX).encode())
+    key = hashlib.sha256(repr((_CXX, _HEADERS)).encode())
     for name in _RUNTIME:
         key.update((root / f"{name}.cpp").read_bytes())
     folder = cache_folder() / f"cocotb-runtime-{key.hexdigest()[:20]}"
@@ -157,6 +159,8 @@ def _runtime() -> list[Path]:
     work = Path(tempfile.mkdtemp(prefix="runtime-", dir=cache_folder()))
     for name in _RUNTIME:
         _run(["g++", *_CXX, *_includes(), "-c", str(root / f"{name}.cpp"), "-o", str(work / f"{name}.o")], work)
+    (work / "all.h").write_text("".join(f"#include <{name}>\n" for name in _HEADERS))
+    _run(["g++", *_CXX, *_includes(), "-x", "c++-header", "all.h", "-o", "all.h.gch"], work)
     try:
         work.rename(folder)
     except OSError:
