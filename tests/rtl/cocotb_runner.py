@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -19,6 +20,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flightllm.errors import ToolError
 from flightllm.sim.sources import rtl_sources
@@ -26,7 +28,7 @@ from flightllm.sim.verilate import cache_folder, environment, verilator_root
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-_PARAMETERS = "FLIGHTLLM_BENCH_PARAMETERS"
+_PARAMETERS, _PAYLOAD = "FLIGHTLLM_BENCH_PARAMETERS", "FLIGHTLLM_BENCH_PAYLOAD"
 BUILD_TIMEOUT_S = 600
 #: Data registers have no reset, so they start with random contents: nothing may depend on them.
 _RANDOM_START = ("--x-initial", "unique", "--x-assign", "unique")
@@ -48,6 +50,7 @@ def run_bench(
     seed: int = 1,
     only: str = "",
     timeout_s: float = 120,
+    payload: object = None,
 ) -> None:
     """Run the cocotb tests of a file on a module; AssertionError with what failed.
 
@@ -60,6 +63,7 @@ def run_bench(
         seed: of the random contents at the start and of `random` in the coroutines.
         only: regular expression; the cocotb tests to run (all if empty).
         timeout_s: wall clock; a simulation that hangs is ended and reported.
+        payload: what the coroutines get from `payload()`; anything that pickles.
     """
     import cocotb_tools.config
 
@@ -80,7 +84,9 @@ def run_bench(
             "PYTHONPATH": os.pathsep.join([str(Path(bench).resolve().parent), str(HERE), str(ROOT), *sys.path]),
             "GPI_USERS": f"{_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
             _PARAMETERS: json.dumps(parameters),
+            _PAYLOAD: str(Path(work) / "payload"),
         }
+        Path(env[_PAYLOAD]).write_bytes(pickle.dumps(payload))
         if not only:
             del env["COCOTB_TEST_FILTER"]
         command = [str(program), "+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
@@ -204,6 +210,11 @@ def parameter(name: str, default: int | None = None) -> int:
     """Value of a parameter that the module was built with."""
     values = json.loads(os.environ[_PARAMETERS])
     return int(values[name]) if default is None else int(values.get(name, default))
+
+
+def payload() -> Any:
+    """What `run_bench` was given for the coroutines."""
+    return pickle.loads(Path(os.environ[_PAYLOAD]).read_bytes())
 
 
 async def start(dut, **inputs: int) -> None:

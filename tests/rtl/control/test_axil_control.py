@@ -36,7 +36,9 @@ class Host:
         self.starts = self.interrupts = 0
 
     async def begin(self, **inputs: int) -> None:
-        await start(self.dut, done_i=0, error_i=0, error_core_i=0, status_i=0, read_bytes_i=0, written_bytes_i=0, **inputs)
+        await start(
+            self.dut, done_i=0, error_i=0, error_core_i=0, status_i=0, read_bytes_i=0, written_bytes_i=0, **inputs
+        )
         await self.wait(2)
         cocotb.start_soon(self._watch())
 
@@ -47,7 +49,9 @@ class Host:
 
     def slow(self, kind: str, seed: int) -> None:
         write, read = self.master.write_if, self.master.read_if
-        for i, channel in enumerate((write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)):
+        for i, channel in enumerate(
+            (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
+        ):
             channel.set_pause_generator(pauses(kind, seed + i))
 
     async def wait(self, cycles: int) -> None:

@@ -33,7 +33,11 @@ async def sums(dut):
         counts, reads, writes = [0] * COUNTERS, [0] * channels, [0] * channels
         for _ in range(200):
             run = int(random.random() < 0.9)
-            events, read, write = random.getrandbits(COUNTERS), random.getrandbits(channels), random.getrandbits(channels)
+            events, read, write = (
+                random.getrandbits(COUNTERS),
+                random.getrandbits(channels),
+                random.getrandbits(channels),
+            )
             strobes = [random.choice([0, (1 << size) - 1, random.getrandbits(size)]) for _ in range(channels)]
             dut.run_i.value, dut.events_i.value, dut.read_i.value, dut.write_i.value = run, events, read, write
             dut.strb_i.value = sum(s << size * c for c, s in enumerate(strobes))

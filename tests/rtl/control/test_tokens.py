@@ -70,10 +70,13 @@ async def up_to_255(dut):
     await start(dut, take_valid_i=0, take_mask_i=0, give_valid_i=0b10, give_mask_i=masks([0, 0b1000, 0, 0]))
     for _ in range(255):
         await RisingEdge(dut.clk_i)
-    dut.take_valid_i.value, dut.take_mask_i.value = 0b1000, masks([0, 0, 0, 0b0010])  # give and take
+    dut.take_valid_i.value, dut.take_mask_i.value, dut.give_valid_i.value = 0b1000, masks([0, 0, 0, 0b0010]), 0
+    await RisingEdge(dut.clk_i)
+    assert counters(dut)[1][3] == 255 and not int(dut.none_o.value)
+    dut.give_valid_i.value = 0b10  # give and take
     await RisingEdge(dut.clk_i)
     dut.give_valid_i.value = 0
-    for left in range(255, 0, -1):
+    for left in range(254, 0, -1):
         await RisingEdge(dut.clk_i)
         assert counters(dut)[1][3] == left and not int(dut.none_o.value)
         assert int(dut.take_ready_o.value) == 0b1111

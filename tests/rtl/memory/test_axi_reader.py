@@ -11,7 +11,6 @@ from collections import deque
 from pathlib import Path
 
 import cocotb
-import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
 from cocotb_runner import parameter, pauses, run_bench, start
@@ -23,9 +22,7 @@ IDLE = {"base_i": 0, "req_valid_i": 0, "m_axi_rvalid": 0, "m_axi_arready": 0}
 
 @pytest.mark.parametrize(("bits", "bursts"), [(512, 16), (256, 16), (128, 3)])
 def test_axi_reader(bits, bursts):
-    run_bench(
-        "axi_reader_tb", __file__, ["memory", "common"], {"PortBits": bits, "MaxBursts": bursts}, extra=[WRAPPER]
-    )
+    run_bench("axi_reader_tb", __file__, ["memory", "common"], {"PortBits": bits, "MaxBursts": bursts}, extra=[WRAPPER])
 
 
 class Clients:
@@ -40,7 +37,11 @@ class Clients:
             for _ in range(requests):
                 beats = rng.choice([1, 2, rng.randint(1, 8), rng.randint(1, longest)])
                 # every second piece ends or begins at a 4 KB boundary, or just beyond
-                at = rng.randrange(0, SIZE // 64 - beats) if rng.random() < 0.5 else 64 * rng.randrange(1, 200) - rng.choice([0, 1, beats])
+                at = (
+                    rng.randrange(0, SIZE // 64 - beats)
+                    if rng.random() < 0.5
+                    else 64 * rng.randrange(1, 200) - rng.choice([0, 1, beats])
+                )
                 pieces.append((64 * max(0, at), beats))
             self.todo.append(pieces)
         self.asked: list[list[int]] = [[] for _ in range(CLIENTS)]  # addresses of the beats to come
