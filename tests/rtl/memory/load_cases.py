@@ -30,6 +30,7 @@ class Step:
     vb: np.ndarray  #: uint32 [elements]
     mb: np.ndarray  #: uint8 [bytes]
     keys: int  #: bytes pushed so far, per channel
+    mb_before: np.ndarray
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Program:
     mem: np.ndarray  #: uint8 [C, bytes]
     vb: np.ndarray  #: uint32 [elements], at the start
     mb: np.ndarray
+    regs: list[int]  #: R8..R15
     steps: list[Step] = field(default_factory=list)
     keys: np.ndarray | None = None  #: uint8 [C, bytes], all that is pushed
     error: int = 0  #: 4: an LDG at the end meets an id outside its table
@@ -60,7 +62,9 @@ class Generator:
         self.core.mb[:] = self.rng.integers(0, 256, MB)
         self.core.regs[8:16] = [int(x) for x in self.rng.integers(-3, 4, 8)]
         self.keys: list[np.ndarray] = []
-        self.program = Program(channels, mem.copy(), self.core.vb.view(np.uint32).copy(), self.core.mb.copy())
+        self.program = Program(
+            channels, mem.copy(), self.core.vb.view(np.uint32).copy(), self.core.mb.copy(), self.core.regs[8:16]
+        )
 
     def pick(self, *values: Any) -> Any:
         return values[int(self.rng.integers(len(values)))]
@@ -71,6 +75,7 @@ class Generator:
     def add(self, inst: Instruction) -> None:
         inst.wait, inst.signal = self.upto(15), self.upto(15)
         word = int.from_bytes(dispatch(inst, self.core.regs), "little")
+        before = self.core.mb.copy()
         try:
             inst.execute(self.core, inst.resolve(self.core.regs))
         except ProgramError as e:
@@ -80,7 +85,7 @@ class Generator:
             self.keys.append(self.core.k_ring.popleft()[2])
         keys = sum(k.shape[1] for k in self.keys)
         state = (self.core.vb.view(np.uint32).copy(), self.core.mb.copy())
-        self.program.steps.append(Step(inst, word, *state, keys))
+        self.program.steps.append(Step(inst, word, *state, keys, before))
 
     def vectors(self, gather: bool) -> None:
         """LDV or LDG. Rows in memory begin at 64 bytes; any number of slots."""
@@ -128,7 +133,16 @@ class Generator:
     def cache(self) -> None:
         kind = self.pick("K", "V")
         unit = 8 * self.upto(8 if kind == "K" and self.c < 4 else 16)
-        self.add(LDK(**self.key_range(), kind=kind, unit_bytes=unit, addr=8 * self.upto(500), masked=self.upto(1), mask=self.upto(100)))
+        self.add(
+            LDK(
+                **self.key_range(),
+                kind=kind,
+                unit_bytes=unit,
+                addr=8 * self.upto(500),
+                masked=self.upto(1),
+                mask=self.upto(100),
+            )
+        )
 
     def done(self) -> Program:
         empty = np.zeros((self.c, 0), np.uint8)

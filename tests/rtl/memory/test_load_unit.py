@@ -88,13 +88,12 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
     memory = Memory(dut, padded, kind, latency, seed)
     vb, mb = program.vb.copy(), np.zeros(1 << 16, np.uint8)
     mb[: len(program.mb)] = program.mb
-    ring: list[deque] = [deque() for _ in range(channels)]
     keys: list[list[int]] = [[] for _ in range(channels)]  # words pushed
     level = 0
     pause = {name: pauses(kind, f"{seed}{name}") for name in ("op", "take", "wr", "pop")}
     sent = taken = given = 0
     mb_stage = 0
-    for cycle in range(limit):
+    for _ in range(limit):
         offer = sent < len(steps) and not next(pause["op"])
         dut.op_valid_i.value = int(offer)
         if offer:
@@ -148,7 +147,9 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
                 keys[c].extend(words[first : first + count].tolist())
         error = int(dut.error_o.value)
         if error:
-            assert error == program.error and given == len(steps) - 1, f"{seed}: error {error}, {steps[given].inst.text()}"
+            assert error == program.error and given == len(steps) - 1, (
+                f"{seed}: error {error}, {steps[given].inst.text()}"
+            )
             return
         if given == len(steps):
             break
@@ -161,4 +162,3 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
     for _ in range(6):
         await RisingEdge(dut.clk_i)
     assert int(dut.idle_o.value) and not any(memory.flying)
-
