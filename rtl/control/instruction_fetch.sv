@@ -35,7 +35,7 @@ module instruction_fetch (
   logic [15:0] beats;
   logic fire, keep;
 
-  assign left = program_len_i - next_q;
+  assign left  = program_len_i - next_q;
   assign beats = left < 32'(Burst) ? left[15:0] : 16'(Burst);
   // room for all that is on its way and one burst more
   logic room;
