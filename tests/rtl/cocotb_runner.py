@@ -79,6 +79,7 @@ def run_bench(
             "COCOTB_RANDOM_SEED": str(seed),
             "COCOTB_TEST_FILTER": only,
             "COCOTB_LOG_LEVEL": os.environ.get("COCOTB_LOG_LEVEL", "WARNING"),
+            "GPI_LOG_LEVEL": "WARNING",
             "COCOTB_TRUST_INERTIAL_WRITES": "1",
             "PYGPI_PYTHON_BIN": sys.executable,
             "PYTHONPATH": os.pathsep.join([str(Path(bench).resolve().parent), str(HERE), str(ROOT), *sys.path]),
