@@ -157,6 +157,8 @@ def random_program(channels: int, seed: int, count: int, error: bool = False) ->
     makers = [lambda: g.vectors(False), lambda: g.vectors(True), g.mask, g.scales, g.cache]
     for i in range(count):
         makers[i % 5 if i < 5 else int(g.rng.integers(5))]()
+    # one run of 76 beats, more than the staging holds
+    g.add(LDK(len=600, sink=0, first=0, kind="V", unit_bytes=128, addr=8 * g.upto(500)))
     if error:
         g.bad_gather()
     return g.done()
