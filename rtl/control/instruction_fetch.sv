@@ -35,10 +35,12 @@ module instruction_fetch (
   logic [15:0] beats;
   logic fire, keep;
 
-  assign left = program_len_i - next_q;
+  assign left  = program_len_i - next_q;
   assign beats = left < 32'(Burst) ? left[15:0] : 16'(Burst);
   // room for all that is on its way and one burst more
-  assign req_valid_o = active_q && left != 0 && 6'(count) + 6'(pending_q) + 6'(Burst) <= 6'(Depth) && !jump_i;
+  logic room;
+  assign room = 6'(count) + 6'(pending_q) + 6'(Burst) <= 6'(Depth);
+  assign req_valid_o = active_q && left != 0 && room && !jump_i && !start_i;
   assign req_addr_o = program_addr_i + (40'(next_q) << 6);
   assign req_beats_o = beats;
   assign fire = req_valid_o && req_ready_i;

@@ -113,8 +113,7 @@ module sequencer (
   unit_e unit;
   logic  loop_bad;
   assign unit = unit_of(inst_q[5:0]);
-  assign loop_bad = lp.body == 0 || (b_q > 0 && depth_q == 3'(LoopDepth)) ||
-      (depth_q != 0 && pc_q + 32'(lp.body) > top.last);
+  assign loop_bad = lp.body == 0 || depth_q == 3'(LoopDepth) || (depth_q != 0 && pc_q + 32'(lp.body) > top.last);
 
   always_comb begin
     queue_valid_o = '0;

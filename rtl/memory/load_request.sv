@@ -161,12 +161,14 @@ module load_request #(
   logic [39:0] gather_q;
 
   // a segment that is ready to be sent: registers shared by all kinds
-  task automatic segment(logic [39:0] addr, logic [31:0] nbytes);
+  // and where to go on behind it
+  task automatic segment(logic [39:0] addr, logic [31:0] nbytes, state_e back);
     addr_q <= addr;
     seg_q.offset <= addr[5:0];
     seg_q.nbytes <= nbytes;
     left_q <= (32'(addr[5:0]) + nbytes + 32'd63) >> 6;
-    state_q <= nbytes == 0 ? back_q : StSegment;
+    back_q <= back;
+    state_q <= nbytes == 0 ? back : StSegment;
   endtask
 
   always_ff @(posedge clk_i) begin
@@ -213,9 +215,8 @@ module load_request #(
           seg_q.slots <= ldv.slots;
           seg_q.dst <= row_q == 0 ? ldv.dst : seg_q.dst + ldv.dst_row;
           row_q <= row_q + 32'd1;
-          back_q <= row_q + 32'd1 == rows ? StEnd : StRow;
           gather_q <= (row_q == 0 ? ldv.addr : gather_q) + 40'(ldv.row);
-          segment(row_q == 0 ? ldv.addr : gather_q, row_bytes);
+          segment(row_q == 0 ? ldv.addr : gather_q, row_bytes, row_q + 32'd1 == rows ? StEnd : StRow);
           if (row_bytes == 0) state_q <= StEnd;
         end
         // ---- LDG: ids, then a segment a row
@@ -223,8 +224,7 @@ module load_request #(
         if (rest_idle_i && none) begin
           id_write_q <= '0;
           seg_q.kind <= LoadIds;
-          back_q <= StGather;
-          segment(ldg.ids, rows << 2);
+          segment(ldg.ids, rows << 2, StGather);
         end
         StGather:  // the first row waits for the ids
         if (row_q != 0 || (rest_idle_i && used_q == 0 && none)) begin
@@ -244,17 +244,15 @@ module load_request #(
           seg_q.slots <= ldg.slots;
           seg_q.dst <= row_q == 0 ? ldg.dst : seg_q.dst + ldg.dst_row;
           row_q <= row_q + 32'd1;
-          back_q <= StGather;
-          segment(gather_q, row_bytes);
+          segment(gather_q, row_bytes, StGather);
           if (row_bytes == 0) state_q <= StEnd;
         end
         // ---- LDM, LDS, LDK
         StMask: begin
-          back_q <= StEnd;
           if (opcode == OpLdm) begin
             seg_q.kind <= LoadMask;
             seg_q.dst  <= 20'(ldm.dst);
-            segment(ldm.addr, 32'(ldm.nbytes));
+            segment(ldm.addr, 32'(ldm.nbytes), StEnd);
           end else if (runs_scales || ldk.masked == 0 || rest_idle_i) begin
             state_q <= StRuns;
           end
@@ -265,13 +263,13 @@ module load_request #(
           seg_q.dst      <= lds.dst;
           seg_q.dst_head <= lds.dst_head;
           seg_q.slot     <= unit_from;
-          back_q         <= StRuns;
           if (run_valid) begin
             if (runs_scales) begin
               segment(lds.addr + 40'(unit_from) * 40'({lds.heads, 1'b0}),
-                      (unit_to - unit_from) * 32'({lds.heads, 1'b0}));
+                      (unit_to - unit_from) * 32'({lds.heads, 1'b0}), StRuns);
             end else begin
-              segment(ldk.addr + 40'(unit_from) * 40'(ldk.unit_bytes), (unit_to - unit_from) * 32'(ldk.unit_bytes));
+              segment(ldk.addr + 40'(unit_from) * 40'(ldk.unit_bytes), (unit_to - unit_from) * 32'(ldk.unit_bytes),
+                      StRuns);
             end
           end else if (runs_done_q) begin
             state_q <= StEnd;

@@ -102,7 +102,7 @@ module store_unit #(
   logic [19:0] slots_left;
   logic [31:0] pos_q;
   logic [Channels-1:0] todo_q;     // channels that have not taken the beat
-  logic [6:0] beat_q;
+  logic [6:0] beat_q;  // of the row's codes: up to 65, with one channel
 
   // --- collected data --------------------------------------------------------------------------------------------
   logic [Channels-1:0][15:0][31:0] beat_data_q;

@@ -103,3 +103,55 @@ def test_tables_in_their_range(function):
     if function != 2:
         a = np.concatenate([a, a | np.uint32(0x80000000)])
     check(a, a[::-1].copy(), np.zeros(len(a), np.int64), function, top=127)
+
+
+@pytest.mark.parametrize("top", [7, 127, 16256])
+def test_ties(top):
+    """Results exactly half-way between two numbers, and just beside: sums, products, integers to fp32 and fp32 to integers."""
+    rng = np.random.default_rng(top)
+    n = 40_000
+    # sums: half a unit in the last place of a, of either sign, one up and one down; also where a's exponent changes
+    exponent = rng.integers(26, 254, n).astype(np.uint32)
+    fraction = np.where(rng.random(n) < 0.2, 0, rng.integers(0, 1 << 23, n)).astype(np.uint32)
+    sign = rng.integers(0, 2, (2, n)).astype(np.uint32) << np.uint32(31)
+    a = sign[0] | exponent << np.uint32(23) | fraction
+    b = sign[1] | (exponent - np.uint32(24)) << np.uint32(23)
+    b = (b.astype(np.int64) + rng.integers(-1, 2, n)).astype(np.uint32)
+    # products of a 12-bit and a 13-bit odd integer: 25 bits, the last one half a unit
+    x = rng.integers(1 << 11, 1 << 12, n) | 1
+    y = rng.integers(1 << 12, 1 << 13, n) | 1
+    scale = 2.0 ** rng.integers(-50, 50, n)
+    p, q = (x * scale).astype(np.float32).view(np.uint32), (y / scale).astype(np.float32).view(np.uint32)
+    # halves, and their neighbours; beyond the range as well
+    halves = (np.arange(-16400, 16400) + 0.5).astype(np.float32).view(np.uint32)
+    halves = np.concatenate([halves, halves + np.uint32(1), halves - np.uint32(1)])
+    # integers half-way between numbers of 24 bits
+    shift = rng.integers(1, 23, n)
+    integers = (rng.integers(1 << 23, 1 << 24, n) << shift) + (1 << (shift - 1)) + rng.integers(-1, 2, n)
+    integers *= rng.choice([-1, 1], n)
+    assert (np.abs(integers) < 1 << 47).all()
+    operands = [np.concatenate([a, p, halves]), np.concatenate([b, q, halves[::-1]])]
+    check(*operands, np.resize(integers, len(operands[0])), 0, top=top)
+
+
+def test_ends_of_the_range():
+    """Sums and products that become infinite, subnormal or zero, or just do not; and complete cancellation."""
+    rng = np.random.default_rng(1)
+    n = 100_000
+    ends = np.array(
+        [0x7F7FFFFF, 0x7F7FFFFE, 0x7F000000, 0x73000000, 0x72FFFFFF, 0x72800000, 0x00800000, 0x00800001], np.uint32
+    )
+    ends = np.concatenate(
+        [ends, ends | np.uint32(0x80000000), np.array([0x00FFFFFF, 0x01000000, 0x0C000000], np.uint32)]
+    )
+    a = rng.choice(ends, n) + rng.integers(0, 3, n).astype(np.uint32)
+    b = rng.choice(ends, n) + rng.integers(0, 3, n).astype(np.uint32)
+    same = rng.random(n) < 0.1
+    b[same] = a[same] ^ np.uint32(0x80000000)  # x - x is +0
+    # products around 2^128 and around 2^-126
+    e, f = rng.integers(1, 255, n), rng.integers(0, 1 << 23, (2, n))
+    edge = rng.random(n) < 0.5
+    other = np.where(rng.random(n) < 0.5, 381 - e, 127 - e) + rng.integers(-1, 2, n)
+    ok = edge & (other > 0) & (other < 255)
+    a[ok], b[ok] = (e << 23 | f[0])[ok].astype(np.uint32), (other << 23 | f[1])[ok].astype(np.uint32)
+    check(a, b, np.resize(np.array([2**47 - 1, -(2**47), 2**47 - 2**22, 0, -1], np.int64), n), 1, top=127)
