@@ -100,7 +100,7 @@ module store_unit #(
   logic [19:0] slots_left;
   logic [31:0] pos_q;
   logic [Channels-1:0] todo_q;     // channels that have not taken the beat
-  logic [3:0] beat_q;
+  logic [6:0] beat_q;
 
   // --- collected data --------------------------------------------------------------------------------------------
   logic [Channels-1:0][15:0][31:0] beat_data_q;
@@ -127,7 +127,7 @@ module store_unit #(
   logic [31:0] unit, slot;
   logic [        15:0]        code_bytes;  // K: bytes of the row; V: 16 bytes a (pair of) row slots
   logic [        15:0]        row_slots;
-  logic [         3:0]        beats;
+  logic [         6:0]        beats;       // V of one channel: 16 bytes a code
   logic [Channels-1:0][511:0] kv_data;
   logic [63:0] kv_strb, scale_strb;
   logic [31:0] scale_word;
@@ -138,7 +138,7 @@ module store_unit #(
   assign code_addr = head_addr_q + 40'(unit) * 40'(kv.unit_bytes);
   assign row_slots = kv.len >> LogC;
   assign code_bytes = is_v ? (four ? ((row_slots + 16'd1) >> 1) << 4 : row_slots << 4) : (four ? kv.len >> 1 : kv.len);
-  assign beats = 4'((32'(code_addr[5:0]) + 32'(code_bytes) + 32'd63) >> 6);
+  assign beats = 7'((32'(code_addr[5:0]) + 32'(code_bytes) + 32'd63) >> 6);
   assign scale_addr = kv.scales + ((40'(slot) * 40'(kv.n1) + 40'(head_q)) << 1);
   assign scale_word = scale_q + 32'h0000ffff;  // bf16, rounded up in magnitude
   assign scale_strb = 64'd3 << scale_addr[5:0];
@@ -146,7 +146,7 @@ module store_unit #(
     kv_strb = '0;
     kv_data = '0;
     for (int x = 0; x < 64; x++) begin
-      automatic logic [15:0] rel = 16'(x) + {6'd0, beat_q, 6'd0} - 16'(code_addr[5:0]);
+      automatic logic [15:0] rel = 16'(x) + {3'd0, beat_q, 6'd0} - 16'(code_addr[5:0]);
       automatic logic [15:0] j = rel >> 4;
       if (rel < code_bytes && (!is_v || rel[3:0] == pos_q[3:0])) begin
         kv_strb[x] = 1'b1;
@@ -329,9 +329,9 @@ module store_unit #(
         end
         StCodes:
         if (written) begin
-          beat_q <= beat_q + 4'd1;
+          beat_q <= beat_q + 7'd1;
           todo_q <= is_v ? '1 : only;
-          if (beat_q + 4'd1 == beats) begin
+          if (beat_q + 7'd1 == beats) begin
             todo_q  <= only;
             state_q <= StScale;
           end

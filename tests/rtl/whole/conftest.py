@@ -20,7 +20,9 @@ def commit() -> str:
     def git(*args: str) -> str:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
 
-    return git("rev-parse", "--short", "HEAD").strip() + ("+" if git("status", "--porcelain", "rtl", "sim", "flightllm") else "")
+    return git("rev-parse", "--short", "HEAD").strip() + (
+        "+" if git("status", "--porcelain", "rtl", "sim", "flightllm") else ""
+    )
 
 
 @pytest.fixture

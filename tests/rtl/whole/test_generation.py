@@ -30,7 +30,14 @@ def matrix() -> list[Case]:
     for (i, weights), cores in product(enumerate(WEIGHTS), (1, 2, 3, 4)):
         channels = (1, 2, 4)[(i + cores) % 3]
         cases.append(
-            Case(cores, channels, vpus_of(cores, channels), weights, (8, 4)[(i + cores) % 2], list(ATTENTION)[(i // 3 + cores) % 3])
+            Case(
+                cores,
+                channels,
+                vpus_of(cores, channels),
+                weights,
+                (8, 4)[(i + cores) % 2],
+                list(ATTENTION)[(i // 3 + cores) % 3],
+            )
         )
     return cases
 

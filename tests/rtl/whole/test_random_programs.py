@@ -7,7 +7,9 @@ from generation import config
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from kernel import run_program
-from random_programs import KINDS, PROGRAM_BYTES, VB_WORDS, Image, Program, build_program, image
+from program_image import PROGRAM_BYTES, VB_WORDS, Image, image
+from program_steps import KINDS
+from random_programs import Program, build_program
 
 from flightllm.checker import check_run
 from flightllm.checker.structure import check_structure
@@ -82,5 +84,7 @@ def test_random_programs(host, steps, moves, more, corners, options):
     counters = run_program(ARCH, program.instructions, got, host, options)
     note(f"{counters['cycles']} cycles")
     bad = np.argwhere(want[:, base.constant :] != got[:, base.constant :])
-    assert not bad.size, f"{len(bad)} bytes differ, first: {where(base, int(bad[0][0]), base.constant + int(bad[0][1]))}"
+    assert not bad.size, (
+        f"{len(bad)} bytes differ, first: {where(base, int(bad[0][0]), base.constant + int(bad[0][1]))}"
+    )
     assert np.array_equal(want[:, PROGRAM_BYTES : base.constant], got[:, PROGRAM_BYTES : base.constant])

@@ -32,5 +32,9 @@ def test_a_decode_step(tmp_path, figures):
     both.close()
     assert np.isfinite(logits).all() and logits.std() > 0.5  # a model's logits, not noise
     figures(
-        "SmolLM2", f"{arch.cores} x {arch.channels} x {arch.vpus}", context=CONTEXT, cycles=both.cycles, seconds=round(seconds, 1)
+        "SmolLM2",
+        f"{arch.cores} x {arch.channels} x {arch.vpus}",
+        context=CONTEXT,
+        cycles=both.cycles,
+        seconds=round(seconds, 1),
     )
