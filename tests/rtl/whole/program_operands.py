@@ -19,16 +19,17 @@ COMPUTED, NEGATIVE, COUNTERS, WALKERS = range(8, 14), 14, 20, 24
 
 
 class Choices:
-    """Small choices out of bytes; zeros when they are used up."""
+    """Small choices out of bytes. Bytes are used again, as other numbers; zeros stay zeros."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
     def __call__(self, n: int) -> int:
         """0 .. n - 1."""
-        value = self._data[self._at] if self._at < len(self._data) else 0
+        again, at = divmod(self._at, len(self._data))
         self._at += 1
-        return value % n if n > 0 else 0
+        value = self._data[at] * (1 + 90 * again) & 255
+        return (value ^ value >> 4) % n if again and n > 0 else value % n if n > 0 else 0
 
     def wide(self, n: int) -> int:
         """0 .. n - 1, of more than a byte."""

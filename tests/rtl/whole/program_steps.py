@@ -363,7 +363,7 @@ class Builder(Operands):
             MMPV(
                 **keys(), **self.ab_fields(c, soft), **place, **self.count(c, "n0", n0), n1=n1, bits=str(bits),
                 **self.address(c, "dst", dst),
-                dst_s0=out_row * n1, dst_s1=out_row, dual=1, slots=slots - c(2) * (slots > 1), row_slots=row_slots,
+                dst_s0=out_row * n1, dst_s1=out_row, dual=1, slots=slots, row_slots=row_slots,
             )
         )  # fmt: skip
 

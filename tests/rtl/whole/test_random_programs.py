@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from generation import config
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 from kernel import run_program
 from program_image import PROGRAM_BYTES, VB_WORDS, Image, image
@@ -74,7 +74,16 @@ OPTIONS = st.builds(
 )
 
 
+def step(kind: str, *choices: int) -> tuple[str, bytes]:
+    return kind, bytes(choices).ljust(32, b"\0")
+
+
+PLAIN = ((0, 1, 0, 0), [], [], False, SimOptions(timing=HbmTiming.ideal()))
+
+
 @settings(max_examples=60)
+@example(PLAIN[0], [step("append", 1, 0, 6)], *PLAIN[1:])  # V rows of 256 codes: 2 KB a channel
+@example(PLAIN[0], [step("mm"), step("attention", 1, 0, 0, 7)], *PLAIN[1:])  # no keys at all
 @given(HOSTS, STEPS, PAIRS, PAIRS, st.booleans(), OPTIONS)
 def test_random_programs(host, steps, moves, more, corners, options):
     base = image(ARCH, corners)
