@@ -20,25 +20,17 @@ SAMPLE = (
 
 
 def vpus_of(cores: int, channels: int) -> int:
-    """A Latin square: every number of VPUs meets every number of cores and of channels."""
-    return (4, 8, 12)[(cores + (1, 2, 4).index(channels)) % 3]
+    """A Latin square: every number of VPUs meets every number of cores and of channels; the configs of the sample are in it."""
+    return (4, 8, 12)[(cores + 2 * (1, 2, 4).index(channels) + 2) % 3]
 
 
 def matrix() -> list[Case]:
     """Every two values of different columns meet in some case: cores, channels, VPUs, weights, cache, attention."""
     cases = []
     for (i, weights), cores in product(enumerate(WEIGHTS), (1, 2, 3, 4)):
-        channels = (1, 2, 4)[(i + cores) % 3]
-        cases.append(
-            Case(
-                cores,
-                channels,
-                vpus_of(cores, channels),
-                weights,
-                (8, 4)[(i + cores) % 2],
-                list(ATTENTION)[(i // 3 + cores) % 3],
-            )
-        )
+        place = (i + 2 * cores) % 3
+        channels, kv, attention = (1, 2, 4)[place], (8, 4)[(i + cores) % 2], tuple(ATTENTION)[(i // 3 + place) % 3]
+        cases.append(Case(cores, channels, vpus_of(cores, channels), weights, kv, attention))
     return cases
 
 
