@@ -57,22 +57,41 @@ def check_program(
     total = conflicts = 0
     runs = settings(max_context, max_chunk, _reads_masken(instructions))
     for pos, ntok, nlog, masken in runs:
-        try:
-            exchanges = []
-            for core in range(arch.cores):
-                regs = host_registers(pos, ntok, core, nlog, bool(masken))
-                ops, found, exchange = _check_one(instructions, arch, domain, regs)
-                exchanges.append(exchange)
-                total, conflicts = total + ops, conflicts + found
-            if any(x != exchanges[0] for x in exchanges):
-                raise ProgramError(
-                    "cores disagree on their exchanges", why="each must reach the same, with equal operands"
-                )
-        except ProgramError as e:
-            where = f"{e.where}; with POS={pos} NTOK={ntok} NLOG={nlog} MASKEN={masken}"
-            raise ProgramError(e.what, where=where, why=e.why, do=e.do) from None
+        ops, found = check_run(instructions, arch, pos=pos, ntok=ntok, nlog=nlog, masken=masken, domain=domain)
+        total, conflicts = total + ops, conflicts + found
     detail = " ".join(filter(None, (reason.what, reason.where)))
     return CheckResult(f"settings: {len(runs)} runs; not for all lengths: {detail}", total, conflicts)
+
+
+def check_run(
+    instructions: list[Instruction],
+    arch: ArchConfig,
+    *,
+    pos: int,
+    ntok: int,
+    nlog: int,
+    masken: int,
+    domain: Domain | None = None,
+) -> tuple[int, int]:
+    """Prove one run, with these registers, on all cores; returns (operations, conflicts found ordered).
+
+    Raises ProgramError naming the instructions that break it. The rules of form (`check_structure`) are taken as kept.
+    """
+    domain = domain or Domain(pos + ntok, ntok, arch.cores)
+    total = conflicts = 0
+    try:
+        exchanges = []
+        for core in range(arch.cores):
+            regs = host_registers(pos, ntok, core, nlog, bool(masken))
+            ops, found, exchange = _check_one(instructions, arch, domain, regs)
+            exchanges.append(exchange)
+            total, conflicts = total + ops, conflicts + found
+        if any(x != exchanges[0] for x in exchanges):
+            raise ProgramError("cores disagree on their exchanges", why="each must reach the same, with equal operands")
+    except ProgramError as e:
+        where = f"{e.where}; with POS={pos} NTOK={ntok} NLOG={nlog} MASKEN={masken}"
+        raise ProgramError(e.what, where=where, why=e.why, do=e.do) from None
+    return total, conflicts
 
 
 def _check_all(program: list[Instruction], arch: ArchConfig, domain: Domain) -> tuple[int, int]:

@@ -132,7 +132,7 @@ class MMQK(AttentionMatrix):
 class MMPV(AttentionMatrix):
     """Weighted values: V stream of one head x softmax rows; out[i0, i1, i] for the head's dimensions i < slots * C.
 
-    out = mul(float(sum over the keys of active blocks of p * v), s_p).
+    out = mul(float(sum over the keys of active blocks of p * v), s_p). Without any key nothing is written.
     """
 
     opcode = 0x1A
@@ -144,6 +144,8 @@ class MMPV(AttentionMatrix):
         c = core.channels
         blocks = active_blocks(o, core.mb)
         data = core.pop_kv("V", blocks, self)
+        if not blocks:
+            return
         values = unpack_v(data, o.row_slots, int(o.bits))[: o.slots * c]
         n0 = max(0, o.n0)
         codes, scale = core.ab_codes(o.ab, (n0, o.n1), (o.ab_s0, o.ab_s1), o.len, o.dual)

@@ -197,7 +197,7 @@ module matrix_fetch #(
   logic first_tile_q;
   logic [7:0] lane_q;
   logic [7:0] qk_nv;
-  logic [3:0] pv_jj_count;
+  logic [6:0] pv_jj_q, pv_jj_count;  // row slots of a window in steps of V: heads of 256 on one channel of 4 VPUs have 64
   logic [11:0] pv_left;
 
   // --- room ------------------------------------------------------------------------------------------------------
@@ -320,10 +320,10 @@ module matrix_fetch #(
   assign tile_windows = (windows_q - 4'(group_q) * group_windows) < group_windows ?
       4'(windows_q - 4'(group_q) * group_windows) : group_windows;
   assign qk_nv = (unit_end_q - unit_q) < 32'(Vpus) ? 8'(unit_end_q - unit_q) : 8'(Vpus);
-  assign pv_left = pv_slots_q - 12'(jj_q) * 12'(Vpus);
+  assign pv_left = pv_slots_q - 12'(pv_jj_q) * 12'(Vpus);
   always_comb begin
-    pv_jj_count = 4'd1;
-    for (int i = 1; i < 15; i++) if (pv_slots_q > 12'(i * Vpus)) pv_jj_count = 4'(i + 1);
+    pv_jj_count = 7'd1;
+    for (int i = 1; i < 64; i++) if (32'(pv_slots_q) > 32'(i * Vpus)) pv_jj_count = 7'(i + 1);
   end
   assign pv_rows = 10'(pv_jj_count);
 
@@ -363,10 +363,10 @@ module matrix_fetch #(
         tile_o.nw = 5'd1;
         tile_o.width = four_q ? WidthV4 : Width8;
         tile_o.unit_scale = 1'b1;
-        tile_o.row = 10'(jj_q);
+        tile_o.row = 10'(pv_jj_q);
         tile_o.window = unit_q[19:0];
         tile_o.first = first_tile_q;
-        tile_o.last = run_end_q > last_block_q && unit_q + 32'd1 == unit_end_q && jj_q + 4'd1 == pv_jj_count;
+        tile_o.last = run_end_q > last_block_q && unit_q + 32'd1 == unit_end_q && pv_jj_q + 7'd1 == pv_jj_count;
         tile_o.strip.stride = pv_rows;
         tile_o.strip.rows = pv_rows;
         tile_o.strip.slots = 20'(pv_slots_q);
@@ -620,7 +620,7 @@ module matrix_fetch #(
         StRun: begin
           // blocks -> units of C slots (K) or 16 positions (V)
           run_open_q <= 1'b0;
-          jj_q <= '0;
+          pv_jj_q <= '0;
           lane_q <= '0;
           window_q <= '0;
           if (kind_q == KindQk) begin
@@ -650,10 +650,10 @@ module matrix_fetch #(
         end
         StPv:
         if (fire && last_piece) begin
-          beat_q <= beat_q + 4'd1;
-          jj_q   <= jj_q + 4'd1;
-          if (jj_q + 4'd1 == pv_jj_count) begin
-            jj_q <= '0;
+          beat_q  <= beat_q + 4'd1;
+          pv_jj_q <= pv_jj_q + 7'd1;
+          if (pv_jj_q + 7'd1 == pv_jj_count) begin
+            pv_jj_q <= '0;
             first_tile_q <= 1'b0;
             unit_q <= unit_q + 32'd1;
             if (unit_q + 32'd1 == unit_end_q) state_q <= run_end_q > last_block_q ? StIdle : StBlock;

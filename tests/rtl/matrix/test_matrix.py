@@ -91,6 +91,20 @@ class Program:
             )
         )  # fmt: skip
 
+    def values(self, d: int, bits: int, length: int, n0: int, n1: int) -> None:
+        """MMPV over all keys."""
+        b = self.bench
+        slots = -(-d // b.channels)
+        keys = {"len": length, "first": 0, "sink": 0, "masked": 0}
+        b.keys(LDK(**keys, kind="V", addr=0, unit_bytes=slots * 2 * bits))
+        out = -(-slots * b.channels // 16)
+        self.program.append(
+            MMPV(
+                **keys, ab=self.rows(n0 * n1, length, True), ab_s0=self.row * n1, ab_s1=self.row, n0=n0, n1=n1,
+                bits=str(bits), dst=3, dst_s0=out * n1, dst_s1=out, dual=1, slots=slots, row_slots=slots,
+            )
+        )  # fmt: skip
+
     def run(self, slow: bool = False):
         return self.bench.run(self.program, slow)
 
@@ -136,3 +150,13 @@ def test_matrix_vector_mode_keeps_the_port_busy():
     p.uniform(EntryFormat(4, 16, True), rows=512, k=4096, group=32, m=8, tokens=1)
     cycles, (_beats, words, *_rest) = p.run()
     assert words / 8 / cycles > 0.95
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("d", [64, 128, 256])
+def test_values_of_long_heads_on_one_channel(d, bits):
+    """16, 32 and 64 row beats a window of values."""
+    p = Program(1, 4, seed=d)
+    for _ in range(2):
+        p.values(d, bits, length=100, n0=2, n1=2)
+    p.run()

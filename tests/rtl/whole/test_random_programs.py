@@ -1,0 +1,99 @@
+"""Random legal programs over all units: the kernel in RTL leaves the same VB, AB and memory as the functional executor."""
+
+from __future__ import annotations
+
+import numpy as np
+from generation import config
+from hypothesis import example, given, note, settings
+from hypothesis import strategies as st
+from kernel import run_program
+from program_image import PROGRAM_BYTES, VB_WORDS, Image, image
+from program_steps import KINDS
+from random_programs import Program, build_program
+
+from flightllm.checker import check_run
+from flightllm.checker.structure import check_structure
+from flightllm.errors import ProgramError
+from flightllm.executors.functional import FunctionalDevice
+from flightllm.executors.functional.core import Core
+from flightllm.isa import disassemble
+from flightllm.isa.fields import Instruction
+from flightllm.isa.registers import host_registers
+from flightllm.sim.simulator import HbmTiming, SimOptions
+
+ARCH = config(2, 2, 4)
+
+
+def functional(program: Program, base: Image) -> np.ndarray:
+    """Memory uint8 [cores * channels, bytes] after the program."""
+    device = FunctionalDevice()
+    memory = base.memory.copy()
+    for k in range(ARCH.cores):
+        core = Core(ARCH, memory[k * ARCH.channels : (k + 1) * ARCH.channels], base.constant, k, device.cache)
+        core.regs = host_registers(program.pos, program.ntok, k, program.nlog, bool(program.masken))
+        device.cores.append(core)
+    device.program = program.instructions
+    device._counters = {"instructions": 0}
+    device._run()
+    return memory
+
+
+def where(base: Image, channel: int, byte: int) -> str:
+    """What the byte at which two memories differ was."""
+    k, c = divmod(channel, ARCH.channels)
+    if byte >= base.dump:
+        slot = (byte - base.dump) // 4
+        if slot < 16 * VB_WORDS // ARCH.channels:
+            element = slot * ARCH.channels + c
+            return f"core {k}, VB word {element // 16} of the programs' part, element {element % 16}"
+        at = byte - base.dump - 64 * VB_WORDS // ARCH.channels
+        return f"core {k}, AB window {1 + 16 * (at // 256 * ARCH.channels + c) + at % 256 // 16}"
+    name = next((n for n, (at, size) in base.places.items() if at <= byte < at + size), "no place")
+    return f"core {k}, channel {c}, memory {byte:#x} ({name})"
+
+
+def accepted(program: list[Instruction], host: tuple[int, int, int, int]) -> bool:
+    pos, ntok, nlog, masken = host
+    try:
+        check_structure(program)
+        check_run(program, ARCH, pos=pos, ntok=ntok, nlog=nlog, masken=masken)
+    except ProgramError:
+        return False
+    return True
+
+
+HOSTS = st.tuples(st.integers(0, 300), st.integers(1, 32), st.integers(0, 32), st.integers(0, 1))
+STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.binary(min_size=32, max_size=32)), min_size=1, max_size=14)
+PAIRS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=4)
+OPTIONS = st.builds(
+    SimOptions,
+    timing=st.sampled_from([HbmTiming.ideal(), HbmTiming()]),
+    jitter_ns=st.sampled_from([0.0, 60.0, 600.0]),
+    stall=st.sampled_from([0.0, 0.3, 0.7]),
+    seed=st.integers(1, 1000),
+)
+
+
+def step(kind: str, *choices: int) -> tuple[str, bytes]:
+    return kind, bytes(choices).ljust(32, b"\0")
+
+
+PLAIN = ((0, 1, 0, 0), [], [], False, SimOptions(timing=HbmTiming.ideal()))
+
+
+@settings(max_examples=60)
+@example(PLAIN[0], [step("append", 1, 0, 6)], *PLAIN[1:])  # V rows of 256 codes: 2 KB a channel
+@example(PLAIN[0], [step("mm"), step("attention", 1, 0, 0, 7)], *PLAIN[1:])  # no keys at all
+@given(HOSTS, STEPS, PAIRS, PAIRS, st.booleans(), OPTIONS)
+def test_random_programs(host, steps, moves, more, corners, options):
+    base = image(ARCH, corners)
+    program = build_program(ARCH, base, host, steps, moves, more, lambda p: accepted(p, host))
+    note(disassemble(program.instructions))
+    want, got = functional(program, base), base.memory.copy()
+    counters = run_program(ARCH, program.instructions, got, host, options)
+    note(f"{counters['cycles']} cycles")
+    bad = np.argwhere(want[:, base.constant :] != got[:, base.constant :])
+    assert not bad.size, (
+        f"{len(bad)} bytes differ, first: {where(base, int(bad[0][0]), base.constant + int(bad[0][1]))}"
+    )
+    assert np.array_equal(want[:, PROGRAM_BYTES : base.constant], got[:, PROGRAM_BYTES : base.constant])
