@@ -69,7 +69,7 @@ def build(
         harness: C++ files with the exported C functions.
         parameters: values of the top module's parameters.
         includes: folders for C++ includes.
-        trace: "", "vcd" or "fst".
+        trace: "", "vcd" or "fst". FST needs the header files of lz4 and zlib.
 
     Returns:
         Path of the library in the cache; built if no library of the same content is there.
@@ -95,9 +95,9 @@ def build(
         include = " ".join(f"-I{p.resolve()}" for p in includes)
         command = ["verilator", *options, "-CFLAGS", include or "-g0", "--Mdir", str(work)]
         _run([*command, *(str(p.resolve()) for p in sources)], work, "verilator")
-        _run(["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", f"V{top}__ALL.a", "verilated.o", "verilated_threads.o",
-              *(["verilated_vcd_c.o"] if trace == "vcd" else ["verilated_fst_c.o"] if trace == "fst" else []),
-              *_OPTIMISE], work, "make")  # fmt: skip
+        parts = ["verilated.o", "verilated_threads.o", *([f"verilated_{trace}_c.o"] if trace else [])]
+        parts += ["verilated_dpi.o"] if (work / f"V{top}__Dpi.h").exists() else []
+        _run(["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", f"V{top}__ALL.a", *parts, *_OPTIMISE], work, "make")
         root = verilator_root()
         flags = [
             "-std=gnu++20",

@@ -35,7 +35,7 @@ class Beside:
 
 @pytest.fixture
 def simulate(monkeypatch):
-    monkeypatch.setattr("flightllm.executors.rtl.device.build_kernel", lambda arch, trace="": standin(arch, trace))
+    monkeypatch.setattr("flightllm.executors.rtl.device.build_kernel", lambda arch, trace="", **_: standin(arch, trace))
 
     def call(*args):
         return CliRunner().invoke(main, ["simulate", *map(str, args)], prog_name="flightllm")
