@@ -150,7 +150,11 @@ def test_missing_and_stray_writes(package):
     assert error.data["tensor"].startswith("AB window") and error.data["index"]["token"] == 0
 
     def stray(e, events):
-        return [*events[:-1], event(Kind.VB, 0, e.unit, e.operands.dst + e.operands.rows * e.operands.dst_row, 1), events[-1]]
+        return [
+            *events[:-1],
+            event(Kind.VB, 0, e.unit, e.operands.dst + e.operands.rows * e.operands.dst_row, 1),
+            events[-1],
+        ]
 
     error = diverges(package, Once(MMPV, lambda e, events: [*events[:-1], event(Kind.MB, 0, Unit.M, 5, 1), events[-1]]))
     assert error.data["what"] == "a write to a place that the instruction does not write"
