@@ -47,7 +47,7 @@ def test_difference(verify):
     assert "error: rtl diverges: another value is written" in done.stderr
     assert "run of the program from position 10, 1 token" in done.stderr
     assert "MM " in done.stderr and "matrix layers.0.attn.qkv" in done.stderr
-    assert "token 0, element 0" in done.stderr
+    assert "token 0, row 0" in done.stderr
 
 
 def test_json(verify):
@@ -59,7 +59,7 @@ def test_json(verify):
     report = json.loads(done.stdout)
     assert not report["agree"]
     assert report["runs_that_agree"] == [{"pos": 0, "tokens": 10}]
-    assert report["divergence"]["index"] == {"token": 0, "element": 0}
+    assert report["divergence"]["index"] == {"token": 0, "row": 0}
 
 
 def test_arguments(verify):

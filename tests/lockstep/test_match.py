@@ -132,7 +132,7 @@ def test_wrong_value_in_vb(package):
 
     error = diverges(package, Once(MM, change, 2))
     assert error.data["what"] == "another value is written"
-    assert error.data["index"] == {"token": 3, "element": 21}
+    assert error.data["index"] == {"token": 3, "row": 21}
     assert error.data["tensor"].startswith(f"VB element {rows[0]} (")
     assert error.data["matrix"] == "layers.0.mlp.gate_up"
     assert error.data["section"].startswith("layers.0.mlp")
@@ -282,8 +282,9 @@ def test_left_over(package):
     assert error.data["what"] == "the run ended without this instruction"
 
 
-def test_the_earliest_is_reported(package):
+def test_the_earliest_is_reported(package, monkeypatch):
     """Of two differences in a batch the one told first counts, whatever its unit."""
+    monkeypatch.setattr("lockstep.mirror.BATCH", 100_000)
     first, second = Once(NORM, flip(Kind.VB, 0, 0)), Once(MM, flip(Kind.VB, 0, 0))
 
     def both(core, e, events):

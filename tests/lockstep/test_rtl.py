@@ -137,7 +137,7 @@ def test_wrong_rounding_in_the_drain(package, tmp_path):
     data = diverges(device, (12,))
     assert data["unit"] == "M" and data["instruction"].startswith("MM ")
     assert data["matrix"] == "layers.0.attn.qkv"
-    assert set(data["index"]) == {"token", "element"}
+    assert set(data["index"]) == {"token", "row"}
     assert data["pc"] == next(pc for pc, i in enumerate(device.names.program) if isinstance(i, MM))
     assert 0 < abs(int(data["functional"][:10], 16) - int(data["rtl"][:10], 16)) <= 3
     device.other.close()

@@ -115,13 +115,11 @@ def read_fst(path):
     """The same of an FST file."""
     pywellen = pytest.importorskip("pywellen", reason="reads FST files: pip install pywellen")
     wave = pywellen.Waveform(str(path))
-    times = []
-    wave.stream_time_steps(lambda time: times.append(time), lambda time: True)
     changes = {}
     for var in wave.all_vars():
-        known = {t: var.signal.value_at(t) for t in times}
-        changes[var.full_name] = {t: v for t, v in known.items() if v is not None}
-    return changes, times
+        known = changes[var.full_name] = {}
+        wave.stream_changes(lambda time, _, value, known=known: known.__setitem__(time, value), [var])
+    return changes, sorted({time for known in changes.values() for time in known})
 
 
 @pytest.mark.parametrize("kind", ["vcd", "fst"])

@@ -141,7 +141,8 @@ class Names:
         e = f.expected
         assert e is not None
         if f.space != "AB":
-            return {("position" if isinstance(e.inst, MMQK | SOFTMAX | LDS) else "element"): inner}
+            kind = type(e.inst)
+            return {"row" if kind is MM else "position" if kind in (MMQK, SOFTMAX, LDS) else "element": inner}
         if inner == 0:
             return {"header window": 0}
         dual = isinstance(e.inst, SOFTMAX) or e.operands.quant == "dual"
