@@ -53,7 +53,7 @@ def has_header(name: str) -> bool:
             input=f"#include <{name}>\n",
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=20,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
