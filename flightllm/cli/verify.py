@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flightllm.cli.common import common, print_json
+from flightllm.cli.common import common, print_json, progress_line
 from flightllm.errors import FlightError, ToolError
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def command(
     report = {"package": m.name, "against": executor, "seed": seed, "prompt_tokens": prompt_tokens}
     try:
         for part in plan:
-            logits = device.run_chunk(ids[part.pos : part.pos + part.count], part.pos, int(part.last), part.prompt)
+            with progress_line(not as_json) as device.progress:
+                logits = device.run_chunk(ids[part.pos : part.pos + part.count], part.pos, int(part.last), part.prompt)
             done.append(part)
             if len(ids) == part.pos + part.count:
                 ids.append(int(logits[-1].argmax()))

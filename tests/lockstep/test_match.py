@@ -75,6 +75,20 @@ def controls(package, chunks):
     return count[0]
 
 
+def test_progress(package):
+    """Counts instructions of the run, up to all of them."""
+    told = []
+    device = LockStep(Mirror(), progress=lambda *args: told.append(args))
+    device.load(package)
+    for pos, n in ((0, 20), (20, 9)):
+        told.clear()
+        device.run_chunk(IDS[pos : pos + n], pos, 1, True)
+        done = [d for _, d, _ in told]
+        assert done == sorted(done) and len(done) > 2
+        assert told[-1] == (f"positions {pos} to {pos + n - 1}", done[-1], done[-1])
+        assert 0 < done[0] < done[-1]
+
+
 class Once:
     """An alteration of the number-th instruction of a class on a core."""
 

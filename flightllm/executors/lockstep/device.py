@@ -14,6 +14,8 @@ from flightllm.executors.lockstep.match import CoreMatcher, Finding
 from flightllm.executors.lockstep.names import Names
 from flightllm.executors.lockstep.report import Divergence, divergence
 from flightllm.isa.fields import Unit
+from flightllm.isa.registers import host_registers
+from flightllm.isa.trace import trace
 from flightllm.package import Package
 from flightllm.runtime.device import Device
 from flightllm.sim.events import Kind
@@ -35,18 +37,25 @@ class ObservedDevice(Device, Protocol):
 class LockStep:
     """Runs every chunk on both and compares what each instruction does (docs/lockstep.md).
 
-    other: the executor compared with the functional one. name: what reports call it.
+    other: the executor compared with the functional one. name: what reports call it. progress: called during `run_chunk` with
+    (text, instructions that have ended, instructions of the run), all cores together.
 
     Attributes:
         functional: the functional executor. matchers: per core, since `load`, with counts.
     """
 
-    def __init__(self, other: ObservedDevice, name: str = "rtl", cache_bytes: int = CACHE_BYTES) -> None:
-        self.other, self.name = other, name
+    def __init__(
+        self,
+        other: ObservedDevice,
+        name: str = "rtl",
+        cache_bytes: int = CACHE_BYTES,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.other, self.name, self.progress = other, name, progress
         self.functional = FunctionalDevice(cache_bytes)
         self.matchers: list[CoreMatcher] = []
         self._chunk = (0, 0, 0, False)
-        self._cycle = 0
+        self._cycle = self._ended = self._total = 0
 
     def load(self, package: Package) -> None:
         """Load both; errors are theirs."""
@@ -82,6 +91,8 @@ class LockStep:
         """
         self._chunk = (pos, len(ids), nlog, masken)
         self._recorder.start()
+        self._ended = sum(m.instructions for m in self.matchers)
+        self._total = self._instructions() if self.progress is not None else 0
         self._steps = self.functional.start_chunk(ids, pos, nlog, masken)
         try:
             logits = self.other.run_chunk(ids, pos, nlog, masken)
@@ -94,6 +105,12 @@ class LockStep:
         if not np.array_equal(want.view(np.uint32), logits.view(np.uint32)):
             raise ProgramError("the logits read differ although every write agreed", where=f"position {pos}")
         return logits
+
+    def _instructions(self) -> int:
+        """Instructions that units carry out in this run, all cores together."""
+        pos, tokens, nlog, masken = self._chunk
+        runs = (host_registers(pos, tokens, k, nlog, masken) for k in range(len(self.matchers)))
+        return sum(inst.unit is not Unit.Q for regs in runs for _, inst, _ in trace(self.names.program, regs))
 
     def _ahead(self, core: int) -> Expected | None:
         """The functional executor's next instruction of a core that a unit carries out; None at the end of the run."""
@@ -112,6 +129,10 @@ class LockStep:
         core, channel = np.divmod(events["channel"][memory], self._channels)
         events["core"][memory], events["channel"][memory] = core, channel
         self._report([(k, f) for k, m in enumerate(self.matchers) for f in m.take(events[events["core"] == k])])
+        if self.progress is not None:
+            pos, tokens = self._chunk[:2]
+            ended = sum(m.instructions for m in self.matchers) - self._ended
+            self.progress(f"positions {pos} to {pos + tokens - 1}", ended, self._total)
 
     def _report(self, found: list[tuple[int, Finding]]) -> None:
         if found:
