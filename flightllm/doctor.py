@@ -11,6 +11,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flightllm.sim.verilate import FST_HEADERS, has_header
+
 _NOTHING = "flightllm does not start"
 #: group -> Python package -> (what does not work without it, what to install)
 _PACKAGES: dict[str, dict[str, tuple[str, str]]] = {
@@ -57,6 +59,8 @@ _PROGRAMS: dict[str, dict[str, tuple[str, str]]] = {
         "xrt-smi|xbutil": ("no Alveo card can be driven", "the Xilinx runtime (XRT), then source its setup.sh"),
     },
 }
+#: what a missing header of `FST_HEADERS` costs
+_HEADER_COSTS = "no traces of signals as .fst; .vcd works"
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class DoctorReport:
 
 
 def report() -> DoctorReport:
-    """Look at this machine. Starts programs with `--version`, imports nothing."""
+    """Look at this machine. Starts programs with `--version` and g++'s preprocessor, imports no package that it looks for."""
     python = platform.python_version() if sys.version_info >= (3, 11) else ""
     checks = [Check("python", "core", python, _NOTHING, "Python 3.11 or newer")]
     for group in dict.fromkeys([*_PACKAGES, *_PROGRAMS]):
@@ -113,6 +117,10 @@ def report() -> DoctorReport:
         for names, (costs, install) in _PROGRAMS.get(group, {}).items():
             found = next(filter(None, map(_program_version, names.split("|"))), "")
             checks.append(Check(names.replace("|", " or "), group, found, costs, install))
+        if group == "simulation":
+            for name, package in FST_HEADERS.items():
+                there = "found by g++" if has_header(name) else ""
+                checks.append(Check(name, group, there, _HEADER_COSTS, f"apt-get install {package}"))
     return DoctorReport(tuple(checks))
 
 

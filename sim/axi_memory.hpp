@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,6 +50,8 @@ class AxiMemory {
 public:
   std::uint64_t read_bytes = 0, written_bytes = 0, reads = 0, writes = 0;
   HbmChannel hbm;
+  // Called when a write changes memory: offset, bytes, strobes (a bit per byte).
+  std::function<void(std::uint64_t, const std::vector<std::uint8_t> &, const std::vector<std::uint8_t> &)> on_write;
 
   AxiMemory(std::uint8_t *memory, std::uint64_t size, std::uint64_t base, unsigned beat_bytes, const HbmTiming &timing,
             const AxiOptions &options, double phase)
@@ -328,10 +331,13 @@ private:
     }
     if (!out_.bvalid && !writes_.empty() && writes_.front().done >= 0 && writes_.front().done <= now && !stalls()) {
       const Write &w = writes_.front();
-      if (w.resp == 0)
+      if (w.resp == 0) {
         for (std::size_t i = 0; i < w.data.size(); i++)
           if (w.strb[i / 8] >> (i % 8) & 1)
             memory_[w.offset + i] = w.data[i];
+        if (on_write)
+          on_write(w.offset, w.data, w.strb);
+      }
       out_.bvalid = true;
       out_.bid = w.id;
       out_.bresp = w.resp;

@@ -10,9 +10,14 @@
 
 #include "Vflightllm_top.h"
 #include "axi_memory.hpp"
+#include "svdpi.h"
 #include "verilated.h"
-#if VM_TRACE
+#if VM_TRACE_FST
+#include "verilated_fst_c.h"
+using Trace = VerilatedFstC;
+#elif VM_TRACE
 #include "verilated_vcd_c.h"
+using Trace = VerilatedVcdC;
 #endif
 
 using namespace flightllm;
@@ -49,6 +54,15 @@ private:
   unsigned width_;
 };
 
+// Something that the design did, as flightllm/sim/events.py reads it.
+struct Event {
+  std::uint64_t cycle, addr, mask;
+  std::uint8_t kind, core, unit, channel;
+  std::uint32_t unused;
+  std::uint8_t data[64];
+};
+constexpr std::uint8_t kMemoryEvent = 8; // the other kinds come from sim/lockstep_probe.sv
+
 } // namespace
 
 // Context and model stay alive together; the model is destroyed first.
@@ -62,8 +76,11 @@ struct Sim {
   std::mt19937_64 random;
   double stall; // probability of a cycle in which the AXI4-Lite master waits
   bool accessing = false;
+  bool observing = false;
+  std::vector<Event> events;          // since they were fetched last
+  static inline Sim *current = nullptr; // whose design is being evaluated: calls from the probe carry no context
 #if VM_TRACE
-  std::unique_ptr<VerilatedVcdC> trace;
+  std::unique_ptr<Trace> trace;
 #endif
   struct Ports {
     Bits arvalid, araddr, arlen, arid, arready, rvalid, rdata, rid, rresp, rlast, rready;
@@ -124,7 +141,26 @@ struct Sim {
     quiet = 0;
   }
 
+  // Record events from now on: writes that reach memory, and what the probe tells if it is built in.
+  void observe() {
+    observing = true;
+    for (unsigned port = 0; port < memory.size(); port++)
+      memory[port].on_write = [this, port](std::uint64_t offset, const std::vector<std::uint8_t> &data,
+                                           const std::vector<std::uint8_t> &strb) {
+        for (std::size_t first = 0; first < data.size(); first += 64) {
+          Event e{cycle, offset + first, 0, kMemoryEvent, 0, 0, std::uint8_t(port), 0, {}};
+          const std::size_t count = std::min<std::size_t>(64, data.size() - first);
+          std::memcpy(e.data, data.data() + first, count);
+          for (std::size_t i = 0; i < count; i++)
+            e.mask |= std::uint64_t(strb[(first + i) / 8] >> ((first + i) % 8) & 1) << i;
+          if (e.mask)
+            events.push_back(e);
+        }
+      };
+  }
+
   void evaluate() {
+    current = this;
     top->eval();
 #if VM_TRACE
     if (trace)
@@ -307,11 +343,32 @@ void sim_port(Sim *sim, unsigned port, std::uint64_t *out) {
   std::memcpy(out, values, sizeof values);
 }
 
+// Record events from now on.
+void sim_observe(Sim *sim) { sim->observe(); }
+
+// Events since the last call of sim_forget, in the order in which they happened.
+const Event *sim_events(Sim *sim, std::uint64_t *count) {
+  *count = sim->events.size();
+  return sim->events.data();
+}
+void sim_forget(Sim *sim) { sim->events.clear(); }
+
+// Called by sim/lockstep_probe.sv.
+void flightllm_event(int kind, int core, int unit, int channel, long long addr, long long mask, const svBitVecVal *data) {
+  Sim *sim = Sim::current;
+  if (!sim->observing)
+    return;
+  Event e{sim->cycle, std::uint64_t(addr), std::uint64_t(mask), std::uint8_t(kind), std::uint8_t(core), std::uint8_t(unit),
+          std::uint8_t(channel), 0, {}};
+  std::memcpy(e.data, data, sizeof e.data);
+  sim->events.push_back(e);
+}
+
 // 0, or -1: the library was built without tracing, or the file cannot be written.
 int sim_trace_start(Sim *sim, const char *path, int levels) {
 #if VM_TRACE
   sim->stop_trace();
-  sim->trace = std::make_unique<VerilatedVcdC>();
+  sim->trace = std::make_unique<Trace>();
   sim->top->trace(sim->trace.get(), levels);
   sim->trace->open(path);
   if (!sim->trace->isOpen()) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 import tomllib
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_missing_things_are_named_with_their_cost(monkeypatch):
     checks = by_name(report)
     assert not report.ok
     assert checks["g++"].found == ""
+    assert checks["lz4.h"].found == checks["zlib.h"].found == ""
     text = report.render()
     assert "missing  gguf" in text
     assert "GGUF models cannot be read; to install: pip install gguf" in text
@@ -61,6 +63,15 @@ def test_missing_things_are_named_with_their_cost(monkeypatch):
     assert "missing  xrt-smi or xbutil" in text
     assert "not ready" in text
     assert "missing  numpy" not in text
+    assert "no traces of signals as .fst; .vcd works; to install: apt-get install liblz4-dev" in text
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="headers are looked for with g++")
+def test_headers(monkeypatch):
+    """What g++ finds counts."""
+    monkeypatch.setattr(doctor, "FST_HEADERS", {"stdio.h": "libc6-dev", "no-such-header.h": "liblz4-dev"})
+    checks = by_name(doctor.report())
+    assert checks["stdio.h"].found and not checks["no-such-header.h"].found
 
 
 def test_only_core_packages_are_needed(monkeypatch):

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Generate text from a package.",
     "eval": "Perplexity of a text file.",
     "simulate": "Run a package on the simulated hardware and count cycles.",
+    "verify": "Compare executors instruction by instruction.",
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
     "boards": "List the boards.",

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+#: help of the option of the same name
+RTL_WINDOW = "With --on rtl: run only these token positions in RTL, the rest on the functional executor."
 _NUMBER = re.compile(r"-|[-+]?[\d,]*\.?\d+( %)?")
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -29,9 +29,7 @@ def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bo
     if listing:
         from flightllm.isa import disassemble
 
-        noted = manifest.notes.get("sections", {})
-        sections = {int(pc): str(name) for pc, name in noted.items()} if isinstance(noted, dict) else {}
-        text = disassemble(opened.program, manifest.symbols(), sections)
+        text = disassemble(opened.program, manifest.symbols(), manifest.sections())
     if as_json:
         import json
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
-from flightllm.cli.common import common, print_json
+from flightllm.cli.common import RTL_WINDOW, common, print_json
 from flightllm.errors import FlightError
 
 if TYPE_CHECKING:
+    from flightllm.executors.rtl.window import WindowDevice
+    from flightllm.runtime.device import Device
     from flightllm.runtime.model import Model
     from flightllm.runtime.sampling import SamplingOptions
 
@@ -25,6 +27,7 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
 @click.option("--chat/--no-chat", default=None, help="Use the chat template. [default: if there is no prompt]")
 @click.option("--system", help="System message; implies --chat.")
 @click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
+@click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, help="Keep the k most probable tokens.")
@@ -42,6 +45,7 @@ def command(
     chat: bool | None,
     system: str | None,
     executor: str,
+    rtl_window: str | None,
     max_new_tokens: int | None,
     chunk: int | None,
     stream: bool,
@@ -60,7 +64,9 @@ def command(
     options = SamplingOptions(**sampling)
     if system is not None and chat is False:
         raise click.UsageError("--system needs the chat template; leave out --no-chat")
-    model = Model.open(package, on=executor, chunk=chunk)
+    if rtl_window is not None and executor != "rtl":
+        raise click.UsageError("--rtl-window needs --on rtl")
+    model = Model.open(package, on=executor, chunk=chunk, **({} if rtl_window is None else {"rtl_window": rtl_window}))
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and as_json:
         raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")
@@ -69,15 +75,18 @@ def command(
     opening = [{"role": "system", "content": system}] if system is not None else []
     if interactive:
         _converse(model, opening, chat, options, max_new_tokens, stream, stats)
+        _print_window(model)
         return
     text = _read_stdin() if prompt is None else prompt
     pieces = _answer(model, [*opening, {"role": "user", "content": text}], chat, max_new_tokens, options)
     if as_json:
         answer = "".join(pieces)
         report = {"prompt": text, "text": answer, "ids": list(model.stats.ids)} | model.stats.to_json()
-        print_json(report | {"executor": executor, "counters": model.device.counters()})
+        report |= {"executor": executor, "counters": model.device.counters()}
+        print_json(report | ({"rtl_window": model.device.to_json()} if _is_window(model.device) else {}))
         return
     _show(pieces, stream)
+    _print_window(model)
     if stats:
         _print_stats(model)
 
@@ -160,6 +169,19 @@ def _converse(
             _print_stats(model)
         if chat:
             talk = [*turn, {"role": "assistant", "content": text}]
+
+
+def _is_window(device: Device) -> TypeGuard[WindowDevice]:
+    """Whether only a window of the run is in RTL."""
+    from flightllm.executors.rtl.window import WindowDevice
+
+    return isinstance(device, WindowDevice)
+
+
+def _print_window(model: Model) -> None:
+    """Say on stderr what was measured in RTL, if only a window of the run was."""
+    if _is_window(model.device):
+        click.echo(model.device.summary(), err=True)
 
 
 def _print_stats(model: Model) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flightllm.cli.common import common, print_json, table
-from flightllm.errors import FlightError, ProgramError, ToolError
+from flightllm.cli.common import RTL_WINDOW, common, print_json, table
+from flightllm.errors import ProgramError, ToolError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,8 @@ EVENTS = ("busy", "token", "data", "space")
     default=0.0,
     help="Share of cycles in which a memory channel pauses, at random.",
 )
-@click.option("--trace", type=click.Path(path_type=Path), help="Write signals to this .vcd file.")
+@click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
+@click.option("--trace", type=click.Path(path_type=Path), help="Write signals to this .vcd or .fst file.")
 @click.option(
     "--trace-from", type=click.IntRange(min=0), default=0, show_default=True, help="First cycle of the trace."
 )
@@ -61,6 +62,7 @@ def command(
     compare: bool,
     jitter: float,
     stall: float,
+    rtl_window: str | None,
     trace: Path | None,
     trace_from: int,
     trace_cycles: int,
@@ -70,7 +72,9 @@ def command(
     import numpy as np
 
     from flightllm.executors.rtl import RtlDevice
+    from flightllm.executors.rtl.window import Window, WindowDevice
     from flightllm.package import Package
+    from flightllm.runtime.chunks import chunks
     from flightllm.runtime.device import open_device
     from flightllm.sim.simulator import SimOptions
 
@@ -78,43 +82,43 @@ def command(
         raise ToolError(f"executor {executor!r} counts no cycles", do="use --on rtl")
     opened = Package.open(package)
     m = opened.manifest
-    if prompt_tokens + new_tokens > m.limits.max_context:
-        why = f"{prompt_tokens} + {new_tokens} tokens, the package has room for {m.limits.max_context}"
-        raise FlightError("the context is too short", why=why, do="ask for fewer tokens")
-    device = RtlDevice(
+    plan = chunks(m.limits, prompt_tokens, new_tokens, chunk)
+    rtl = RtlDevice(
         SimOptions(jitter_ns=jitter, stall=stall, seed=seed), trace=trace, window=(trace_from, trace_cycles)
     )
+    device: RtlDevice | WindowDevice = rtl if rtl_window is None else WindowDevice(Window.parse(rtl_window), rtl)
     device.load(opened)
-    beside = open_device("functional", opened) if compare else None
+    beside = open_device("functional", opened) if compare and device is rtl else None  # a window is always compared
     ids = np.random.default_rng(seed).integers(0, m.model.vocab, prompt_tokens + new_tokens).tolist()
-    rows = []
-    pos = 0
-    while pos < len(ids):
-        prompt = pos < prompt_tokens
-        count = min(chunk or m.limits.max_chunk, m.limits.max_chunk, prompt_tokens - pos) if prompt else 1
-        part, last = ids[pos : pos + count], pos + count >= prompt_tokens
-        logits = device.run_chunk(part, pos, int(last), prompt)
+    rows: list[dict[str, Any]] = []
+    if not as_json:
+        click.echo(f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz")
+    for run in plan:
+        part = ids[run.pos : run.pos + run.count]
+        logits = device.run_chunk(part, run.pos, int(run.last), run.prompt)
         if beside is not None:
-            _compare(beside, logits, part, pos, int(last), prompt)
-        rows.append({"pos": pos, "tokens": count, "prompt": prompt} | device.last)
-        pos += count
+            _compare(beside, logits, part, run.pos, int(run.last), run.prompt)
+        where = f"  positions {run.pos} to {run.pos + run.count - 1}: "
+        if device.last is not None:
+            rows.append({"pos": run.pos, "tokens": run.count, "prompt": run.prompt} | device.last)
         if not as_json:
-            if len(rows) == 1:
-                click.echo(
-                    f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz"
-                )
-            click.echo(f"  positions {rows[-1]['pos']} to {pos - 1}: {device.last['cycles']:,} cycles")
+            click.echo(where + ("functional executor" if device.last is None else f"{device.last['cycles']:,} cycles"))
     device.close()
     if as_json:
-        clock = {"clock_mhz": m.arch.clock_mhz, "compared": compare}
-        print_json({"package": m.name, "executor": executor, "seed": seed} | clock | {"runs": rows})
+        facts: dict[str, Any] = {"clock_mhz": m.arch.clock_mhz, "compared": compare or rtl_window is not None}
+        if isinstance(device, WindowDevice):
+            facts["rtl_window"] = device.to_json()
+        print_json({"package": m.name, "executor": executor, "seed": seed} | facts | {"runs": rows})
         return
-    click.echo("\n" + _report(rows, m.arch))
+    if rows:
+        click.echo("\n" + _report(rows, m.arch))
     for prompt, title in ((True, "prompt"), (False, "one token at a time")):
-        part = [r for r in rows if r["prompt"] == prompt]
-        if part:
-            click.echo(f"\ncore 0, {title}, % of the cycles\n" + _units(part))
-    if compare:
+        some = [r for r in rows if r["prompt"] == prompt]
+        if some:
+            click.echo(f"\ncore 0, {title}, % of the cycles\n" + _units(some))
+    if isinstance(device, WindowDevice):
+        click.echo("\n" + device.summary())
+    elif compare:
         click.echo("every logit is the functional executor's, bit for bit")
 
 

@@ -58,6 +58,12 @@ def active_blocks(o: Any, mb: np.ndarray) -> list[int]:
     return [b for b in blocks if b == last or mb[o.mask + b // 8] >> (b % 8) & 1]
 
 
+def footprint_blocks(o: Any) -> list[int]:
+    """Blocks of a footprint: `o.active` if somebody who knows the mask put it there, else all candidates."""
+    active: list[int] | None = vars(o).get("active")
+    return candidate_blocks(o.len, o.sink, o.first) if active is None else active
+
+
 def units_of(block: int, length: int, gran: int) -> tuple[int, int]:
     """[first, last + 1) units of `gran` positions (C: slots; `unit_positions`: units of the cache) that a block has below `length`."""
     start = block * BLOCK_POSITIONS

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from flightllm.errors import ProgramError
-from flightllm.isa.blocks import BlockRange, KeyRange, active_blocks, candidate_blocks, unit_positions, units_of
+from flightllm.isa.blocks import (
+    BlockRange,
+    KeyRange,
+    active_blocks,
+    candidate_blocks,
+    footprint_blocks,
+    unit_positions,
+    units_of,
+)
 from flightllm.isa.fields import Addr, Choice, Count, Field, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.numerics.quant import bf16_to_f32
@@ -140,7 +148,7 @@ class LDS(KeyRange):
             view[:] = bf16_to_f32(words).transpose(2, 1, 0).reshape(o.heads, -1)
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
-        for b in candidate_blocks(o.len, o.sink, o.first):
+        for b in footprint_blocks(o):
             lo, hi = units_of(b, o.len, arch.channels)
             yield Access("MEM", False, o.addr + 2 * o.heads * lo, 2 * o.heads * (hi - lo))
             yield Access(
@@ -173,7 +181,7 @@ class LDK(BlockRange):
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         gran = unit_positions(o.kind, arch.channels)
         total = 0
-        for b in candidate_blocks(o.len, o.sink, o.first):
+        for b in footprint_blocks(o):
             lo, hi = units_of(b, o.len, gran)
             total += (hi - lo) * o.unit_bytes
             yield Access("MEM", False, o.addr + lo * o.unit_bytes, (hi - lo) * o.unit_bytes)

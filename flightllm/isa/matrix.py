@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flightllm.isa.blocks import BlockRange, active_blocks, candidate_blocks, key_slots, unit_positions, units_of
+from flightllm.isa.blocks import BlockRange, active_blocks, footprint_blocks, key_slots, unit_positions, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Flag, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.isa.load import AB_BITS, VB_BITS
@@ -118,7 +118,7 @@ class MMQK(AttentionMatrix):
         c = arch.channels
         total = 0
         yield Access("AB", False, o.ab, row_windows(o.k, o.dual), (o.n0, o.n1), (o.ab_s0, o.ab_s1))
-        for b in candidate_blocks(o.len, o.sink, o.first):
+        for b in footprint_blocks(o):
             lo, hi = units_of(b, o.len, unit_positions("K", c))
             total += (hi - lo) * key_slots(c) * o.k * int(o.bits) // 8
             lo, hi = units_of(b, o.len, c)
@@ -162,7 +162,7 @@ class MMPV(AttentionMatrix):
         per = 2 if o.dual else 1
         strides = (o.ab_s0, o.ab_s1)
         yield Access("AB", False, o.ab, 1, (o.n0, o.n1), strides)
-        for b in candidate_blocks(o.len, o.sink, o.first):
+        for b in footprint_blocks(o):
             lo, hi = units_of(b, o.len, 16)
             total += (hi - lo) * o.row_slots * 2 * int(o.bits)
             yield Access("AB", False, o.ab + 1 + per * lo, per * (hi - lo), (o.n0, o.n1), strides)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flightllm.isa.blocks import BLOCK_POSITIONS, BlockRange, active_blocks, candidate_blocks, units_of
+from flightllm.isa.blocks import BLOCK_POSITIONS, BlockRange, active_blocks, footprint_blocks, units_of
 from flightllm.isa.fields import Addr, Choice, Count, Field, Flag, Float, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.isa.load import AB_BITS, VB_BITS
@@ -199,7 +199,7 @@ class SOFTMAX(BlockRange):
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         n, s = (o.n0, o.n1), (16 * o.src_s0, 16 * o.src_s1)
         yield Access("AB", True, o.ab, 1, n, (o.ab_s0, o.ab_s1))
-        for b in candidate_blocks(o.len, o.sink, o.first):
+        for b in footprint_blocks(o):
             lo, hi = b * BLOCK_POSITIONS, min(o.len, (b + 1) * BLOCK_POSITIONS)
             yield Access("VB", False, 16 * o.src + lo, hi - lo, n, s)
             yield Access("VB", True, 16 * o.src + lo, hi - lo, n, s)

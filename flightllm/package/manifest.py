@@ -145,6 +145,11 @@ class Manifest:
         spaces = {space: {int(a): n for a, n in names.items()} for space, names in self.buffers.items()}
         return {"MEM": dict(sorted(memory.items())), **spaces}
 
+    def sections(self) -> dict[int, str]:
+        """pc -> heading printed before that line of the listing; empty if the package has none."""
+        noted = self.notes.get("sections", {})
+        return {int(pc): str(name) for pc, name in noted.items()} if isinstance(noted, dict) else {}
+
     def bits_per_weight(self) -> float:
         """Stored bits per weight over all tensors, scales, headers and padding included."""
         weights = sum(t.rows * t.k for t in self.tensors)

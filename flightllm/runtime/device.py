@@ -89,7 +89,9 @@ def gather_logits(manifest: Manifest, nlog: int, read: Callable[[int, int, int, 
 
 
 def open_device(name: str, package: Package, **opts: Any) -> Device:
-    """Open the executor called `name` and load the package into it.
+    """Open the executor called `name` and load the package into it; `opts` are the executor's.
+
+    rtl_window ("FIRST:COUNT", for "rtl"): only these token positions run in RTL, see `flightllm.executors.rtl.window`.
 
     Raises:
         ToolError: the executor is unknown or not in this version.
@@ -102,7 +104,12 @@ def open_device(name: str, package: Package, **opts: Any) -> Device:
     if name == "rtl":
         from flightllm.executors.rtl import RtlDevice
 
+        window = opts.pop("rtl_window", None)
         device = RtlDevice(**opts)
+        if window is not None:
+            from flightllm.executors.rtl.window import Window, WindowDevice
+
+            device = WindowDevice(Window.parse(window), device)
     else:
         from flightllm.executors.functional import FunctionalDevice
 

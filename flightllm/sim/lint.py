@@ -1,4 +1,4 @@
-"""Verilator's lint over the whole RTL, for configs that differ in everything: `python -m flightllm.sim.lint`."""
+"""Verilator's lint over the whole RTL and the probe of it, for configs that differ in everything: `python -m flightllm.sim.lint`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT_S = 600
 def main() -> int:
     """Lint every config; prints warnings, returns 1 if there are any."""
     for arch in CONFIGS:
-        files = [str(p) for p in rtl_sources(arch=arch)]
+        files = [str(p) for p in [*rtl_sources(arch=arch), data_dir("sim") / "lockstep_probe.sv"]]
         command = ["verilator", "--lint-only", "-Wall", "--top-module", TOP, str(data_dir("rtl") / "lint.vlt"), *files]
         done = subprocess.run(
             command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False

@@ -18,6 +18,7 @@ from flightllm.config.board import BoardMemory
 from flightllm.config.paths import data_dir
 from flightllm.errors import ConfigError, FitError, ToolError
 from flightllm.sim import control_map as cm
+from flightllm.sim.events import EVENT
 from flightllm.sim.sources import rtl_sources
 from flightllm.sim.verilate import build
 
@@ -80,7 +81,8 @@ class SimOptions:
     """How the surroundings of the kernel behave.
 
     timing: of the memory; None: a U280's, or as a device's package says. jitter_ns: extra latency of each burst, uniform from 0. stall: probability of a cycle without ready, per
-    channel. seed: of both, and of registers without a reset. trace: "" or "vcd": what the build can write.
+    channel. seed: of both, and of registers without a reset. trace: "", "vcd" or "fst": what the build can write. probe: the build tells
+    what the cores do (`Simulator.events`).
     """
 
     timing: HbmTiming | None = None
@@ -88,6 +90,7 @@ class SimOptions:
     stall: float = 0.0
     seed: int = 1
     trace: str = ""
+    probe: bool = False
 
 
 class _Timing(ctypes.Structure):
@@ -124,6 +127,9 @@ def _library(path: Path) -> ctypes.CDLL:
         "sim_run": (ctypes.c_int, [sim, u64, u64]),
         "sim_inject": (None, [sim, u32, u64, ctypes.c_int, ctypes.c_int]),
         "sim_port": (None, [sim, u32, ctypes.c_void_p]),
+        "sim_observe": (None, [sim]),
+        "sim_events": (ctypes.c_void_p, [sim, ctypes.POINTER(u64)]),
+        "sim_forget": (None, [sim]),
         "sim_trace_start": (ctypes.c_int, [sim, text, ctypes.c_int]),
         "sim_trace_stop": (None, [sim]),
     }
@@ -133,8 +139,10 @@ def _library(path: Path) -> ctypes.CDLL:
     return lib
 
 
-def build_kernel(arch: ArchConfig, trace: str = "", sources: Sequence[Path] | None = None) -> Path:
-    """Library of the kernel for this config, from the cache if it is there. sources: another `flightllm_top` (tests).
+def build_kernel(arch: ArchConfig, trace: str = "", sources: Sequence[Path] | None = None, probe: bool = False) -> Path:
+    """Library of the kernel for this config, from the cache if it is there.
+
+    sources: another `flightllm_top` (tests). trace, probe: see `SimOptions`.
 
     Raises:
         ConfigError: the RTL has no such configuration. ToolError: Verilator or a compiler fails.
@@ -151,6 +159,7 @@ def build_kernel(arch: ArchConfig, trace: str = "", sources: Sequence[Path] | No
     files = list(sources) if sources is not None else rtl_sources(arch=arch)
     if not any(p.stem == TOP for p in files):
         raise ToolError(f"the RTL has no module {TOP}", do="use another executor")
+    files += [folder / "lockstep_probe.sv"] if probe else []
     return build(TOP, files, [folder / "harness.cpp"], includes=[folder], trace=trace)
 
 
@@ -175,7 +184,7 @@ class Simulator:
         memory: np.ndarray | None = None,
     ) -> None:
         self.arch, self.options = arch, options or SimOptions()
-        self.library = library or build_kernel(arch, self.options.trace)
+        self.library = library or build_kernel(arch, self.options.trace, probe=self.options.probe)
         self._lib = _library(self.library)
         self.ports = arch.cores * arch.channels
         try:
@@ -201,6 +210,8 @@ class Simulator:
         )
         if not self._sim:
             raise ConfigError("the simulator was built for another architecture config")
+        if self.options.probe:
+            self._lib.sim_observe(self._sim)
 
     def __enter__(self) -> Self:
         return self
@@ -278,8 +289,17 @@ class Simulator:
         names = ("read_bytes", "written_bytes", "reads", "writes", "row_hits", "rows_opened", "row_misses", "refreshes")
         return dict(zip(names, out.tolist(), strict=True))
 
+    def events(self) -> np.ndarray:
+        """What the cores did since the last call, in order: `events.EVENT` [n]. With `SimOptions.probe`, else empty."""
+        count = ctypes.c_uint64()
+        first = self._lib.sim_events(self._sim, ctypes.byref(count))
+        size = count.value * EVENT.itemsize
+        raw = ctypes.string_at(first, size) if size else b""
+        self._lib.sim_forget(self._sim)
+        return np.frombuffer(raw, EVENT)
+
     def trace_start(self, path: Path, levels: int = 99) -> None:
-        """Write signals to a file from now on (VCD; built with `SimOptions.trace`)."""
+        """Write signals to a file from now on (the kind of file that it was built for: `SimOptions.trace`)."""
         if self._lib.sim_trace_start(self._sim, str(path).encode(), levels):
             why = "the simulator was built without tracing" if not self.options.trace else "the file cannot be opened"
             raise ToolError("no trace", where=str(path), why=why)

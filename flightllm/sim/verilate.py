@@ -21,6 +21,9 @@ _OPTIMISE = ("OPT_FAST=-O1", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
 _MAKE = "CXX=g++ LINK=g++ AR=ar PYTHON3=python3 CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20"
 _WARNINGS = ("-Wall", "-Wno-fatal")
 BUILD_TIMEOUT_S = 1800
+#: header -> Debian package that has it: what writing FST traces needs
+FST_HEADERS = {"lz4.h": "liblz4-dev", "zlib.h": "zlib1g-dev"}
+_FST_LIBRARIES = ("-llz4", "-lz")
 
 
 def cache_folder() -> Path:
@@ -40,6 +43,33 @@ def verilator_root() -> Path:
         if shutil.which(tool) is None:
             raise ToolError(f"{tool} is not installed", why="Verilator needs it", do=f"apt-get install {tool}")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def has_header(name: str) -> bool:
+    """Whether g++ finds a C header; False without g++."""
+    try:
+        done = subprocess.run(
+            ["g++", "-E", "-x", "c++", "-"],
+            input=f"#include <{name}>\n",
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def check_fst() -> None:
+    """Raise ToolError, naming the packages, if the headers for FST traces are missing."""
+    missing = [name for name in FST_HEADERS if not has_header(name)]
+    if missing:
+        raise ToolError(
+            "FST traces cannot be written on this machine",
+            why=f"g++ does not find {' and '.join(missing)}",
+            do=f"apt-get install {' '.join(FST_HEADERS[name] for name in missing)}, or trace to a .vcd file",
+        )
 
 
 def environment() -> dict[str, str]:
@@ -69,13 +99,13 @@ def build(
         harness: C++ files with the exported C functions.
         parameters: values of the top module's parameters.
         includes: folders for C++ includes.
-        trace: "", "vcd" or "fst".
+        trace: "", "vcd" or "fst". FST needs the header files of lz4 and zlib.
 
     Returns:
         Path of the library in the cache; built if no library of the same content is there.
 
     Raises:
-        ToolError: Verilator or the compiler fails; its last lines are in the message.
+        ToolError: Verilator or the compiler fails, its last lines are in the message; or FST's headers are missing.
     """
     options = ["--cc", "--top-module", top, "--prefix", f"V{top}", *_WARNINGS, "--threads", "1", "--assert"]
     options += ["--output-split", "5000", "--output-split-cfuncs", "500", "-CFLAGS", "-fPIC -O2"]
@@ -89,15 +119,17 @@ def build(
     library = folder / f"lib{top}.so"
     if library.exists():
         return library
+    if trace == "fst":
+        check_fst()
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{top}-", dir=folder.parent))
     try:
         include = " ".join(f"-I{p.resolve()}" for p in includes)
         command = ["verilator", *options, "-CFLAGS", include or "-g0", "--Mdir", str(work)]
         _run([*command, *(str(p.resolve()) for p in sources)], work, "verilator")
-        _run(["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", f"V{top}__ALL.a", "verilated.o", "verilated_threads.o",
-              *(["verilated_vcd_c.o"] if trace == "vcd" else ["verilated_fst_c.o"] if trace == "fst" else []),
-              *_OPTIMISE], work, "make")  # fmt: skip
+        parts = ["verilated.o", "verilated_threads.o", *([f"verilated_{trace}_c.o"] if trace else [])]
+        parts += ["verilated_dpi.o"] if (work / f"V{top}__Dpi.h").exists() else []
+        _run(["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", f"V{top}__ALL.a", *parts, *_OPTIMISE], work, "make")
         root = verilator_root()
         flags = [
             "-std=gnu++20",
@@ -111,7 +143,7 @@ def build(
         flags += ["-DVM_TRACE_FST=1"] if trace == "fst" else []
         objects = [str(p) for p in sorted(work.glob("verilated*.o"))]
         link = ["g++", "-shared", *flags, *(str(p.resolve()) for p in harness), f"V{top}__ALL.a", *objects]
-        _run([*link, *(["-lz"] if trace == "fst" else []), "-lpthread", "-o", library.name], work, "g++")
+        _run([*link, *(_FST_LIBRARIES if trace == "fst" else []), "-lpthread", "-o", library.name], work, "g++")
         for path in work.iterdir():  # only the library is kept
             if path.name != library.name:
                 path.unlink() if path.is_file() else shutil.rmtree(path)

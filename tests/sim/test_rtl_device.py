@@ -23,6 +23,7 @@ from flightllm.errors import ConfigError, PackageError, ProgramError, ToolError
 from flightllm.executors.rtl import RtlDevice
 from flightllm.runtime.device import Device
 from flightllm.sim import control_map as cm
+from flightllm.sim.events import Kind
 from flightllm.sim.simulator import HbmTiming, SimOptions, Simulator, Stop
 
 pytestmark = [
@@ -248,3 +249,23 @@ def test_trace(tmp_path):
     assert stamps[-1] == 2 * (begin + cycles) - 1
     with Simulator(WIDE, 4096, library=standin(WIDE)) as sim, pytest.raises(ToolError, match="without tracing"):
         sim.trace_start(tmp_path / "x.vcd")
+
+
+def test_memory_events(tmp_path, arch, library):
+    """Applied to the memory as it was, they give the memory as it is; without the probe there are none of other kinds."""
+    device = device_of(tmp_path, arch, library, options=SimOptions(probe=True, jitter_ns=300, stall=0.3))
+    before = device.sim.memory.copy()
+    assert len(device.sim.events()) == 0
+    device.run_chunk(IDS[:5], 0, 3, True)
+    after = device.sim.memory.copy()
+    after[:, :LOGITS] = before[:, :LOGITS]  # the host wrote the ids
+    events = device.sim.events()
+    assert len(events) >= 3 * arch.cores * arch.channels and set(events["kind"]) == {Kind.MEMORY}
+    assert (np.diff(events["cycle"].astype(int)) >= 0).all()
+    assert not np.array_equal(before, after)
+    for e in events:
+        for i in range(64):
+            if int(e["mask"]) >> i & 1:
+                before[e["channel"], int(e["addr"]) + i] = e["data"][i]
+    assert np.array_equal(before, after)
+    assert len(device.sim.events()) == 0, "they are told once"

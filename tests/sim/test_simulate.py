@@ -11,6 +11,7 @@ from kernels import ERROR, arch_of, expected_logits, package, standin
 from flightllm.cli import main
 from flightllm.executors.rtl import RtlDevice
 from flightllm.runtime.device import open_device
+from flightllm.sim.verilate import FST_HEADERS, has_header
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +36,7 @@ class Beside:
 
 @pytest.fixture
 def simulate(monkeypatch):
-    monkeypatch.setattr("flightllm.executors.rtl.device.build_kernel", lambda arch, trace="": standin(arch, trace))
+    monkeypatch.setattr("flightllm.executors.rtl.device.build_kernel", lambda arch, trace="", **_: standin(arch, trace))
 
     def call(*args):
         return CliRunner().invoke(main, ["simulate", *map(str, args)], prog_name="flightllm")
@@ -90,16 +91,68 @@ def test_errors(tmp_path, simulate):
     assert "ends in .vcd" in simulate(path, "--trace", tmp_path / "a.txt").stderr
 
 
-def test_trace_window(tmp_path, simulate):
+def read_vcd(path):
+    """(time -> value of each signal from then on, by its full name) of a VCD file, and all its times."""
+    names, scope, changes, times = {}, [], {}, []
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if line.startswith("$scope") or " $scope" in line:
+            scope.append(words[2])
+        elif line.strip().startswith("$upscope"):
+            scope.pop()
+        elif line.strip().startswith("$var"):
+            names.setdefault(words[3], []).append(".".join([*scope, words[4]]))
+        elif line.startswith("#"):
+            times.append(int(line[1:]))
+        elif words and times and line[0] in "01b":
+            value, code = (line[0], line[1:]) if line[0] != "b" else (words[0][1:], words[1])
+            for name in names[code]:
+                changes.setdefault(name, {})[times[-1]] = int(value, 2)
+    return changes, times
+
+
+def read_fst(path):
+    """The same of an FST file."""
+    pywellen = pytest.importorskip("pywellen", reason="reads FST files: pip install pywellen")
+    wave = pywellen.Waveform(str(path))
+    changes = {}
+    for var in wave.all_vars():
+        known = changes[var.full_name] = {}
+        wave.stream_changes(lambda time, _, value, known=known: known.__setitem__(time, value), [var])
+    return changes, sorted({time for known in changes.values() for time in known})
+
+
+@pytest.mark.parametrize("kind", ["vcd", "fst"])
+def test_trace_window(kind, tmp_path, simulate):
+    """100 cycles from cycle 150 of the runs: times, the clock, and ports whose values must be there."""
     path = package(tmp_path / "p.flpkg", ARCH).path
-    trace = tmp_path / "t.vcd"
+    if kind == "fst" and not all(map(has_header, FST_HEADERS)):
+        assert "apt-get install" in simulate(path, "--trace", tmp_path / "t.fst").stderr
+        return
+    trace = tmp_path / f"t.{kind}"
     result = simulate(path, "--trace", trace, "--trace-from", 150, "--trace-cycles", 100, "--new-tokens", 4)
     assert result.exit_code == 0, result.output
-    stamps = [int(line[1:]) for line in trace.read_text().splitlines() if line.startswith("#")]
+    changes, stamps = (read_vcd if kind == "vcd" else read_fst)(trace)
     ran = sum(r["cycles"] for r in json.loads(simulate(path, "--new-tokens", 4, "--json").stdout)["runs"])
     assert ran > 250
     assert stamps[-1] - stamps[0] >= 199, "100 cycles, and register accesses if a run ends between them"
+    assert stamps[-1] - stamps[0] < 1000
     assert stamps[0] >= 300
+    clock = next(v for name, v in changes.items() if name.endswith("clk_i"))
+    assert [clock[t] for t in stamps[:100]] == [0, 1] * 50
+    valid = next(v for name, v in changes.items() if name.endswith("m_axi_arvalid_o"))
+    assert len(set(valid.values())) > 1, "something is read from memory meanwhile"
+    assert any(name.endswith("m_axi_araddr_o") for name in changes)
+
+
+def test_missing_headers(tmp_path, monkeypatch, simulate):
+    """The message names the Debian packages, before anything is built."""
+    monkeypatch.setenv("FLIGHTLLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("flightllm.sim.verilate.has_header", lambda name: name == "zlib.h")
+    result = simulate(package(tmp_path / "p.flpkg", ARCH).path, "--trace", tmp_path / "t.fst")
+    assert result.exit_code == 1
+    assert "g++ does not find lz4.h" in result.stderr
+    assert "apt-get install liblz4-dev, or trace to a .vcd file" in result.stderr
 
 
 def test_opened_by_name(tmp_path, simulate):

@@ -22,16 +22,50 @@ from flightllm.runtime.device import check_chunk, gather_logits
 Hook = Callable[[Core, int, Instruction, Operands], None]
 
 
+class Steps:
+    """One run of the program on all cores, each as far as it is asked for; cores wait for each other at exchanges."""
+
+    def __init__(self, runs: list[Iterator[bool]], exchange: Callable[[], None]) -> None:
+        self._runs, self._exchange = runs, exchange
+        self._waits = [False] * len(runs)
+        self._ended = [False] * len(runs)
+
+    def step(self, core: int) -> bool:
+        """Execute the next instruction of a core, to its end; False if there is none.
+
+        Before an exchange ends the other cores are taken to theirs. Raises ProgramError if one of them does not reach it.
+        """
+        self._advance(core)
+        if self._waits[core]:
+            for other in range(len(self._runs)):
+                while not self._waits[other]:
+                    if not self._advance(other):
+                        raise ProgramError("some cores wait for an exchange that others do not reach")
+            self._exchange()
+            self._waits = [False] * len(self._runs)
+            self._advance(core)
+        return not self._ended[core]
+
+    def _advance(self, core: int) -> bool:
+        """To the end of the next instruction, or to an exchange; False if the core has ended."""
+        if not self._ended[core] and not self._waits[core]:
+            with np.errstate(all="ignore"):
+                at_exchange = next(self._runs[core], None)
+            self._ended[core] = at_exchange is None
+            self._waits[core] = bool(at_exchange)
+        return not self._ended[core]
+
+
 class FunctionalDevice:
     """Executes packages with numpy.
 
     cache_bytes: budget for decoded weight matrices (float64, 8 bytes a weight); what does not fit is decoded again at each use.
-    hook: called after every executed instruction.
+    hook, before: called after and before every executed instruction; an XCHG has ended when all cores have exchanged.
     """
 
-    def __init__(self, cache_bytes: int = 12 << 30, hook: Hook | None = None) -> None:
+    def __init__(self, cache_bytes: int = 12 << 30, hook: Hook | None = None, before: Hook | None = None) -> None:
         self.cache = WeightCache(cache_bytes)
-        self.hook = hook
+        self.hook, self.before = hook, before
         self.cores: list[Core] = []
         self.program: list[Instruction] = []
         self.package: Package | None = None
@@ -75,16 +109,27 @@ class FunctionalDevice:
 
     def run_chunk(self, ids: list[int], pos: int, nlog: int, masken: bool) -> np.ndarray:
         """Run the program once; see `flightllm.runtime.device.Device`."""
-        package = self._package()
-        m = package.manifest
+        steps = self.start_chunk(ids, pos, nlog, masken)
+        for core in range(len(self.cores)):
+            while steps.step(core):
+                pass
+        return self.logits(nlog)
+
+    def start_chunk(self, ids: list[int], pos: int, nlog: int, masken: bool) -> Steps:
+        """Set up one run of the program without executing an instruction; the arguments are those of `run_chunk`."""
+        m = self._package().manifest
         check_chunk(m, ids, pos, nlog)
         raw = np.asarray(ids, "<i4").view(np.uint8)
         for core in self.cores:
             core.mem[0, m.host.ids_addr : m.host.ids_addr + raw.size] = raw
             core.regs = host_registers(pos, len(ids), core.core_id, nlog, masken)
-        self._run()
         self._counters["chunks"] += 1
         self._counters["tokens"] += len(ids)
+        return Steps([self._run_core(core) for core in self.cores], self._exchange)
+
+    def logits(self, nlog: int) -> np.ndarray:
+        """Logits float32 [nlog, vocab] of the run that has ended."""
+        m = self._package().manifest
         return gather_logits(m, nlog, lambda k, c, addr, n: self.cores[k].mem[c, addr : addr + n])
 
     def _package(self) -> Package:
@@ -92,34 +137,22 @@ class FunctionalDevice:
             raise ProgramError("no package is loaded", do="call load(package) first")
         return self.package
 
-    def _run(self) -> None:
-        """All cores to HALT, in lock step at exchanges."""
-        running = [self._run_core(core) for core in self.cores]
-        while running:
-            waiting = []
-            for steps in running:
-                if next(steps, None) is not None:
-                    waiting.append(steps)
-            if waiting and len(waiting) != len(self.cores):
-                raise ProgramError("some cores wait for an exchange that others do not reach")
-            if waiting:
-                self._exchange()
-            running = waiting
-
     def _run_core(self, core: Core) -> Iterator[bool]:
-        """Execute; yields at each exchange."""
-        with np.errstate(all="ignore"):
-            for pc, inst, o in trace(self.program, core.regs):
-                self._counters["instructions"] += 1
-                kind = type(inst)
-                if kind is HALT:
-                    core.finish()
-                elif kind is not BARRIER:
-                    inst.execute(core, o)
-                    if kind is XCHG:
-                        yield True
-                if self.hook is not None:
-                    self.hook(core, pc, inst, o)
+        """Execute; yields False after each instruction, and True at an exchange, before its effect."""
+        for pc, inst, o in trace(self.program, core.regs):
+            self._counters["instructions"] += 1
+            kind = type(inst)
+            if self.before is not None:
+                self.before(core, pc, inst, o)
+            if kind is HALT:
+                core.finish()
+            elif kind is not BARRIER:
+                inst.execute(core, o)
+                if kind is XCHG:
+                    yield True
+            if self.hook is not None:
+                self.hook(core, pc, inst, o)
+            yield False
 
     def _exchange(self) -> None:
         requests = [core.exchange for core in self.cores]

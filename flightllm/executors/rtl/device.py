@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from flightllm.sim.simulator import HbmTiming, SimOptions, Simulator, Stop, buil
 LIMIT = 2_000_000_000
 #: cycles without a transfer on any channel that end a run: far more than any instruction computes without memory
 QUIET = 20_000_000
+#: cycles between two calls of an observer: bounds the events that are kept
+EVENT_CYCLES = 2048
 
 
 def board_timing(name: str) -> HbmTiming:
@@ -61,7 +64,8 @@ class RtlDevice:
     options: surroundings of the kernel; default: memory as the package's board has it. limit: cycles of a run at most. watchdog: cycles
     without an event in any unit after which the kernel itself gives up (its WATCHDOG register). library: from `build_kernel`;
     built for the package's config if None. trace: file for the signals of `window`: (first, number)
-    of cycles, counting those in which the program runs, since `load`.
+    of cycles, counting those in which the program runs, since `load`. observer: called during a run with what the cores do
+    (`Simulator.events`), cycles counted alike; what it raises ends the run.
 
     Attributes:
         last: counters of the last run (`read_counters`). sim: the simulator, after `load`.
@@ -75,12 +79,13 @@ class RtlDevice:
         library: Path | None = None,
         trace: Path | None = None,
         window: tuple[int, int] = (0, 10_000),
+        observer: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         if trace is not None:
-            if trace.suffix != ".vcd":
-                raise ToolError("unknown kind of trace", where=str(trace), do="name a file that ends in .vcd")
-            options = replace(options or SimOptions(), trace="vcd")
-        self.trace, self.window = trace, window
+            if trace.suffix not in (".vcd", ".fst"):
+                raise ToolError("unknown kind of trace", where=str(trace), do="name a file that ends in .vcd or .fst")
+            options = replace(options or SimOptions(), trace=trace.suffix[1:])
+        self.trace, self.window, self.observer = trace, window, observer
         self.options, self.limit, self.watchdog, self.library = options, limit, watchdog, library
         self.sim: Simulator | None = None
         self.package: Package | None = None
@@ -99,8 +104,11 @@ class RtlDevice:
         size = max(r.end for r in m.memory)
         options = self.options or SimOptions()
         options = replace(options, timing=options.timing or board_timing(m.board))
+        if self.observer is not None:
+            options = replace(options, probe=True)
         self.close()
-        self.sim = Simulator(m.arch, size, options, self.library or build_kernel(m.arch, options.trace))
+        library = self.library or build_kernel(m.arch, options.trace, probe=options.probe)
+        self.sim = Simulator(m.arch, size, options, library)
         self.package, self._program = package, None
         self._counters = {"chunks": 0, "tokens": 0, "cycles": 0}
         self.last = {}
@@ -167,23 +175,29 @@ class RtlDevice:
         return gather_logits(m, nlog, lambda k, c, addr, n: rows[k, c, addr : addr + n])
 
     def _run(self, sim: Simulator) -> Stop:
-        """Run to the interrupt, writing the trace in its window."""
-        if self.trace is None:
-            return sim.run(self.limit, QUIET)
+        """Run to the interrupt, writing the trace in its window, and handing on what the cores did."""
         first, last = self.window[0], sum(self.window)
         left, stop = self.limit, Stop.LIMIT
         while stop is Stop.LIMIT and left > 0:
-            if first <= self._ran < last and not self._tracing:
+            if self.trace is not None and first <= self._ran < last and not self._tracing:
                 sim.trace_start(self.trace)
                 self._tracing = True
-            edges = [edge - self._ran for edge in (first, last) if edge > self._ran]
+            slices = [edge - self._ran for edge in (first, last) if self.trace is not None and edge > self._ran]
+            slices += [EVENT_CYCLES] if self.observer is not None else []
             begin = sim.cycle
-            stop = sim.run(min([left, *edges]), QUIET)
-            self._ran += sim.cycle - begin
-            left -= sim.cycle - begin
-            if self._ran >= last and self._tracing:
+            stop = sim.run(min([left, *slices]), QUIET)
+            done = sim.cycle - begin
+            if self._tracing and self._ran + done >= last:
                 sim.trace_stop()
                 self._tracing = False
+            if self.observer is not None:
+                events = sim.events().copy()
+                events["cycle"] = events["cycle"].astype(np.int64) + (self._ran - begin)  # as trace windows count
+                self._ran += done
+                self.observer(events)
+            else:
+                self._ran += done
+            left -= done
         return stop
 
     def _failure(self, sim: Simulator, stop: Stop, error: int) -> FlightError:
