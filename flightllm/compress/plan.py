@@ -111,12 +111,24 @@ def recipe_formats(recipe: TensorRecipe, rows: int, k: int, granule: int, notes:
     return wide
 
 
+def again(recipe: TensorRecipe) -> str:
+    """What happens to a weight whose stored form is not kept, e.g. "coded again at 8 bits, group 128"."""
+    if recipe.budget is not None:
+        return f"coded again within a budget of {recipe.budget:g} bits"
+    bits = " + ".join(str(p.bits) for p in recipe.passes)
+    return f"coded again at {bits} bits, group {recipe.group}"
+
+
 def _from_store(weight: Weight, recipe: TensorRecipe, notes: list[str]) -> tuple[CodedMatrix | None, float, bool]:
-    if not recipe.as_stored or weight.grid is None or weight.read_grid is None:
+    if not recipe.as_stored:
+        return None, 0.0, False
+    if weight.grid is None or weight.read_grid is None:
+        if weight.stored:
+            notes.append(f"stored as {weight.stored}, which the machine does not have: {again(recipe)}")
         return None, 0.0, False
     why = holdable(weight.grid)
     if why:
-        notes.append(f"the stored grid is not kept: {why}")
+        notes.append(f"the stored grid is not kept ({why}): {again(recipe)}")
         return None, 0.0, False
     grid = weight.read_grid()
     limit = _limit(recipe, weight.shape[1])

@@ -10,7 +10,7 @@ import numpy as np
 
 from flightllm.errors import ModelError, UnsupportedError
 from flightllm.frontends.decoder import DecoderSpec, build_decoder
-from flightllm.frontends.gguf_grids import SPECS, dequantise, read_grid
+from flightllm.frontends.gguf_grids import FLOATS, SPECS, dequantise, read_grid, readable
 from flightllm.frontends.gguf_tokenizer import tokenizer_json
 from flightllm.frontends.rope import inverse_frequencies
 from flightllm.ir.graph import Graph, ModelInfo
@@ -88,7 +88,10 @@ class GgufFile:
         return tuple(int(n) for n in reversed(self.tensors[name].shape))
 
     def weight(self, name: str, index: np.ndarray | None = None) -> Weight | None:
-        """A tensor as a weight, with its rows in the order of `index`; None if the file has none of that name."""
+        """A tensor as a weight, with its rows in the order of `index`; None if the file has none of that name.
+
+        UnsupportedError if it is of a type that cannot be read.
+        """
         t = self.tensors.get(name)
         if t is None:
             return None
@@ -98,16 +101,16 @@ class GgufFile:
                 f"tensor {name} has shape {list(shape)}", where=str(self.path), why=f"{len(index)} rows are needed"
             )
 
+        if not readable(kind):
+            raise UnsupportedError(
+                f"tensor {name} has type {kind.name}",
+                where=str(self.path),
+                why="the gguf package cannot dequantise it",
+                do="convert the model to another type",
+            )
+
         def read() -> np.ndarray:
-            try:
-                return np.ascontiguousarray(dequantise(t.data, kind, index)).reshape(shape)
-            except NotImplementedError:
-                raise UnsupportedError(
-                    f"tensor {name} has type {kind.name}",
-                    where=str(self.path),
-                    why="the gguf package cannot dequantise it",
-                    do="convert the model to another type",
-                ) from None
+            return np.ascontiguousarray(dequantise(t.data, kind, index)).reshape(shape)
 
         key = f"{self.path}:{name}"
         if kind.name in SPECS and len(shape) == 2:
@@ -120,7 +123,8 @@ class GgufFile:
                 lambda: read_grid(kind.name, t.data, index),
                 key,
             )
-        return Weight(name, shape, read, str(self.path), key=key)
+        stored = "" if kind.name in FLOATS else kind.name
+        return Weight(name, shape, read, str(self.path), key=key, stored=stored)
 
 
 def load_gguf(path: Path, problems: list[ModelError] | None = None) -> Graph:
