@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -26,10 +29,42 @@ COMMANDS = {
     "doctor": "Say what is installed and what a missing tool costs.",
 }
 
+#: signals that end a command like Ctrl-C does, with their names for people
+ENDING = {"SIGTERM": "terminated", "SIGHUP": "terminal closed"}
 EXIT_ERROR = 1
 EXIT_BUG = 70
 EXIT_INTERRUPT = 130
 EXIT_PIPE = 141
+EXIT_SIGNAL = 128
+
+
+class _Ended(BaseException):
+    """A signal asked us to end; like KeyboardInterrupt it runs through all that cleans up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the signals of ENDING into `_Ended`, unless whoever started us has said otherwise (nohup ignores SIGHUP)."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ENDING:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
+    raise _Ended(number)
 
 
 class _ReaderGone(Exception):
@@ -69,8 +104,9 @@ class LazyGroup(click.Group):
         self.debug = False
         extra["standalone_mode"] = False
         try:
-            code = super().main(args, *others, **extra)
-            sys.stdout.flush()
+            with _signals():
+                code = super().main(args, *others, **extra)
+                sys.stdout.flush()
             sys.exit(code if isinstance(code, int) else 0)
         except BaseException as error:
             self._leave(error)
@@ -84,6 +120,9 @@ class LazyGroup(click.Group):
         if isinstance(error, KeyboardInterrupt | click.Abort):
             click.echo("interrupted", err=True)
             sys.exit(EXIT_INTERRUPT)
+        if isinstance(error, _Ended):
+            click.echo(ENDING[signal.Signals(error.number).name], err=True)
+            sys.exit(EXIT_SIGNAL + error.number)
         if isinstance(error, _ReaderGone | BrokenPipeError):
             # the reader is gone; give stdout a sink, so that the flush at exit does not complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
