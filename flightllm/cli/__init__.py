@@ -49,16 +49,17 @@ class _Ended(BaseException):
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
     """Turn the signals of ENDING into `_Ended`, unless whoever started us has said otherwise (nohup ignores SIGHUP)."""
-    before = {}
+    ours = []
     if threading.current_thread() is threading.main_thread():
         for name in ENDING:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, _end)
+                signal.signal(number, _end)
+                ours.append(number)
     try:
         yield
     finally:
-        for number in before:
+        for number in ours:
             signal.signal(number, signal.SIG_DFL)
 
 

@@ -21,8 +21,12 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
 
 @click.command("run", short_help="Generate text from a package.")
 @click.argument("package", type=click.Path())
-@click.option("-p", "--prompt", help="Text to continue; with --chat, the user's message. Default: standard input.")
-@click.option("--chat/--no-chat", default=None, help="Use the chat template. [default: if there is no prompt]")
+@click.option("-p", "--prompt", help="Text to continue; with --chat, the user's message. [default: standard input]")
+@click.option(
+    "--chat/--no-chat",
+    default=None,
+    help="Use the chat template. [default: without --prompt, if the package has one]",
+)
 @click.option("--system", help="System message; implies --chat.")
 @click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
@@ -51,8 +55,8 @@ def command(
 ) -> None:
     """Generate text from PACKAGE.
 
-    Without --prompt it reads standard input; on a terminal that is an interactive chat (or, for a model without a chat template,
-    a text to continue per line).
+    Without --prompt it reads standard input: from a pipe or file one message (for a model without a chat template, or with --no-chat,
+    one text to continue), from a terminal one per line.
     """
     from flightllm.runtime.model import Model
     from flightllm.runtime.sampling import SamplingOptions
@@ -65,7 +69,7 @@ def command(
     if interactive and as_json:
         raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")
     if chat is None:
-        chat = system is not None or (interactive and bool(model.package.chat_template))
+        chat = system is not None or (prompt is None and bool(model.package.chat_template))
     opening = [{"role": "system", "content": system}] if system is not None else []
     if interactive:
         _converse(model, opening, chat, options, max_new_tokens, stream, stats)
@@ -74,12 +78,26 @@ def command(
     pieces = _answer(model, [*opening, {"role": "user", "content": text}], chat, max_new_tokens, options)
     if as_json:
         answer = "".join(pieces)
-        report = {"prompt": text, "text": answer, "ids": list(model.stats.ids)} | model.stats.to_json()
+        report = {"prompt": text, "chat": chat, "text": answer, "ids": list(model.stats.ids)} | model.stats.to_json()
         print_json(report | {"executor": executor, "counters": model.device.counters()})
-        return
-    _show(pieces, stream)
-    if stats:
+    else:
+        _show(pieces, stream)
+    _hint(model, chat)
+    if stats and not as_json:
         _print_stats(model)
+
+
+def _hint(model: Model, chat: bool) -> None:
+    """Say on stderr why nothing was printed, if the model ended at once."""
+    if model.stats.ids or model.stats.finish != "stop":
+        return
+    if not chat and model.package.chat_template:
+        do = "it was made to chat: use --chat"
+    elif chat:
+        do = "put the message in other words, or use --temperature 0.7"
+    else:
+        do = "give it the beginning of a text that goes on, or use --temperature 0.7"
+    click.echo(f"hint: the model ended at once, so there is no text. {do[0].upper()}{do[1:]}.", err=True)
 
 
 def _read_stdin() -> str:
@@ -156,6 +174,7 @@ def _converse(
         except FlightError as error:
             click.echo(f"error: {error}", err=True)
             continue
+        _hint(model, chat)
         if stats:
             _print_stats(model)
         if chat:

@@ -71,7 +71,8 @@ class ChatTemplate:
                 "the package has no chat template",
                 where=str(package.path),
                 why="the model it was compiled from has none: it continues text, it does not chat",
-                do="give a text to continue with --prompt",
+                do="leave out --chat and --system and give a text to continue with --prompt; to chat, compile a model that was "
+                "tuned for it (its name often ends in Instruct or Chat)",
             )
         facts = package.manifest.model
         eos = facts.eos[0] if facts.eos else None

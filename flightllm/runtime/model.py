@@ -24,7 +24,9 @@ from flightllm.runtime.tokenizer import Tokenizer
 
 @dataclass
 class Stats:
-    """The last generation. ids: new tokens. reused: prompt tokens found in the cache. Times are this machine's wall time in seconds."""
+    """The last generation. ids: new tokens. reused: prompt tokens found in the cache.
+
+    prompt_seconds: up to the first new token, or to the end if there is none. decode_seconds: from there to the last. Times are this machine's wall time in seconds."""
 
     prompt_tokens: int = 0
     reused: int = 0
@@ -133,6 +135,8 @@ class Model:
             if tail := decoder.flush():
                 yield tail
         finally:
+            if not stats.ids:  # the first token ended it, or none was wanted
+                stats.prompt_seconds = perf_counter() - start
             stats.finish = self.session.finish
 
     def generate(
