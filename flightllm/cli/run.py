@@ -75,13 +75,12 @@ def command(
         _converse(model, opening, chat, options, max_new_tokens, stream, stats)
         return
     text = _read_stdin() if prompt is None else prompt
-    pieces = _answer(model, [*opening, {"role": "user", "content": text}], chat, max_new_tokens, options)
     if as_json:
-        answer = "".join(pieces)
-        report = {"prompt": text, "chat": chat, "text": answer, "ids": list(model.stats.ids)} | model.stats.to_json()
-        print_json(report | {"executor": executor, "counters": model.device.counters()})
+        answer = model.run(text, chat=chat, system=system, max_new_tokens=max_new_tokens, options=options)
+        print_json(answer.to_json() | {"executor": executor, "counters": model.device.counters()})
     else:
-        _show(pieces, stream)
+        talk = [*opening, {"role": "user", "content": text}]
+        _show(_answer(model, talk, chat, max_new_tokens, options), stream)
     _hint(model, chat)
     if stats and not as_json:
         _print_stats(model)

@@ -106,6 +106,11 @@ def list_boards() -> list[str]:
     return sorted(p.stem for p in data_dir("boards").glob("*.toml"))
 
 
+def boards() -> list[Board]:
+    """The boards that come with flightllm, by name."""
+    return [load_board(name) for name in list_boards()]
+
+
 def load_board(name: str | os.PathLike[str]) -> Board:
     """A board by name, or by path of a board file (it ends in `.toml`).
 

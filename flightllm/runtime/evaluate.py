@@ -51,6 +51,34 @@ class Perplexity:
         }
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Perplexity of a package, and of its uncompressed model if that was asked for, on the same windows.
+
+    name: of the package. seconds: wall time of this machine, by what was evaluated ("package", "reference").
+    """
+
+    name: str
+    package: Perplexity
+    reference: Perplexity | None
+    seconds: dict[str, float]
+
+    @property
+    def ratio(self) -> float | None:
+        """Perplexity of the package relative to the uncompressed model's."""
+        return None if self.reference is None else self.package.value / self.reference.value
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures as plain values; `reference` and `ratio` only if there is a reference."""
+        shape = self.package.nll.shape
+        out: dict[str, Any] = {"name": self.name, "windows": shape[0], "tokens": shape[1] + 1}
+        out["package"] = self.package.to_json() | {"seconds": self.seconds["package"]}
+        if self.reference is not None:
+            out["reference"] = self.reference.to_json() | {"seconds": self.seconds["reference"]}
+            out["ratio"] = self.ratio
+        return out
+
+
 def cut_windows(ids: Sequence[int], windows: int, tokens: int) -> np.ndarray:
     """The first `windows` windows of `tokens` ids: int64 [windows, tokens].
 

@@ -103,7 +103,7 @@ class DoctorReport:
         return [asdict(c) for c in self.checks]
 
 
-def report() -> DoctorReport:
+def doctor() -> DoctorReport:
     """Look at this machine. Starts programs with `--version`, imports nothing."""
     python = platform.python_version() if sys.version_info >= (3, 11) else ""
     checks = [Check("python", "core", python, _NOTHING, "Python 3.11 or newer")]
