@@ -234,19 +234,24 @@ def compile(
 
 def default_output(model: Path) -> Path:
     """NAME.flpkg in the current folder, NAME being the model's without .gguf or .onnx."""
-    name = model.resolve().name
-    for suffix in (".gguf", ".onnx"):
-        name = name.removesuffix(suffix)
-    return Path(f"{name}.flpkg")
+    from flightllm.frontends import plain_name
+
+    return Path(f"{plain_name(model)}.flpkg")
 
 
-def load(package: PathLike | Package, on: str = "functional", chunk: int | None = None, **opts: Any) -> Model:
+def load(
+    package: PathLike | Package, on: str = "functional", chunk: int | None = None, *, verify: bool = True, **opts: Any
+) -> Model:
     """Load a package on an executor.
 
     Args:
         package: folder, or an open `Package`.
         on: executor: "functional", or "rtl" (the hardware, simulated).
         chunk: prompt tokens per run of the program; results do not depend on it.
+        verify: compare the checksums of the memory images first (about a second per GB); not for an open `Package`.
         opts: of the executor.
+
+    Raises:
+        PackageError: not a package, another version, or damaged.
     """
-    return Model.open(package, on=on, chunk=chunk, **opts)
+    return Model.open(package, on=on, chunk=chunk, verify=verify, **opts)

@@ -106,6 +106,16 @@ def test_inspect(package):
     assert full.to_json()["listing"] == full.listing.splitlines()
 
 
+def test_same_input_same_bytes(package, tmp_path):
+    """The name of the output folder is not part of the package."""
+    flightllm.compile("tiny-austen", tmp_path / "another-name.flpkg", board="tiny", max_context=64)
+    files = sorted(f.name for f in package.iterdir())
+    assert sorted(f.name for f in (tmp_path / "another-name.flpkg").iterdir()) == files
+    for name in files:
+        assert (package / name).read_bytes() == (tmp_path / "another-name.flpkg" / name).read_bytes(), name
+    assert flightllm.inspect(package).manifest.name == "tiny-austen"
+
+
 def test_boards_and_doctor():
     assert {b.name for b in flightllm.boards()} >= {"u280", "tiny"}
     assert flightllm.doctor().ok

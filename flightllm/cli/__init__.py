@@ -68,6 +68,9 @@ def _end(number: int, _: object) -> NoReturn:
     raise _Ended(number)
 
 
+_AGAIN = "run the same command with --debug and report the traceback as an issue"
+
+
 class _ReaderGone(Exception):
     """Standard output was closed by its reader."""
 
@@ -76,6 +79,7 @@ class LazyGroup(click.Group):
     """A group whose commands live in modules of their names, and that turns exceptions into messages and exit codes."""
 
     debug = False
+    as_json = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used."""
@@ -102,7 +106,8 @@ class LazyGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> NoReturn:
         """Run and exit. See docs/usage.md for the exit codes."""
-        self.debug = False
+        self.debug = self.as_json = False
+        self._args = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
             with _signals():
@@ -117,6 +122,11 @@ class LazyGroup(click.Group):
             raise error
         if isinstance(error, click.ClickException):
             error.show()
+            if isinstance(error, click.UsageError):
+                # the command line was not understood, so --json may not have been reached
+                self.as_json = self.as_json or "--json" in self._args
+                path = error.ctx.command_path if error.ctx else "flightllm"
+                self._report(FlightError(error.format_message(), where="command line", do=f"see {path} --help"))
             sys.exit(error.exit_code)
         if isinstance(error, KeyboardInterrupt | click.Abort):
             click.echo("interrupted", err=True)
@@ -132,13 +142,22 @@ class LazyGroup(click.Group):
             traceback.print_exception(error)
         if isinstance(error, FlightError):
             click.echo(f"error: {error}", err=True)
+            self._report(error)
             sys.exit(EXIT_ERROR)
-        click.echo(
-            f"error: flightllm made a mistake, sorry. It is not your input's fault.\n  {_one_line(error)}", err=True
-        )
+        what, do = "flightllm made a mistake, sorry. It is not your input's fault.", _AGAIN
+        click.echo(f"error: {what}\n  {_one_line(error)}", err=True)
         if not self.debug:
-            click.echo("  do: run the same command with --debug and report the traceback as an issue", err=True)
+            click.echo(f"  do: {do}", err=True)
+        self._report(FlightError(what, why=_one_line(error), do=do))
         sys.exit(EXIT_BUG)
+
+    def _report(self, error: FlightError) -> None:
+        """With --json the error is the one document on standard output."""
+        if self.as_json:
+            from flightllm.cli.common import print_json
+
+            with contextlib.suppress(BrokenPipeError):
+                print_json({"error": error.to_json()})
 
 
 def _one_line(error: BaseException) -> str:

@@ -17,6 +17,9 @@ from flightllm.cli.common import common, print_json, progress_line, table
 @click.option("--reference", metavar="MODEL", help="Evaluate the uncompressed model too, and give the ratio.")
 @click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
 @click.option("--chunk", type=int, help="Tokens per run of the program. Does not change results.")
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the checksums of the memory images first. [default: verify]"
+)
 @common
 def command(
     package: str,
@@ -26,6 +29,7 @@ def command(
     reference: str | None,
     executor: str,
     chunk: int | None,
+    verify: bool,
     as_json: bool,
 ) -> None:
     """Perplexity of PACKAGE on the file TEXT (UTF-8).
@@ -34,7 +38,7 @@ def command(
     """
     from flightllm.runtime.model import Model
 
-    model = Model.open(package, on=executor, chunk=chunk)
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify)
     with progress_line() as show:
         result = model.eval(Path(text), windows, tokens, reference=reference, progress=show)
     if as_json:

@@ -39,6 +39,9 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
 @click.option("--chunk", type=int, help="Prompt tokens per run of the program. Does not change results.")
 @click.option("--stream/--no-stream", default=True, help="Print text as it comes, or at the end. [default: stream]")
 @click.option("--stats", is_flag=True, help="Print token counts and times on stderr.")
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the checksums of the memory images first. [default: verify]"
+)
 @common
 def command(
     package: str,
@@ -50,6 +53,7 @@ def command(
     chunk: int | None,
     stream: bool,
     stats: bool,
+    verify: bool,
     as_json: bool,
     **sampling: Any,
 ) -> None:
@@ -64,7 +68,7 @@ def command(
     options = SamplingOptions(**sampling)
     if system is not None and chat is False:
         raise click.UsageError("--system needs the chat template; leave out --no-chat")
-    model = Model.open(package, on=executor, chunk=chunk)
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and as_json:
         raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")

@@ -76,7 +76,7 @@ def command(
 
     if executor != "rtl":
         raise ToolError(f"executor {executor!r} counts no cycles", do="use --on rtl")
-    opened = Package.open(package)
+    opened = Package.open(package, verify=True)
     m = opened.manifest
     if prompt_tokens + new_tokens > m.limits.max_context:
         why = f"{prompt_tokens} + {new_tokens} tokens, the package has room for {m.limits.max_context}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from flightllm.errors import ModelError
 from flightllm.ir.graph import Graph
 
-__all__ = ["load_model", "model_kind"]
+__all__ = ["load_model", "model_kind", "plain_name"]
 
 
 def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Graph:
@@ -40,6 +40,14 @@ def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Gr
     from flightllm.frontends.onnx import load_onnx
 
     return load_onnx(file)
+
+
+def plain_name(model: Path) -> str:
+    """Name of a model's folder or file, without .gguf or .onnx."""
+    name = model.resolve().name
+    for suffix in (".gguf", ".onnx"):
+        name = name.removesuffix(suffix)
+    return name
 
 
 def model_kind(path: Path) -> tuple[str, Path]:

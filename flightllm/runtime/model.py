@@ -91,11 +91,20 @@ class Model:
 
     @classmethod
     def open(
-        cls, package: str | os.PathLike[str] | Package, on: str = "functional", chunk: int | None = None, **opts: Any
+        cls,
+        package: str | os.PathLike[str] | Package,
+        on: str = "functional",
+        chunk: int | None = None,
+        *,
+        verify: bool = True,
+        **opts: Any,
     ) -> Model:
-        """Open a package on the executor `on`; `opts` are the executor's."""
+        """Open a package on the executor `on`, after its checksums were compared (`verify`); `opts` are the executor's.
+
+        A `Package` that is open already is taken as it is.
+        """
         if not isinstance(package, Package):
-            package = Package.open(package)
+            package = Package.open(package, verify=verify)
         return cls(package, open_device(on, package, **opts), chunk)
 
     @property

@@ -1,5 +1,6 @@
 """The command line as a process: start-up, exit codes, Ctrl-C, broken pipes, terminals."""
 
+import json
 import os
 import pty
 import signal
@@ -100,6 +101,40 @@ def test_user_errors_exit_1(flightllm, tmp_path):
     assert result.stderr in debug.stderr
     # the flag does not stick to the next command of the process
     assert flightllm("inspect", tmp_path / "none").stderr == result.stderr
+
+
+def test_errors_as_json(flightllm, package, tmp_path, monkeypatch):
+    """With --json standard output holds one document, whatever happens; standard error and the exit code are as without."""
+
+    def both(*args):
+        plain, data = flightllm(*args), flightllm(*args, "--json")
+        assert (plain.stdout, plain.exit_code) == ("", data.exit_code)
+        assert plain.stderr == data.stderr
+        document = json.loads(data.stdout)
+        assert set(document) == {"error"}
+        assert set(document["error"]) == {"what", "where", "why", "do"}
+        return data.exit_code, document["error"]
+
+    code, error = both("inspect", tmp_path / "none")
+    assert code == 1
+    assert (error["what"], error["where"]) == ("not a package", f"{tmp_path}/none")
+    assert (error["why"], error["do"]) == ("there is no such folder", "give the folder that `flightllm compile` wrote")
+    code, error = both("run", package, "-p", "a", "--nothing")
+    assert code == 2
+    assert ("--nothing" in error["what"], error["where"]) == (True, "command line")
+    assert error["do"] == "see flightllm run --help"
+    code, error = both("run", package, "-p", "a", "--no-chat", "--system", "x")
+    assert (code, error["what"]) == (2, "--system needs the chat template; leave out --no-chat")
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("oh no")
+
+    monkeypatch.setattr("flightllm.runtime.model.Model.run", fail)
+    result = flightllm("run", package, "-p", "a", "--json")
+    assert result.exit_code == 70
+    assert json.loads(result.stdout)["error"]["why"] == "ZeroDivisionError: oh no"
+    # the flag does not stick to the next command of the process
+    assert flightllm("inspect", tmp_path / "none").stdout == ""
 
 
 def test_mistakes_of_ours_exit_70(flightllm, package, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from fake_device import FakeDevice, write_package
 
 from flightllm.errors import FlightError
+from flightllm.package import Package
 from flightllm.runtime.model import Model
 from flightllm.runtime.sampling import SamplingOptions
 
@@ -159,6 +160,24 @@ def test_an_error_after_some_text_begins_a_new_line(flightllm, package, monkeypa
     monkeypatch.setattr(Model, "stream", stream)
     result = flightllm("run", package, "-p", "a")
     assert (result.stdout, result.stderr) == ("some\n", "error: no more\n")
+
+
+def test_checksums_are_compared_before_anything_runs(flightllm, package, tmp_path):
+    (tmp_path / "text.txt").write_text("It is a truth universally acknowledged")
+    commands = (
+        ["run", package, "-p", "a", "-n", 2],
+        ["eval", package, tmp_path / "text.txt", "--windows", 1, "--tokens", 8],
+    )
+    for command in commands:
+        assert flightllm(*command).exit_code == 0
+    image = Package.open(package).path / "core0.ch1.bin"
+    image.write_bytes(b"\xff" + image.read_bytes()[1:])
+    for command in (*commands, ["simulate", package]):
+        result = flightllm(*command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"a file of the package is damaged\n  where: {image}" in result.stderr
+    for command in commands:
+        assert flightllm(*command, "--no-verify").exit_code == 0
 
 
 def test_no_chat_and_system_contradict(flightllm, package):
