@@ -86,7 +86,10 @@ def load_graph(model: PathLike, synthetic: int | None = None) -> Graph:
     path = find_model(model)
     if synthetic is not None and (not isinstance(synthetic, int) or isinstance(synthetic, bool) or synthetic < 0):
         raise ModelError(
-            f"synthetic = {synthetic!r} is not possible", where=str(path), why="a seed is a whole number, 0 or more"
+            f"synthetic = {synthetic!r} is not possible",
+            where=str(path),
+            why="a seed is a whole number, 0 or more",
+            do="give --synthetic 0 or more",
         )
     from flightllm.frontends import load_model
 
@@ -160,7 +163,12 @@ def arch_overrides(file: PathLike | None = None, settings: Mapping[str, Any] | N
         try:
             data = tomllib.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError("the architecture config cannot be read", where=str(file), why=str(error)) from None
+            raise ConfigError(
+                "the architecture config cannot be read",
+                where=str(file),
+                why=str(error),
+                do="give a TOML file of NAME = VALUE lines, as in the table [arch] of a board file",
+            ) from None
         check_types(data, str(file))
     check_types(settings or {}, "options of the architecture config")
     return data | dict(settings or {})

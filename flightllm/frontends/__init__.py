@@ -23,7 +23,9 @@ def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Gr
     """
     path = Path(path)
     if not path.exists():
-        raise ModelError("there is no such model", where=str(path))
+        raise ModelError(
+            "there is no such model", where=str(path), do="give the path of a model, or the name of an embedded one"
+        )
     kind, file = model_kind(path)
     if synthetic is not None and kind != "hf":
         raise ModelError(
@@ -59,7 +61,9 @@ def model_kind(path: Path) -> tuple[str, Path]:
             with path.open("rb") as f:
                 magic = f.read(4)
         except OSError as error:
-            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
+            raise ModelError(
+                "the file cannot be read", where=str(path), why=str(error), do="see to the path and its permissions"
+            ) from None
         if magic == b"GGUF" or path.suffix == ".gguf":
             return "gguf", path
         if path.suffix == ".onnx":

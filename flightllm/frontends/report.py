@@ -74,7 +74,9 @@ def check_model(path: str | os.PathLike[str]) -> CheckReport:
     kind = "unknown"
     try:
         if not path.exists():
-            raise ModelError("there is no such model", where=str(path))
+            raise ModelError(
+                "there is no such model", where=str(path), do="give the path of a model, or the name of an embedded one"
+            )
         kind, file = model_kind(path)
         rows = _onnx(file) if kind == "onnx" else _canonical(kind, file)
     except FlightError as error:

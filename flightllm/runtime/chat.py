@@ -57,7 +57,12 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
-            raise PackageError("the chat template cannot be read", where=where, why=str(error)) from None
+            raise PackageError(
+                "the chat template cannot be read",
+                where=where,
+                why=str(error),
+                do="compile from a model with a valid template, or continue a text with --no-chat",
+            ) from None
 
     @classmethod
     def of(cls, package: Package, tokenizer: Tokenizer) -> ChatTemplate:
@@ -94,7 +99,17 @@ class ChatTemplate:
         try:
             return self._template.render(variables)
         except _Refused as error:
-            raise FlightError("the chat template refuses this conversation", where=self.where, why=str(error)) from None
+            raise FlightError(
+                "the chat template refuses this conversation",
+                where=self.where,
+                why=str(error),
+                do="change the conversation as it asks, or continue a text with --no-chat",
+            ) from None
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise FlightError("the chat template fails on this conversation", where=self.where, why=why) from None
+            raise FlightError(
+                "the chat template fails on this conversation",
+                where=self.where,
+                why=why,
+                do="leave out --system, or continue a text with --no-chat",
+            ) from None

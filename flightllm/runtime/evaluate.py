@@ -87,7 +87,9 @@ def cut_windows(ids: Sequence[int], windows: int, tokens: int) -> np.ndarray:
     """
     if windows < 1 or tokens < 2:
         raise FlightError(
-            f"{windows} windows of {tokens} tokens", why="at least 1 window of at least 2 tokens is needed"
+            f"{windows} windows of {tokens} tokens",
+            why="at least 1 window of at least 2 tokens is needed",
+            do="give larger --windows or --tokens",
         )
     if len(ids) < windows * tokens:
         raise FlightError(
@@ -138,7 +140,11 @@ def perplexity(logits_of: LogitsOf, windows: np.ndarray, progress: Progress | No
             raise ValueError(f"logits of {first} tokens for a window of {windows.shape[1]}")
         if not np.isfinite(nll[w]).all():
             at = int(np.flatnonzero(~np.isfinite(nll[w]))[0])
-            raise FlightError("the logits are not numbers", where=f"window {w}, token {at + 1}")
+            raise FlightError(
+                "the logits are not numbers",
+                where=f"window {w}, token {at + 1}",
+                do="compile with more bits (--weights 8); if that is no remedy, the model's weights are damaged",
+            )
         if progress is not None:
             progress(w + 1, len(windows))
     return Perplexity(nll)

@@ -295,4 +295,6 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FlightError("the text cannot be read", where=str(path), why=str(error)) from None
+        raise FlightError(
+            "the text cannot be read", where=str(path), why=str(error), do="give a text file in UTF-8"
+        ) from None
