@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from flightllm.api import Model, SamplingOptions, compile, load
+    from flightllm.api import Model, SamplingOptions, check, compile, inspect, load
+    from flightllm.config.board import boards
+    from flightllm.errors import FlightError
+    from flightllm.installed import doctor
 
-__all__ = ["Model", "SamplingOptions", "__version__", "compile", "load"]
+__all__ = [
+    "FlightError",
+    "Model",
+    "SamplingOptions",
+    "__version__",
+    "boards",
+    "check",
+    "compile",
+    "doctor",
+    "inspect",
+    "load",
+]
+
+#: public name -> module; imported when used, because they bring numpy and more, which a command line that prints its help should not
+_HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect", "load"), "flightllm.api") | {
+    "FlightError": "flightllm.errors",
+    "boards": "flightllm.config.board",
+    "doctor": "flightllm.installed",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # the API imports numpy and more; a command line that prints its help should not
-    if name in __all__:
-        from flightllm import api
-
-        return getattr(api, name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,31 +2,49 @@
 
 import flightllm
 
+print(flightllm.check("tiny-austen").render())
 report = flightllm.compile("tiny-austen", "tiny.flpkg", board="u280")
+print(flightllm.inspect("tiny.flpkg", listing=True).listing)
 model = flightllm.load("tiny.flpkg")
-print(model.generate("It is a truth", max_new_tokens=40))
+print(model.run("It is a truth", max_new_tokens=40).text)
+print(model.eval(Path("text.txt"), reference="tiny-austen").ratio)
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flightllm.errors import ConfigError, ModelError
+from flightllm.package import Manifest, Package
 from flightllm.runtime.model import Model, Stats
 from flightllm.runtime.sampling import SamplingOptions
 
 if TYPE_CHECKING:
     from flightllm.compiler import CompileReport
     from flightllm.compress import Recipe
+    from flightllm.frontends.report import CheckReport
     from flightllm.ir import Graph
-    from flightllm.package import Package
 
-__all__ = ["Model", "SamplingOptions", "Stats", "compile", "embedded_models", "find_model", "load", "load_graph"]
+__all__ = [
+    "Inspection",
+    "Model",
+    "SamplingOptions",
+    "Stats",
+    "check",
+    "compile",
+    "embedded_models",
+    "find_model",
+    "inspect",
+    "load",
+    "load_graph",
+]
 
 PathLike = str | os.PathLike[str]
 #: (stage, done, total)
@@ -68,12 +86,66 @@ def load_graph(model: PathLike, synthetic: int | None = None) -> Graph:
     path = find_model(model)
     if synthetic is not None and (not isinstance(synthetic, int) or isinstance(synthetic, bool) or synthetic < 0):
         raise ModelError(
-            f"synthetic = {synthetic!r} is not possible", where=str(path), why="a seed is a whole number, 0 or more"
+            f"synthetic = {synthetic!r} is not possible",
+            where=str(path),
+            why="a seed is a whole number, 0 or more",
+            do="give --synthetic 0 or more",
         )
     from flightllm.frontends import load_model
 
     graph: Graph = load_model(path) if synthetic is None else load_model(path, synthetic=synthetic)
     return graph
+
+
+def check(model: PathLike) -> CheckReport:
+    """Every operator of a model: supported or not, where, why not, what to do.
+
+    Returns:
+        the report: `.supported`, `.rows`, `.render()`, `.to_json()`. What is wrong with the model is in it, not raised.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from flightllm.frontends.report import check_model
+
+    return check_model(find_model(model))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a package. listing: the program with symbols, "" if it was not asked for. verified: whether all checksums were compared."""
+
+    manifest: Manifest
+    listing: str = ""
+    verified: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest, with `listing` (lines) and `verified` if they were asked for."""
+        document: dict[str, Any] = json.loads(self.manifest.to_json())
+        document |= {"listing": self.listing.splitlines()} if self.listing else {}
+        return document | ({"verified": True} if self.verified else {})
+
+
+def inspect(package: PathLike | Package, *, listing: bool = False, verify: bool = False) -> Inspection:
+    """What is in a package.
+
+    Args:
+        package: folder, or an open `Package`.
+        listing: disassemble the program.
+        verify: compare the checksums of the memory images too.
+
+    Raises:
+        PackageError: not a package, another version, or damaged.
+    """
+    opened = package if isinstance(package, Package) else Package.open(package)
+    if verify:
+        opened.verify()
+    manifest, text = opened.manifest, ""
+    if listing:
+        from flightllm.isa import disassemble
+
+        text = disassemble(opened.program, manifest.symbols(), manifest.sections())
+    return Inspection(manifest, text, verify)
 
 
 def arch_overrides(file: PathLike | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -89,7 +161,12 @@ def arch_overrides(file: PathLike | None = None, settings: Mapping[str, Any] | N
         try:
             data = tomllib.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError("the architecture config cannot be read", where=str(file), why=str(error)) from None
+            raise ConfigError(
+                "the architecture config cannot be read",
+                where=str(file),
+                why=str(error),
+                do="give a TOML file of NAME = VALUE lines, as in the table [arch] of a board file",
+            ) from None
         check_types(data, str(file))
     check_types(settings or {}, "options of the architecture config")
     return data | dict(settings or {})
@@ -163,19 +240,24 @@ def compile(
 
 def default_output(model: Path) -> Path:
     """NAME.flpkg in the current folder, NAME being the model's without .gguf or .onnx."""
-    name = model.resolve().name
-    for suffix in (".gguf", ".onnx"):
-        name = name.removesuffix(suffix)
-    return Path(f"{name}.flpkg")
+    from flightllm.frontends import plain_name
+
+    return Path(f"{plain_name(model)}.flpkg")
 
 
-def load(package: PathLike | Package, on: str = "functional", chunk: int | None = None, **opts: Any) -> Model:
+def load(
+    package: PathLike | Package, on: str = "functional", chunk: int | None = None, *, verify: bool = True, **opts: Any
+) -> Model:
     """Load a package on an executor.
 
     Args:
         package: folder, or an open `Package`.
         on: executor: "functional", or "rtl" (the hardware, simulated).
         chunk: prompt tokens per run of the program; results do not depend on it.
+        verify: compare the checksums of the memory images first (about a second per GB); not for an open `Package`.
         opts: of the executor.
+
+    Raises:
+        PackageError: not a package, another version, or damaged.
     """
-    return Model.open(package, on=on, chunk=chunk, **opts)
+    return Model.open(package, on=on, chunk=chunk, verify=verify, **opts)

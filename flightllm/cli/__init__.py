@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -27,10 +30,46 @@ COMMANDS = {
     "doctor": "Say what is installed and what a missing tool costs.",
 }
 
+#: signals that end a command like Ctrl-C does, with their names for people
+ENDING = {"SIGTERM": "terminated", "SIGHUP": "terminal closed"}
 EXIT_ERROR = 1
 EXIT_BUG = 70
 EXIT_INTERRUPT = 130
 EXIT_PIPE = 141
+EXIT_SIGNAL = 128
+
+
+class _Ended(BaseException):
+    """A signal asked us to end; like KeyboardInterrupt it runs through all that cleans up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the signals of ENDING into `_Ended`, unless whoever started us has said otherwise (nohup ignores SIGHUP)."""
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        for name in ENDING:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end)
+                ours.append(number)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
+    raise _Ended(number)
+
+
+_AGAIN = "run the same command with --debug and report the traceback as an issue"
 
 
 class _ReaderGone(Exception):
@@ -41,6 +80,7 @@ class LazyGroup(click.Group):
     """A group whose commands live in modules of their names, and that turns exceptions into messages and exit codes."""
 
     debug = False
+    as_json = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used."""
@@ -67,11 +107,13 @@ class LazyGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> NoReturn:
         """Run and exit. See docs/usage.md for the exit codes."""
-        self.debug = False
+        self.debug = self.as_json = False
+        self._args = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
-            code = super().main(args, *others, **extra)
-            sys.stdout.flush()
+            with _signals():
+                code = super().main(args, *others, **extra)
+                sys.stdout.flush()
             sys.exit(code if isinstance(code, int) else 0)
         except BaseException as error:
             self._leave(error)
@@ -81,10 +123,18 @@ class LazyGroup(click.Group):
             raise error
         if isinstance(error, click.ClickException):
             error.show()
+            if isinstance(error, click.UsageError):
+                # the command line was not understood, so --json may not have been reached
+                self.as_json = self.as_json or "--json" in self._args
+                path = error.ctx.command_path if error.ctx else "flightllm"
+                self._report(FlightError(error.format_message(), where="command line", do=f"see {path} --help"))
             sys.exit(error.exit_code)
         if isinstance(error, KeyboardInterrupt | click.Abort):
             click.echo("interrupted", err=True)
             sys.exit(EXIT_INTERRUPT)
+        if isinstance(error, _Ended):
+            click.echo(ENDING[signal.Signals(error.number).name], err=True)
+            sys.exit(EXIT_SIGNAL + error.number)
         if isinstance(error, _ReaderGone | BrokenPipeError):
             # the reader is gone; give stdout a sink, so that the flush at exit does not complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,13 +143,22 @@ class LazyGroup(click.Group):
             traceback.print_exception(error)
         if isinstance(error, FlightError):
             click.echo(f"error: {error}", err=True)
+            self._report(error)
             sys.exit(EXIT_ERROR)
-        click.echo(
-            f"error: flightllm made a mistake, sorry. It is not your input's fault.\n  {_one_line(error)}", err=True
-        )
+        what, do = "flightllm made a mistake, sorry. It is not your input's fault.", _AGAIN
+        click.echo(f"error: {what}\n  {_one_line(error)}", err=True)
         if not self.debug:
-            click.echo("  do: run the same command with --debug and report the traceback as an issue", err=True)
+            click.echo(f"  do: {do}", err=True)
+        self._report(FlightError(what, why=_one_line(error), do=do))
         sys.exit(EXIT_BUG)
+
+    def _report(self, error: FlightError) -> None:
+        """With --json the error is the one document on standard output."""
+        if self.as_json:
+            from flightllm.cli.common import print_json
+
+            with contextlib.suppress(BrokenPipeError):
+                print_json({"error": error.to_json()})
 
 
 def _one_line(error: BaseException) -> str:

@@ -11,13 +11,13 @@ from flightllm.cli.common import common, print_json, size, table
 @common
 def command(as_json: bool) -> None:
     """List the boards with their memory and default architecture config."""
-    from flightllm.config.board import list_boards, load_board
+    from flightllm.config.board import boards
 
-    boards = [load_board(name) for name in list_boards()]
+    known = boards()
     if as_json:
-        print_json([board.to_dict() for board in boards])
+        print_json([board.to_dict() for board in known])
         return
     rows = []
-    for b in boards:
+    for b in known:
         rows.append([b.name, b.arch.cores, b.arch.channels, b.arch.vpus, b.arch.clock_mhz, size(b.arch.channel_bytes)])
     click.echo(table(rows, ["board", "cores", "channels/core", "VPUs/channel", "MHz", "memory/channel"]))

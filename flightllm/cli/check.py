@@ -13,10 +13,9 @@ from flightllm.cli.common import common, print_json
 @click.pass_context
 def command(ctx: click.Context, model: str, as_json: bool) -> None:
     """List every operator of MODEL: supported or not, where it is, why not, what to do. Exit code 1 if one is not."""
-    from flightllm.api import find_model
-    from flightllm.frontends.report import check_model
+    from flightllm import api
 
-    report = check_model(find_model(model))
+    report = api.check(model)
     if as_json:
         print_json(report.to_json())
     else:

@@ -22,12 +22,20 @@ def _set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.find_root().command.debug = True  # type: ignore[attr-defined]  # LazyGroup
 
 
+def _set_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+    if value:
+        ctx.find_root().command.as_json = True  # type: ignore[attr-defined]  # LazyGroup
+    return value
+
+
 def common(command: F) -> F:
     """The options of every command: --json (as `as_json`) and --debug."""
     command = click.option(
         "--debug", is_flag=True, expose_value=False, callback=_set_debug, is_eager=True, help="Show tracebacks."
     )(command)
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, callback=_set_json, is_eager=True, help="Print one JSON document."
+    )(command)
 
 
 def print_json(data: Any) -> None:

@@ -15,9 +15,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     Exit code 1 if something is missing that compiling and running need.
     """
-    from flightllm.doctor import report
+    from flightllm.installed import doctor
 
-    result = report()
+    result = doctor()
     if as_json:
         print_json(result.to_json())
     else:

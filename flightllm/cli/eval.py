@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 import click
 
 from flightllm.cli.common import common, print_json, progress_line, table
-from flightllm.errors import FlightError
 
 
 @click.command("eval", short_help="Perplexity of a text file.")
@@ -21,6 +17,9 @@ from flightllm.errors import FlightError
 @click.option("--reference", metavar="MODEL", help="Evaluate the uncompressed model too, and give the ratio.")
 @click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
 @click.option("--chunk", type=int, help="Tokens per run of the program. Does not change results.")
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the checksums of the memory images first. [default: verify]"
+)
 @common
 def command(
     package: str,
@@ -30,43 +29,24 @@ def command(
     reference: str | None,
     executor: str,
     chunk: int | None,
+    verify: bool,
     as_json: bool,
 ) -> None:
     """Perplexity of PACKAGE on the file TEXT (UTF-8).
 
     TEXT is tokenised whole and cut into consecutive windows; each is a conversation of its own, its first token is context only.
     """
-    from flightllm.api import load_graph
-    from flightllm.runtime.evaluate import perplexity, reference_logits, session_logits
     from flightllm.runtime.model import Model
 
-    graph = load_graph(reference) if reference else None
-    model = Model.open(package, on=executor, chunk=chunk)
-    vocab = model.manifest.model.vocab
-    if graph is not None and graph.info.vocab != vocab:
-        raise FlightError(
-            "the reference is another model",
-            where=f"--reference {reference}",
-            why=f"it has a vocabulary of {graph.info.vocab:,}, the package one of {vocab:,}",
-            do="give the model that the package was compiled from",
-        )
-    cut = model.windows(Path(text), windows, tokens)
-    report: dict[str, Any] = {"name": model.manifest.name, "text": text, "windows": windows, "tokens": tokens}
-    runs = [("package", session_logits(model.session))]
-    if graph is not None:
-        runs.append(("reference", reference_logits(graph)))
-    for name, logits_of in runs:
-        start = perf_counter()
-        with progress_line() as show:
-            result = perplexity(logits_of, cut, partial(show, name))
-        report[name] = result.to_json() | {"seconds": perf_counter() - start}
-    if graph is not None:
-        report["ratio"] = report["package"]["perplexity"] / report["reference"]["perplexity"]
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify)
+    with progress_line() as show:
+        result = model.eval(Path(text), windows, tokens, reference=reference, progress=show)
     if as_json:
-        print_json(report)
+        print_json({"text": text} | result.to_json())
         return
     click.echo(f"{text}: {windows} windows x {tokens} tokens, {windows * (tokens - 1)} predictions")
-    rows = [[name, report[name]["perplexity"], report[name]["nll"]] for name, _ in runs]
+    both = [("package", result.package), ("reference", result.reference)]
+    rows = [[name, p.value, float(p.nll.mean())] for name, p in both if p is not None]
     click.echo(table(rows, ["model", "perplexity", "nats/token"]))
-    if graph is not None:
-        click.echo(f"ratio {report['ratio']:.4f}")
+    if result.ratio is not None:
+        click.echo(f"ratio {result.ratio:.4f}")

@@ -21,21 +21,12 @@ if TYPE_CHECKING:
 @common
 def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bool, as_json: bool) -> None:
     """Show what is in PACKAGE: a summary, or the parts asked for."""
-    from flightllm.package import Package
+    from flightllm import api
 
-    opened = Package.open(package, verify=verify)
-    manifest = opened.manifest
-    text = ""
-    if listing:
-        from flightllm.isa import disassemble
-
-        text = disassemble(opened.program, manifest.symbols(), manifest.sections())
+    found = api.inspect(package, listing=listing, verify=verify)
+    manifest = found.manifest
     if as_json:
-        import json
-
-        document = json.loads(manifest.to_json())
-        document |= {"listing": text.splitlines()} if listing else {}
-        print_json(document | ({"verified": True} if verify else {}))
+        print_json(found.to_json())
         return
     parts = []
     if memory:
@@ -43,7 +34,7 @@ def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bo
     if tensors:
         parts.append(_tensors(manifest))
     if listing:
-        parts.append(text.rstrip("\n"))
+        parts.append(found.listing.rstrip("\n"))
     if not parts:
         parts.append(_summary(manifest))
     if verify:

@@ -23,8 +23,12 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
 
 @click.command("run", short_help="Generate text from a package.")
 @click.argument("package", type=click.Path())
-@click.option("-p", "--prompt", help="Text to continue; with --chat, the user's message. Default: standard input.")
-@click.option("--chat/--no-chat", default=None, help="Use the chat template. [default: if there is no prompt]")
+@click.option("-p", "--prompt", help="Text to continue; with --chat, the user's message. [default: standard input]")
+@click.option(
+    "--chat/--no-chat",
+    default=None,
+    help="Use the chat template. [default: without --prompt, if the package has one]",
+)
 @click.option("--system", help="System message; implies --chat.")
 @click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
 @click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
@@ -38,6 +42,9 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
 @click.option("--chunk", type=int, help="Prompt tokens per run of the program. Does not change results.")
 @click.option("--stream/--no-stream", default=True, help="Print text as it comes, or at the end. [default: stream]")
 @click.option("--stats", is_flag=True, help="Print token counts and times on stderr.")
+@click.option(
+    "--verify/--no-verify", default=True, help="Compare the checksums of the memory images first. [default: verify]"
+)
 @common
 def command(
     package: str,
@@ -50,13 +57,14 @@ def command(
     chunk: int | None,
     stream: bool,
     stats: bool,
+    verify: bool,
     as_json: bool,
     **sampling: Any,
 ) -> None:
     """Generate text from PACKAGE.
 
-    Without --prompt it reads standard input; on a terminal that is an interactive chat (or, for a model without a chat template,
-    a text to continue per line).
+    Without --prompt it reads standard input: from a pipe or file one message (for a model without a chat template, or with --no-chat,
+    one text to continue), from a terminal one per line.
     """
     from flightllm.runtime.model import Model
     from flightllm.runtime.sampling import SamplingOptions
@@ -66,29 +74,43 @@ def command(
         raise click.UsageError("--system needs the chat template; leave out --no-chat")
     if rtl_window is not None and executor != "rtl":
         raise click.UsageError("--rtl-window needs --on rtl")
-    model = Model.open(package, on=executor, chunk=chunk, **({} if rtl_window is None else {"rtl_window": rtl_window}))
+    window = {} if rtl_window is None else {"rtl_window": rtl_window}
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify, **window)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and as_json:
         raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")
     if chat is None:
-        chat = system is not None or (interactive and bool(model.package.chat_template))
+        chat = system is not None or (prompt is None and bool(model.package.chat_template))
     opening = [{"role": "system", "content": system}] if system is not None else []
     if interactive:
         _converse(model, opening, chat, options, max_new_tokens, stream, stats)
         _print_window(model)
         return
     text = _read_stdin() if prompt is None else prompt
-    pieces = _answer(model, [*opening, {"role": "user", "content": text}], chat, max_new_tokens, options)
     if as_json:
-        answer = "".join(pieces)
-        report = {"prompt": text, "text": answer, "ids": list(model.stats.ids)} | model.stats.to_json()
-        report |= {"executor": executor, "counters": model.device.counters()}
+        answer = model.run(text, chat=chat, system=system, max_new_tokens=max_new_tokens, options=options)
+        report = answer.to_json() | {"executor": executor, "counters": model.device.counters()}
         print_json(report | ({"rtl_window": model.device.to_json()} if _is_window(model.device) else {}))
-        return
-    _show(pieces, stream)
-    _print_window(model)
-    if stats:
+    else:
+        talk = [*opening, {"role": "user", "content": text}]
+        _show(_answer(model, talk, chat, max_new_tokens, options), stream)
+        _print_window(model)
+    _hint(model, chat)
+    if stats and not as_json:
         _print_stats(model)
+
+
+def _hint(model: Model, chat: bool) -> None:
+    """Say on stderr why nothing was printed, if the model ended at once."""
+    if model.stats.ids or model.stats.finish != "stop":
+        return
+    if not chat and model.package.chat_template:
+        do = "it was made to chat: use --chat"
+    elif chat:
+        do = "put the message in other words, or use --temperature 0.7"
+    else:
+        do = "give it the beginning of a text that goes on, or use --temperature 0.7"
+    click.echo(f"hint: the model ended at once, so there is no text. {do[0].upper()}{do[1:]}.", err=True)
 
 
 def _read_stdin() -> str:
@@ -165,6 +187,7 @@ def _converse(
         except FlightError as error:
             click.echo(f"error: {error}", err=True)
             continue
+        _hint(model, chat)
         if stats:
             _print_stats(model)
         if chat:

@@ -80,7 +80,7 @@ def command(
 
     if executor != "rtl":
         raise ToolError(f"executor {executor!r} counts no cycles", do="use --on rtl")
-    opened = Package.open(package)
+    opened = Package.open(package, verify=True)
     m = opened.manifest
     plan = chunks(m.limits, prompt_tokens, new_tokens, chunk)
     rtl = RtlDevice(

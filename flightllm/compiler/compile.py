@@ -24,7 +24,7 @@ from flightllm.compress.tensor import TensorRecipe
 from flightllm.config.arch import ArchConfig
 from flightllm.config.board import Board, check_fit, load_board
 from flightllm.errors import FitError, UnsupportedError
-from flightllm.frontends import load_model
+from flightllm.frontends import load_model, plain_name
 from flightllm.ir.graph import Graph
 from flightllm.ir.ops import Attention, PosEmbed
 from flightllm.ir.verify import verify_graph
@@ -82,7 +82,7 @@ def compile_model(
         max_context: positions of the KV cache; default the model's limit.
         force: replace an existing package.
         progress: called as progress(what, done, total).
-        name: of the package in its manifest; default the folder's name without suffix.
+        name: of the package in its manifest; default the model's, so that the output folder's name changes no byte.
 
     Raises:
         FlightError: anything wrong with model, options or fit; no package is left behind.
@@ -120,7 +120,7 @@ def compile_model(
         writer.program(encoded)
         writer.tokenizer(graph.info.tokenizer_json)
         writer.chat_template(graph.info.chat_template)
-        manifest = writer.commit(_manifest(graph, board, arch, builder, options, program, name or path.stem))
+        manifest = writer.commit(_manifest(graph, board, arch, builder, options, program, name or _model_name(graph)))
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
     if options.chunk < arch.max_chunk:
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
@@ -128,6 +128,11 @@ def compile_model(
         notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)
     return CompileReport(str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes)
+
+
+def _model_name(graph: Graph) -> str:
+    """Name of the folder or file a graph was read from; the architecture's if it was made in memory."""
+    return plain_name(Path(graph.info.source)) if graph.info.source else graph.info.arch
 
 
 def _context(graph: Graph, arch: ArchConfig, wanted: int | None) -> int:

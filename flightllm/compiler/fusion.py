@@ -107,12 +107,17 @@ def _attention(graph: Graph, core: Node) -> AttentionGroup:
     k, k_norm, k_rope = chain(core.inputs[1])
     v, v_norm, v_rope = chain(core.inputs[2])
     if v_norm is not None or v_rope is not None:
-        raise UnsupportedError(f"{core.name}: a norm or RoPE on the values is not supported", where=core.inputs[2])
+        raise UnsupportedError(
+            f"{core.name}: a norm or RoPE on the values is not supported",
+            where=core.inputs[2],
+            do="this architecture is not supported yet; `flightllm check` shows what is in the model",
+        )
     if not q.inputs == k.inputs == v.inputs:
         raise UnsupportedError(
             f"{core.name}: queries, keys and values are projections of different values",
             where=core.name,
             why=f"inputs {q.inputs[0]}, {k.inputs[0]}, {v.inputs[0]}",
+            do="this architecture is not supported yet; `flightllm check` shows what is in the model",
         )
     if (q_rope is None) != (k_rope is None) or (
         q_rope is not None
@@ -121,7 +126,11 @@ def _attention(graph: Graph, core: Node) -> AttentionGroup:
             np.array_equal(q_rope.inv_freq, k_rope.inv_freq) and q_rope.attention_factor == k_rope.attention_factor
         )
     ):
-        raise UnsupportedError(f"{core.name}: RoPE differs between queries and keys", where=core.name)
+        raise UnsupportedError(
+            f"{core.name}: RoPE differs between queries and keys",
+            where=core.name,
+            do="this architecture is not supported yet; `flightllm check` shows what is in the model",
+        )
     return AttentionGroup(core, q, k, v, q_norm, k_norm, q_rope)
 
 
@@ -136,6 +145,7 @@ def _absorbed(graph: Graph, group: AttentionGroup) -> list[str]:
                     f"{node.name} is used by more than {group.core.name}",
                     where=", ".join(u.name for u in graph.users(node.name)),
                     why="the machine keeps queries, keys and values inside the attention",
+                    do="this architecture is not supported yet; `flightllm check` shows what is in the model",
                 )
             names.append(node.name)
             if isinstance(node.op, Linear):

@@ -14,11 +14,12 @@ from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.matrices import MatrixPlan, heads_of
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.streams import CacheRegions, Images, StreamInfo, VectorTable
-from flightllm.compress.plan import TensorReport, code_tensor
+from flightllm.compress.plan import ACT_MAX, TensorReport, code_tensor
 from flightllm.compress.tensor import TensorRecipe
-from flightllm.errors import FitError
+from flightllm.errors import FitError, ModelError
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Embed, Linear, Norm, PosEmbed
+from flightllm.ir.values import FP32_MAX, read_values
 from flightllm.ir.weights import Weight
 from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.package import PackageWriter, TensorRecord
@@ -119,7 +120,9 @@ class ImageBuilder:
         self.images.vectors[name] = VectorTable(region, "f32", raw.shape[2], slots, data.shape[0])
 
     def _norm(self, node: Node, op: Norm) -> None:
-        gamma = op.gamma.read()
+        # a normalised element is at most sqrt(n)
+        n = node.dim // op.heads
+        gamma = read_values(op.gamma, FP32_MAX / (2 * n**0.5), "products with normalised vectors overflow fp32")
         if op.heads > 1:
             group = self.fusion.group_of.get(node.name)
             if isinstance(group, AttentionGroup):
@@ -127,7 +130,8 @@ class ImageBuilder:
                 gamma = np.where(index >= 0, gamma[index], 0)
         self._vectors(f"{node.name}.gamma", gamma[None])
         if op.beta is not None:
-            self._vectors(f"{node.name}.beta", op.beta.read()[None])
+            beta = read_values(op.beta, FP32_MAX / 2, "a sum with it overflows fp32")
+            self._vectors(f"{node.name}.beta", beta[None])
 
     def _rope(self, group: AttentionGroup) -> None:
         """cos and sin of every position, computed in float64 and rounded once."""
@@ -139,13 +143,22 @@ class ImageBuilder:
         table[:, :half] = 1
         table[:, :r] = np.cos(angle) * group.rope.attention_factor
         table[:, half : half + r] = np.sin(angle) * group.rope.attention_factor
+        if not np.abs(table).max(initial=0) <= FP32_MAX:
+            raise ModelError(
+                "the table of rotary position embedding holds NaN or infinity",
+                where=f"{self.graph.info.source}: {group.core.name}",
+                why=f"positions up to {len(angle) - 1}, attention factor {group.rope.attention_factor:g}, "
+                f"frequencies up to {np.abs(group.rope.inv_freq).max():g}",
+                do="see to the RoPE settings in the model's configuration",
+            )
         self._vectors(rope_key(group), table)
 
     def _table(self, node: Node) -> None:
         """Embedding rows, fp16 (fp32 if a value is too large for it)."""
         assert isinstance(node.op, Embed | PosEmbed)
         scale = node.op.scale if isinstance(node.op, Embed) else 1.0
-        table = node.op.table.read()
+        limit = (FP32_MAX / node.dim) ** 0.5 / 2 / max(abs(scale), 1.0)
+        table = read_values(node.op.table, limit, "the norms' sums of squares overflow fp32")
         rows = len(table)
         if isinstance(node.op, PosEmbed):  # rows beyond the context are never read
             rows = min(rows, self.options.max_context + node.op.offset)
@@ -223,7 +236,8 @@ class ImageBuilder:
         lo, hi = plan.segments[segment]
         parts = [m.slice_rows(lo, hi) for m in whole]
         for part in parts:
-            bound = part.integer_bound(16256 if plan.parts[0].node.name in self.options.dual else 127)
+            kind = "dual" if plan.parts[0].node.name in self.options.dual else "a8"
+            bound = part.integer_bound(ACT_MAX[kind])
             if bound >= 1 << 47:
                 raise FitError(
                     "a matrix could overflow the 48-bit accumulators",

@@ -249,7 +249,11 @@ class Lowering:
         elif isinstance(op, Mul):
             self._mul(node)
         else:
-            raise UnsupportedError(f"{type(op).__name__} outside an attention is not supported", where=node.name)
+            raise UnsupportedError(
+                f"{type(op).__name__} outside an attention is not supported",
+                where=node.name,
+                do="this architecture is not supported yet; `flightllm check` shows what is in the model",
+            )
         for name in node.inputs:
             if node.name not in self.done:
                 self.release(name)
@@ -292,7 +296,11 @@ class Lowering:
 
     def _norm(self, node: Node, op: Norm) -> None:
         if op.heads != 1:
-            raise UnsupportedError("a norm over heads outside an attention is not supported", where=node.name)
+            raise UnsupportedError(
+                "a norm over heads outside an attention is not supported",
+                where=node.name,
+                do="this architecture is not supported yet; `flightllm check` shows what is in the model",
+            )
         users = self.graph.users(node.name)
         if [u.name for u in users] == [self.graph.output.name]:
             self.late = node  # done on the wanted tokens only, with the logits

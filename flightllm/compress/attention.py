@@ -67,18 +67,21 @@ def parse_attention(spec: Any, where: str, folder: Path) -> dict[str, Any]:
                 f"attention: {key} = {value!r} is not allowed",
                 where=where,
                 why="a whole number >= 0 is needed, below 2^31",
+                do="give a number in this range",
             )
         numbers[key] = value
     if kind == "window":
         if numbers["window"] < 1:
-            raise RecipeError("attention of kind window needs a window of at least 1 token", where=where)
+            raise RecipeError(
+                "attention of kind window needs a window of at least 1 token", where=where, do="e.g. window = 256"
+            )
         return {"window": numbers["window"], "sink": numbers["sink"]}
     if kind == "blocks":
         if not isinstance(spec.get("file"), str):
-            raise RecipeError("attention of kind blocks needs file, an .npz", where=where)
+            raise RecipeError("attention of kind blocks needs file, an .npz", where=where, do='e.g. file = "masks.npz"')
         return {"mask": BlockMask("blocks", file=str(folder / spec["file"]))}
     if numbers["local"] < 1:
-        raise RecipeError("attention of kind local+global needs local >= 1 block", where=where)
+        raise RecipeError("attention of kind local+global needs local >= 1 block", where=where, do="e.g. local = 4")
     return {
         "mask": BlockMask("local+global", local=numbers["local"], first=numbers["global"], stride=numbers["stride"])
     }
@@ -111,15 +114,23 @@ def _from_file(file: str, layer: int, layers: int, heads: int, blocks: int) -> n
     except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
         raise RecipeError(what, where=file, why=getattr(error, "strerror", None) or str(error), do=do) from error
     except Exception as error:  # a damaged archive raises whatever zipfile and zlib raise
-        raise RecipeError("the attention mask file is damaged", where=file, why=repr(error)) from error
+        raise RecipeError(
+            "the attention mask file is damaged", where=file, why=repr(error), do="save it again with numpy.savez"
+        ) from error
     if len(arrays) != 1:
-        raise RecipeError("the mask file must hold one array", where=file, why=f"it holds {sorted(arrays)}")
+        raise RecipeError(
+            "the mask file must hold one array",
+            where=file,
+            why=f"it holds {sorted(arrays)}",
+            do="save one bool array with numpy.savez",
+        )
     array = next(iter(arrays.values()))
     if array.dtype != np.bool_ or not 2 <= array.ndim <= 4:
         raise RecipeError(
             "the mask must be bool [layers, heads, query blocks, key blocks]",
             where=file,
             why=f"it is {array.dtype} {list(array.shape)}",
+            do="save one bool array of such a shape with numpy.savez",
         )
     array = array.reshape((1,) * (4 - array.ndim) + array.shape)
     have, need = array.shape, (layers, heads, blocks, blocks)
@@ -129,6 +140,7 @@ def _from_file(file: str, layer: int, layers: int, heads: int, blocks: int) -> n
             "the mask does not fit the model",
             where=file,
             why=f"it is {list(have)}; {list(need)} are needed (layers and heads may be 1, blocks may be more)",
+            do="make the mask for this model and --max-context",
         )
     part = array[layer if have[0] > 1 else 0, :, :blocks, :blocks]
     return np.broadcast_to(part, (heads, blocks, blocks))

@@ -20,12 +20,15 @@ from flightllm.compress.sensitivity import losses
 from flightllm.compress.tensor import TensorRecipe
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import RecipeError
+from flightllm.ir.values import FP32_MAX, read_values
 from flightllm.ir.weights import Weight
-from flightllm.streams.formats import STREAM_ALIGN, EntryFormat
+from flightllm.streams.formats import BLOCK, STREAM_ALIGN, EntryFormat
 from flightllm.streams.layout import EntryShape, Geometry, header_sizes
 
 #: widths a mix chooses among
 MIX = (2, 3, 4, 5, 6, 8)
+#: largest weight whose square, summed over a block, is finite in fp32 (half of it: errors can be a little larger than weights)
+SQUARE_LIMIT = (FP32_MAX / BLOCK) ** 0.5 / 2
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,14 @@ def _measure(matrix: BudgetMatrix, budget: float, arch: ArchConfig) -> _Pieces:
         used[place] = True
         method, search = producer(part.recipe.producer), part.recipe.search
         loss += losses(
-            part.weight.read(), choices, group, method, granule, strips, search=search, calibration=part.calibration
+            read_values(part.weight, SQUARE_LIMIT, "their squares, by which a budget is shared out, overflow fp32"),
+            choices,
+            group,
+            method,
+            granule,
+            strips,
+            search=search,
+            calibration=part.calibration,
         )
         homes[part.name] = granule
     copies = arch.channels * len(members[0].rows)

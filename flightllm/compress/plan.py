@@ -13,11 +13,16 @@ from flightllm.compress.grids import from_grid, holdable
 from flightllm.compress.producer import Calibration, CodingRequest, producer
 from flightllm.compress.tensor import TensorRecipe
 from flightllm.config.arch import ArchConfig
-from flightllm.errors import ModelError, RecipeError
+from flightllm.errors import RecipeError
+from flightllm.ir.values import FP32_MAX, check_values, read_values
 from flightllm.ir.weights import Weight
 from flightllm.streams.coded import CodedMatrix, widen
 from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
 from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
+
+#: largest activation code by kind (docs/numerics.md)
+ACT_MAX = {"a8": 127, "dual": 16256}
+_OVERFLOW = "sums of products with them overflow fp32"
 
 
 @dataclass
@@ -57,7 +62,7 @@ def code_tensor(
 
     rows_per_vpu: m of the strips the compiler will pack with (for row ranges and the reported bits per weight); default the least that
     is legal. formats: uint8 [rows, blocks, passes] chosen by a budget (`compress.budget.allocate`), in place of the
-    recipe's passes. ModelError if the tensor holds NaN or infinity; RecipeError if the recipe has a budget and no formats are given.
+    recipe's passes. ModelError if weight or bias holds NaN, infinity or values whose products overflow fp32; RecipeError if the recipe has a budget and no formats are given.
     """
     notes: list[str] = []
     coded, error, stored = _from_store(weight, recipe, notes) if formats is None else (None, 0.0, False)
@@ -71,11 +76,11 @@ def code_tensor(
             sparsest = max(f.share for f in recipe.passes + tuple(f for r in recipe.rows for f in r.passes))
             m = rows_per_vpu or sparsest
             formats = recipe_formats(recipe, weight.shape[0], weight.shape[1], arch.channels * arch.vpus * m, notes)
-        data = _read(weight)
+        data = read_values(weight, _limit(recipe, weight.shape[1]), _OVERFLOW)
         coded = producer(recipe.producer).code(data, CodingRequest(recipe.group, formats, recipe.search, calibration))
         error = relative_error(data, coded)
     if bias is not None:
-        coded = coded.with_bias(_read(bias))
+        coded = coded.with_bias(read_values(bias, FP32_MAX / 2, "a sum with it overflows fp32"))
     m = rows_per_vpu or rows_per_vpu_needed(coded)
     size = stream_bytes(coded, arch.channels, arch.vpus, m) * arch.channels
     bits = 8 * size / max(1, coded.rows * coded.k)
@@ -106,35 +111,36 @@ def recipe_formats(recipe: TensorRecipe, rows: int, k: int, granule: int, notes:
     return wide
 
 
+def again(recipe: TensorRecipe) -> str:
+    """What happens to a weight whose stored form is not kept, e.g. "coded again at 8 bits, group 128"."""
+    if recipe.budget is not None:
+        return f"coded again within a budget of {recipe.budget:g} bits"
+    bits = " + ".join(str(p.bits) for p in recipe.passes)
+    return f"coded again at {bits} bits, group {recipe.group}"
+
+
 def _from_store(weight: Weight, recipe: TensorRecipe, notes: list[str]) -> tuple[CodedMatrix | None, float, bool]:
-    if not recipe.as_stored or weight.grid is None or weight.read_grid is None:
+    if not recipe.as_stored:
+        return None, 0.0, False
+    if weight.grid is None or weight.read_grid is None:
+        if weight.stored:
+            notes.append(f"stored as {weight.stored}, which the machine does not have: {again(recipe)}")
         return None, 0.0, False
     why = holdable(weight.grid)
     if why:
-        notes.append(f"the stored grid is not kept: {why}")
+        notes.append(f"the stored grid is not kept ({why}): {again(recipe)}")
         return None, 0.0, False
     grid = weight.read_grid()
-    _check_finite(weight, grid.d, grid.m)
+    limit = _limit(recipe, weight.shape[1])
+    check_values(weight, grid.d, limit / (1 << grid.spec.bits), _OVERFLOW)
+    check_values(weight, grid.m, limit / 2, _OVERFLOW)
     coded = from_grid(grid)
     return coded, relative_error(grid.dense(), coded), True
 
 
-def _read(weight: Weight) -> np.ndarray:
-    data = weight.read()
-    _check_finite(weight, data)
-    return data
-
-
-def _check_finite(weight: Weight, *arrays: np.ndarray) -> None:
-    for array in arrays:
-        # the sum is finite unless an element is not (or the values are absurdly large): one pass, no temporary
-        if not np.isfinite(np.sum(array, dtype=np.float64)) and not np.isfinite(array).all():
-            raise ModelError(
-                f"tensor {weight.name} holds NaN or infinity",
-                where=weight.source,
-                why=f"{int((~np.isfinite(array)).sum())} of {array.size} values are not finite",
-                do="the file is damaged or the model diverged in training; get another copy",
-            )
+def _limit(recipe: TensorRecipe, k: int) -> float:
+    """Largest weight of a row of `k` with which float(I) * rho is finite for any activations (half of it: room for rounding)."""
+    return FP32_MAX / (2 * max(1, k) * ACT_MAX[recipe.activations])
 
 
 def relative_error(weight: np.ndarray, coded: CodedMatrix) -> float:
@@ -144,8 +150,9 @@ def relative_error(weight: np.ndarray, coded: CodedMatrix) -> float:
     for start in range(0, coded.rows, step):
         w = weight[start : start + step]
         delta = coded.slice_rows(start, start + step).dense() - w
-        difference += float(np.vdot(delta, delta))
-        norm += float(np.vdot(w, w))
+        # squares of large weights overflow fp32
+        difference += float(np.einsum("rk,rk->", delta, delta, dtype=np.float64))
+        norm += float(np.einsum("rk,rk->", w, w, dtype=np.float64))
     return (difference / norm) ** 0.5 if norm else (0.0 if not difference else float("inf"))
 
 

@@ -65,11 +65,22 @@ class Recipe:
             text = path.read_text(encoding="utf-8")
             data = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError("the recipe cannot be read", where=str(path), why=str(error)) from error
+            raise RecipeError(
+                "the recipe cannot be read", where=str(path), why=str(error), do="give a readable .toml or .json file"
+            ) from error
         except ValueError as error:
-            raise RecipeError("the recipe is not valid TOML or JSON", where=str(path), why=str(error)) from error
+            raise RecipeError(
+                "the recipe is not valid TOML or JSON",
+                where=str(path),
+                why=str(error),
+                do="correct the place named; see docs/compression.md for the form of a recipe",
+            ) from error
         if not isinstance(data, dict):
-            raise RecipeError("a recipe is a table with default and rule", where=str(path))
+            raise RecipeError(
+                "a recipe is a table with default and rule",
+                where=str(path),
+                do="see docs/compression.md for the form of a recipe",
+            )
         given = {k: v for k, v in options.items() if v is not None}
         if given and isinstance(data.get("default", {}), dict):
             data = {**data, "default": _merge(dict(data.get("default", {})), given)}
@@ -83,7 +94,11 @@ class Recipe:
         default = data.get("default", {})
         rules = data.get("rule", [])
         if not isinstance(default, dict) or not isinstance(rules, list) or not all(isinstance(r, dict) for r in rules):
-            raise RecipeError("default must be a table and rule a list of tables", where=source)
+            raise RecipeError(
+                "default must be a table and rule a list of tables",
+                where=source,
+                do="write [default] and [[rule]] (docs/compression.md)",
+            )
         where = source if source == OPTIONS else f"{source}: default"
         _known(default, MATRIX_FIELDS + ATTENTION_FIELDS, where)
         out = [_rule({**default, "match": "*"}, where, folder)]
@@ -117,7 +132,10 @@ class Recipe:
                 for role, layer, rows in matrices:
                     if rule.matches(role, layer) and r[1] > rows:
                         raise RecipeError(
-                            f"rows {r[0]} to {r[1]} are outside {role}", where=rule.where, why=f"it has {rows} rows"
+                            f"rows {r[0]} to {r[1]} are outside {role}",
+                            where=rule.where,
+                            why=f"it has {rows} rows",
+                            do="give rows within the matrix",
                         )
 
     def for_node(self, name: str, role: str, layer: int | None) -> TensorRecipe:
@@ -183,7 +201,11 @@ def _rule(data: dict[str, Any], where: str, folder: Path) -> Rule:
     match = data.get("match")
     texts = [match] if isinstance(match, str) else match
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t for t in texts):
-        raise RecipeError("a rule needs match: a pattern or a list of patterns", where=where)
+        raise RecipeError(
+            "a rule needs match: a pattern or a list of patterns",
+            where=where,
+            do='e.g. match = "mlp.down" or match = ["attn.*", "lm_head"]',
+        )
     fields = {k: v for k, v in data.items() if k != "match"}
     _check_fields(fields, where)
     if "attention" in fields:
@@ -227,7 +249,7 @@ def _check_fields(fields: dict[str, Any], where: str) -> None:
             raise RecipeError(f"passes and {', '.join(clash)} in one rule", where=where, do="give one or the other")
         _passes(fields["passes"], where)
     if "producer" in fields and not isinstance(fields["producer"], str):
-        raise RecipeError("producer must be a name", where=where)
+        raise RecipeError("producer must be a name", where=where, do='e.g. producer = "rtn"')
 
 
 def _passes(items: Any, where: str) -> tuple[EntryFormat, ...]:
@@ -267,7 +289,11 @@ def _rows(items: Any, where: str) -> tuple[tuple[int, int, dict[str, Any]], ...]
         _known(item[2], ("weights", "affine", "sparsity", "passes"), f"{where}, rows")
         _check_fields(item[2], f"{where}, rows {item[0]} to {item[1]}")
         if isinstance(item[2].get("weights", 8), float | str):
-            raise RecipeError("rows take code widths only, no budget and no stored grid", where=where)
+            raise RecipeError(
+                "rows take code widths only, no budget and no stored grid",
+                where=where,
+                do="give a width such as weights = 8",
+            )
         out.append((item[0], item[1], item[2]))
     return tuple(out)
 

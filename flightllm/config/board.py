@@ -106,6 +106,11 @@ def list_boards() -> list[str]:
     return sorted(p.stem for p in data_dir("boards").glob("*.toml"))
 
 
+def boards() -> list[Board]:
+    """The boards that come with flightllm, by name."""
+    return [load_board(name) for name in list_boards()]
+
+
 def load_board(name: str | os.PathLike[str]) -> Board:
     """A board by name, or by path of a board file (it ends in `.toml`).
 
@@ -121,9 +126,19 @@ def load_board(name: str | os.PathLike[str]) -> Board:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError("the board file cannot be read", where=str(path), why=error.strerror or str(error)) from None
+        raise ConfigError(
+            "the board file cannot be read",
+            where=str(path),
+            why=error.strerror or str(error),
+            do="give the name of a board (`flightllm boards`), or the path of a readable .toml file",
+        ) from None
     except ValueError as error:  # not TOML, or not UTF-8
-        raise ConfigError("the board file is not TOML", where=str(path), why=str(error)) from None
+        raise ConfigError(
+            "the board file is not TOML",
+            where=str(path),
+            why=str(error),
+            do="correct the line named; the board files that come with flightllm are examples",
+        ) from None
     return _board(data, str(path))
 
 
@@ -133,7 +148,11 @@ def _board(data: dict[str, Any], where: str) -> Board:
         data[key] = _record(kind, data.get(key), f"{where}: [{key}]")
     arch = data.get("arch")
     if not isinstance(arch, dict):
-        raise ConfigError("the board file has no table [arch]", where=where)
+        raise ConfigError(
+            "the board file has no table [arch]",
+            where=where,
+            do="add it; the board files that come with flightllm are examples",
+        )
     data["arch"] = ArchConfig.from_dict(arch, f"{where}: [arch]")
     board: Board = _record(Board, data, where)
     wrong = [
@@ -153,7 +172,9 @@ def _board(data: dict[str, Any], where: str) -> Board:
     ]
     for bad, what, rule in wrong:
         if bad:
-            raise ConfigError(f"{what} is not legal", where=where, why=f"it has to be {rule}")
+            raise ConfigError(
+                f"{what} is not legal", where=where, why=f"it has to be {rule}", do="change it in the board file"
+            )
     return board
 
 
@@ -178,7 +199,12 @@ def _typed(name: str, value: Any, hint: Any, where: str) -> Any:
         ok = ok and all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18 for x in numbers)
     if not ok:
         text = "a list of numbers" if hint == tuple[float, ...] else getattr(hint, "__name__", str(hint))
-        raise ConfigError(f"{name} = {value!r} is not legal", where=where, why=f"it has to be {text}, not negative")
+        raise ConfigError(
+            f"{name} = {value!r} is not legal",
+            where=where,
+            why=f"it has to be {text}, not negative",
+            do="change it in the board file",
+        )
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from flightllm.errors import ModelError
 from flightllm.ir.graph import Graph
 
-__all__ = ["load_model", "model_kind"]
+__all__ = ["load_model", "model_kind", "plain_name"]
 
 
 def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Graph:
@@ -23,7 +23,9 @@ def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Gr
     """
     path = Path(path)
     if not path.exists():
-        raise ModelError("there is no such model", where=str(path))
+        raise ModelError(
+            "there is no such model", where=str(path), do="give the path of a model, or the name of an embedded one"
+        )
     kind, file = model_kind(path)
     if synthetic is not None and kind != "hf":
         raise ModelError(
@@ -42,6 +44,14 @@ def load_model(path: str | os.PathLike[str], synthetic: int | None = None) -> Gr
     return load_onnx(file)
 
 
+def plain_name(model: Path) -> str:
+    """Name of a model's folder or file, without .gguf or .onnx."""
+    name = model.resolve().name
+    for suffix in (".gguf", ".onnx"):
+        name = name.removesuffix(suffix)
+    return name
+
+
 def model_kind(path: Path) -> tuple[str, Path]:
     """("hf" | "gguf" | "onnx", what to open)."""
     if path.is_file():
@@ -51,7 +61,9 @@ def model_kind(path: Path) -> tuple[str, Path]:
             with path.open("rb") as f:
                 magic = f.read(4)
         except OSError as error:
-            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
+            raise ModelError(
+                "the file cannot be read", where=str(path), why=str(error), do="see to the path and its permissions"
+            ) from None
         if magic == b"GGUF" or path.suffix == ".gguf":
             return "gguf", path
         if path.suffix == ".onnx":

@@ -10,7 +10,7 @@ import numpy as np
 
 from flightllm.errors import ModelError, UnsupportedError
 from flightllm.frontends.decoder import DecoderSpec, build_decoder
-from flightllm.frontends.gguf_grids import SPECS, dequantise, read_grid
+from flightllm.frontends.gguf_grids import FLOATS, SPECS, dequantise, read_grid, readable
 from flightllm.frontends.gguf_tokenizer import tokenizer_json
 from flightllm.frontends.rope import inverse_frequencies
 from flightllm.ir.graph import Graph, ModelInfo
@@ -41,7 +41,9 @@ class GgufFile:
             with path.open("rb") as file:
                 head = file.read(4)
         except OSError as error:
-            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
+            raise ModelError(
+                "the file cannot be read", where=str(path), why=str(error), do="see to the path and its permissions"
+            ) from None
         if head != b"GGUF":
             raise ModelError(
                 "the file is not GGUF",
@@ -67,7 +69,10 @@ class GgufFile:
         value = self.fields.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
             raise ModelError(
-                f"metadata {key} = {value!r}", where=str(self.path), why="a positive whole number is needed"
+                f"metadata {key} = {value!r}",
+                where=str(self.path),
+                why="a positive whole number is needed",
+                do="the file is damaged or was converted with another tool's keys; get another copy, or convert it again",
             )
         return value
 
@@ -75,7 +80,12 @@ class GgufFile:
         """A finite number of the metadata."""
         value = self.fields.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise ModelError(f"metadata {key} = {value!r}", where=str(self.path), why="a number is needed")
+            raise ModelError(
+                f"metadata {key} = {value!r}",
+                where=str(self.path),
+                why="a number is needed",
+                do="the file is damaged or was converted with another tool's keys; get another copy, or convert it again",
+            )
         return float(value)
 
     def text(self, key: str) -> str:
@@ -88,26 +98,32 @@ class GgufFile:
         return tuple(int(n) for n in reversed(self.tensors[name].shape))
 
     def weight(self, name: str, index: np.ndarray | None = None) -> Weight | None:
-        """A tensor as a weight, with its rows in the order of `index`; None if the file has none of that name."""
+        """A tensor as a weight, with its rows in the order of `index`; None if the file has none of that name.
+
+        UnsupportedError if it is of a type that cannot be read.
+        """
         t = self.tensors.get(name)
         if t is None:
             return None
         shape, kind = self.shape(name), t.tensor_type
         if index is not None and len(index) != shape[0]:
             raise ModelError(
-                f"tensor {name} has shape {list(shape)}", where=str(self.path), why=f"{len(index)} rows are needed"
+                f"tensor {name} has shape {list(shape)}",
+                where=str(self.path),
+                why=f"{len(index)} rows are needed",
+                do="get another copy of the file",
+            )
+
+        if not readable(kind):
+            raise UnsupportedError(
+                f"tensor {name} has type {kind.name}",
+                where=str(self.path),
+                why="the gguf package cannot dequantise it",
+                do="convert the model to another type",
             )
 
         def read() -> np.ndarray:
-            try:
-                return np.ascontiguousarray(dequantise(t.data, kind, index)).reshape(shape)
-            except NotImplementedError:
-                raise UnsupportedError(
-                    f"tensor {name} has type {kind.name}",
-                    where=str(self.path),
-                    why="the gguf package cannot dequantise it",
-                    do="convert the model to another type",
-                ) from None
+            return np.ascontiguousarray(dequantise(t.data, kind, index)).reshape(shape)
 
         key = f"{self.path}:{name}"
         if kind.name in SPECS and len(shape) == 2:
@@ -120,7 +136,8 @@ class GgufFile:
                 lambda: read_grid(kind.name, t.data, index),
                 key,
             )
-        return Weight(name, shape, read, str(self.path), key=key)
+        stored = "" if kind.name in FLOATS else kind.name
+        return Weight(name, shape, read, str(self.path), key=key, stored=stored)
 
 
 def load_gguf(path: Path, problems: list[ModelError] | None = None) -> Graph:
@@ -151,7 +168,9 @@ def _spec(file: GgufFile, arch: str) -> DecoderSpec:
         return f"{arch}.{name}"
 
     if file.fields.get(key("expert_count"), 0):
-        raise UnsupportedError("mixtures of experts are not supported", where=f"{file.path}: {key('expert_count')}")
+        raise UnsupportedError(
+            "mixtures of experts are not supported", where=f"{file.path}: {key('expert_count')}", do="use a dense model"
+        )
     dim, heads = file.number(key("embedding_length")), file.number(key("attention.head_count"))
     head_dim = file.number(key("attention.key_length"), max(1, dim // heads))
     rotary = file.number(key("rope.dimension_count"), head_dim)
@@ -165,6 +184,7 @@ def _spec(file: GgufFile, arch: str) -> DecoderSpec:
             "the heads are inconsistent",
             where=str(file.path),
             why=f"{heads} heads, {kv_heads} kv heads of {head_dim}, {rotary} rotated",
+            do="get another copy of the file",
         )
     freq, factor = _frequencies(file, arch, rotary)
     window = file.fields.get(key("attention.sliding_window"), 0)
@@ -201,7 +221,11 @@ def _frequencies(file: GgufFile, arch: str, rotary: int) -> tuple[np.ndarray, fl
     factors = file.weight("rope_freqs.weight")
     if factors is not None:  # llama3's scaling, as divisors of each frequency
         if factors.shape != freq.shape:
-            raise ModelError(f"rope_freqs.weight has shape {list(factors.shape)}", where=str(file.path))
+            raise ModelError(
+                f"rope_freqs.weight has shape {list(factors.shape)}",
+                where=str(file.path),
+                do="get another copy of the file",
+            )
         freq = freq / factors.read().astype(np.float64)
     return freq, factor
 

@@ -7,6 +7,7 @@ w = d * u + m; `_centred` turns that into two's complement codes with d >= 0 (`i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import gguf
 import numpy as np
@@ -17,6 +18,8 @@ from flightllm.ir.weights import Grid, GridSpec
 BLOCK_BYTES = {"Q4_0": 18, "Q4_1": 20, "Q5_0": 22, "Q5_1": 24, "Q8_0": 34, "Q4_K": 144, "Q5_K": 176}
 GROUP = 32
 
+#: types that hold floating-point numbers
+FLOATS = ("F32", "F16", "BF16")
 #: kept type -> grid of its weights as a rule (a Q8_0 block with a negative scale makes it affine)
 SPECS = {
     "Q4_0": GridSpec(4, GROUP, True),
@@ -135,7 +138,17 @@ def _q8_0(blocks: np.ndarray) -> Grid:
     return Grid(spec, q.reshape(rows, -1), d, m)
 
 
+@cache
+def readable(kind: gguf.GGMLQuantizationType) -> bool:
+    """Whether `dequantise` knows a type: tried on one block of zeros, since the gguf package has no list."""
+    try:
+        gguf.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
+
+
 def dequantise(data: np.ndarray, kind: gguf.GGMLQuantizationType, index: np.ndarray | None) -> np.ndarray:
-    """Any type that the gguf package knows -> float32 [rows, k]."""
+    """Any type that is `readable` -> float32 [rows, k]."""
     data = data if index is None else data[index]
     return np.asarray(gguf.dequantize(data, kind), np.float32)

@@ -56,7 +56,9 @@ def tokenizer_json(fields: dict[str, Any], where: str) -> str:
         tokenizer = _byte_level(fields, tokens) if kind == "gpt2" else _sentencepiece(fields, tokens)
     # The tokenizers package reports what is wrong with its inputs as plain exceptions of its own.
     except Exception as error:
-        raise ModelError("the tokenizer in the file is damaged", where=where, why=str(error)[:200]) from None
+        raise ModelError(
+            "the tokenizer in the file is damaged", where=where, why=str(error)[:200], do="get another copy of the file"
+        ) from None
     added = [
         AddedToken(text, special=t == _CONTROL, normalized=False)
         for text, t in zip(tokens, types, strict=True)

@@ -35,7 +35,12 @@ def quantised_weights(files: SafeTensors, config: dict[str, Any]) -> QuantisedWe
     if settings is None:
         return None
     if not isinstance(settings, dict):
-        raise ModelError(f"quantization_config = {short(settings)}", where=str(files.folder), why="an object is needed")
+        raise ModelError(
+            f"quantization_config = {short(settings)}",
+            where=str(files.folder),
+            why="an object is needed",
+            do="see to the model's configuration, or get another copy of it",
+        )
     method, where = settings.get("quant_method"), f"{files.folder}: quantization_config"
     if not isinstance(method, str) or method not in BITS:
         raise UnsupportedError(
@@ -89,6 +94,7 @@ def _weight(
             f"{module}: packed shapes disagree",
             where=str(files.folder),
             why=f"qweight {list(packed)} and scales {list(scales)} should both be matrices with elements",
+            do="the checkpoint is damaged, or of a layout that is not known; get another copy or another checkpoint",
         )
     rows = scales[1]
     k = packed[0] * 32 // bits if method == "gptq" else packed[0]
@@ -102,6 +108,7 @@ def _weight(
             f"{module}: packed shapes disagree",
             where=str(files.folder),
             why=f"qweight {list(packed)}, qzeros {list(zeros)}, scales {list(scales)}; {bits} bits, groups of {group}",
+            do="the checkpoint is damaged, or of a layout that is not known; get another copy or another checkpoint",
         )
     _check_order(files, module, size, ordered, k)
 

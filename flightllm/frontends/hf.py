@@ -110,6 +110,7 @@ class _Source:
                 f"the model has no tensor {embed}",
                 where=str(files.folder),
                 why=f"{len(files.entries)} tensors, none of that name under {', '.join(map(repr, _PREFIXES))}",
+                do="the checkpoint is incomplete, or keeps its weights under other names; convert it with transformers' save_pretrained",
             )
         self.quantised = quantised_weights(files, config.data)
         if self.quantised is not None and self.kind == "gpt2":
@@ -185,7 +186,10 @@ class _Source:
         n = self.spec.dim
         if not e.shape or e.shape[-1] != 3 * n:
             raise ModelError(
-                f"tensor {name} has shape {list(e.shape)}", where=str(e.path), why=f"3 x {n} columns are needed"
+                f"tensor {name} has shape {list(e.shape)}",
+                where=str(e.path),
+                why=f"3 x {n} columns are needed",
+                do="configuration and weights belong to different models, or a file is damaged",
             )
         cut = slice(part * n, (part + 1) * n)
 
@@ -219,7 +223,12 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path.name} cannot be read", where=str(path), why=str(error)) from None
+        raise ModelError(
+            f"{path.name} cannot be read",
+            where=str(path),
+            why=str(error),
+            do="see to its permissions, or get another copy of the file",
+        ) from None
 
 
 def _chat_template(folder: Path) -> str:

@@ -66,7 +66,12 @@ class Config:
 
     def wrong(self, name: str, why: str) -> ModelError:
         """The error about a field."""
-        return ModelError(f"{name} = {short(self.data.get(name))} in the configuration", where=self.where, why=why)
+        return ModelError(
+            f"{name} = {short(self.data.get(name))} in the configuration",
+            where=self.where,
+            why=why,
+            do="see to the model's configuration, or get another copy of it",
+        )
 
     def number(self, name: str, default: int | None = None, limit: int = _LIMIT) -> int:
         """A whole number in 1..limit; a missing or null field gives the default."""
@@ -175,7 +180,11 @@ def _rope(c: Config, head_dim: int) -> tuple[Any, float]:
                 do="export the model to ONNX, where the rotation is spelled out",
             )
     if head_dim % 2:
-        raise ModelError(f"heads of {head_dim} dimensions cannot be rotated in pairs", where=c.where)
+        raise ModelError(
+            f"heads of {head_dim} dimensions cannot be rotated in pairs",
+            where=c.where,
+            do="see to the model's configuration, or get another copy of it",
+        )
     return inverse_frequencies(params, head_dim, c.context, c.where)
 
 
@@ -183,7 +192,11 @@ def _llama_like(c: Config) -> DecoderSpec:
     dim, heads = c.number("hidden_size"), c.number("num_attention_heads")
     layers = c.number("num_hidden_layers", limit=_LAYERS)
     if c.data.get("head_dim") is None and dim % heads:
-        raise ModelError(f"hidden_size {dim} does not divide by {heads} heads", where=c.where)
+        raise ModelError(
+            f"hidden_size {dim} does not divide by {heads} heads",
+            where=c.where,
+            do="see to the model's configuration, or get another copy of it",
+        )
     head_dim = c.number("head_dim", dim // heads, _HEAD)
     freq, factor = _rope(c, head_dim)
     biases: set[str] = set()
@@ -214,7 +227,11 @@ def _llama_like(c: Config) -> DecoderSpec:
 
 def _heads(c: Config, dim: int, heads: int) -> int:
     if dim % heads:
-        raise ModelError(f"dimension {dim} does not divide by {heads} heads", where=c.where)
+        raise ModelError(
+            f"dimension {dim} does not divide by {heads} heads",
+            where=c.where,
+            do="see to the model's configuration, or get another copy of it",
+        )
     return dim // heads
 
 
@@ -296,5 +313,9 @@ def read_spec(c: Config) -> DecoderSpec:
         )
     spec = ARCHITECTURES[c.kind](c)
     if spec.heads % spec.kv_heads:
-        raise ModelError(f"{spec.heads} heads do not divide over {spec.kv_heads} kv heads", where=c.where)
+        raise ModelError(
+            f"{spec.heads} heads do not divide over {spec.kv_heads} kv heads",
+            where=c.where,
+            do="see to the model's configuration, or get another copy of it",
+        )
     return spec

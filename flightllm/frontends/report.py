@@ -8,11 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flightllm.compress.grids import holdable
+from flightllm.compress.plan import again
+from flightllm.compress.recipe import Recipe
 from flightllm.errors import FlightError, ModelError
 from flightllm.frontends import model_kind
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Attention, Embed, Linear, Norm, PosEmbed, Rope
 from flightllm.ir.verify import verify_graph
+from flightllm.ir.weights import Weight
+
+NOTE = "names, types and shapes were looked at, not the values of weights: NaN and infinity are found by compile"
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class CheckReport:
             lines.append(f"  not supported  {r.operator}  at {r.where}")
             lines += [f"      {label}: {text}" for label, text in (("why", r.why), ("do", r.do)) if text]
         lines += [f"  supported      {r.operator}  at {r.where}" for r in self.rows if r.supported]
+        lines += [NOTE] if self.supported else []
         lines.append("supported" if self.supported else f"not supported: {len(bad)} of {len(self.rows)} rows")
         return "\n".join(lines) + "\n"
 
@@ -56,6 +63,7 @@ class CheckReport:
             "model": self.model,
             "kind": self.kind,
             "supported": self.supported,
+            "note": NOTE,
             "rows": [asdict(r) for r in self.rows],
         }
 
@@ -66,7 +74,9 @@ def check_model(path: str | os.PathLike[str]) -> CheckReport:
     kind = "unknown"
     try:
         if not path.exists():
-            raise ModelError("there is no such model", where=str(path))
+            raise ModelError(
+                "there is no such model", where=str(path), do="give the path of a model, or the name of an embedded one"
+            )
         kind, file = model_kind(path)
         rows = _onnx(file) if kind == "onnx" else _canonical(kind, file)
     except FlightError as error:
@@ -116,9 +126,7 @@ def _describe(node: Node) -> str:
     op = node.op
     name = type(op).__name__
     if isinstance(op, Linear):
-        grid = op.weight.grid
-        stored = "" if grid is None else f", stored on a {grid.bits}-bit grid in groups of {grid.group}, kept as it is"
-        return f"{name} {list(op.weight.shape)}{' with bias' if op.bias else ''}{stored}"
+        return f"{name} {list(op.weight.shape)}{' with bias' if op.bias else ''}{_stored(node, op.weight)}"
     if isinstance(op, Norm):
         return f"{name} {op.kind} of {node.dim // op.heads}" + (f", {op.heads} heads" if op.heads > 1 else "")
     if isinstance(op, Attention):
@@ -129,6 +137,20 @@ def _describe(node: Node) -> str:
     if isinstance(op, Embed | PosEmbed):
         return f"{name} {list(op.table.shape)}"
     return f"{name} {getattr(op, 'kind', '')} of {node.dim}".replace("  ", " ")
+
+
+def _stored(node: Node, weight: Weight) -> str:
+    """What becomes of a weight that is quantised in the file, without options of compression; "" for floating point."""
+    grid = weight.grid
+    if grid is not None:
+        text = f", stored on a {grid.bits}-bit grid in groups of {grid.group}, "
+        if not holdable(grid):
+            return text + "kept as it is"
+    elif weight.stored:
+        text = f", stored as {weight.stored}, "
+    else:
+        return ""
+    return text + again(Recipe.from_options().for_node(node.name, node.role, node.layer))
 
 
 def _ranges(layers: list[int]) -> str:

@@ -59,6 +59,7 @@ class _Params:
                 f"RoPE parameter {name} = {short(value)}",
                 where=self.where,
                 why="a positive number is needed for this rope type",
+                do="see to the model's configuration, or get another copy of it",
             )
         return float(value)
 
@@ -67,7 +68,11 @@ def _llama3(base: np.ndarray, p: _Params, max_context: int) -> np.ndarray:
     """Long waves are slowed down by `factor`, short ones kept, those between interpolated."""
     factor, low, high = (p.positive(k) for k in ("factor", "low_freq_factor", "high_freq_factor"))
     if low >= high:
-        raise ModelError(f"RoPE parameters low_freq_factor = {low}, high_freq_factor = {high}", where=p.where)
+        raise ModelError(
+            f"RoPE parameters low_freq_factor = {low}, high_freq_factor = {high}",
+            where=p.where,
+            do="see to the model's configuration, or get another copy of it",
+        )
     original = p.positive("original_max_position_embeddings", max_context)
     wavelength = 2 * math.pi / base
     blend = (original / wavelength - low) / (high - low)
@@ -80,7 +85,12 @@ def _yarn(base: np.ndarray, p: _Params, dim: int, theta: float, max_context: int
     original = p.positive("original_max_position_embeddings", max_context)
     factor = p.positive("factor", max_context / original)
     if theta == 1:
-        raise ModelError("RoPE parameter rope_theta = 1", where=p.where, why="yarn divides by its logarithm")
+        raise ModelError(
+            "RoPE parameter rope_theta = 1",
+            where=p.where,
+            why="yarn divides by its logarithm",
+            do="see to the model's configuration, or get another copy of it",
+        )
 
     def dimension(rotations: float) -> float:
         return dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(theta))

@@ -76,7 +76,9 @@ class SafeTensors:
         data = read_json(index)
         names = data.get("weight_map")
         if not isinstance(names, dict) or not all(isinstance(v, str) for v in names.values()):
-            raise ModelError("the index of shards has no weight_map", where=str(index))
+            raise ModelError(
+                "the index of shards has no weight_map", where=str(index), do="get another copy of the file"
+            )
         out = []
         for name in sorted(set(names.values())):
             path = self.folder / name
@@ -100,7 +102,9 @@ class SafeTensors:
                     )
                 raw = f.read(length)
         except OSError as error:
-            raise ModelError("the file cannot be read", where=str(path), why=str(error)) from None
+            raise ModelError(
+                "the file cannot be read", where=str(path), why=str(error), do="see to the path and its permissions"
+            ) from None
         try:
             header = json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -158,7 +162,12 @@ class SafeTensors:
         try:
             data = np.memmap(e.path, np.uint8, "r", e.start, e.size)
         except (OSError, ValueError) as error:
-            raise ModelError(f"tensor {name} cannot be read", where=str(e.path), why=str(error)) from None
+            raise ModelError(
+                f"tensor {name} cannot be read",
+                where=str(e.path),
+                why=str(error),
+                do="see to its permissions, or get another copy of the file",
+            ) from None
         return data.view(DTYPES[e.dtype]).reshape(e.shape)
 
     def read(self, name: str) -> np.ndarray:
@@ -177,7 +186,12 @@ def read_json(path: Path) -> dict:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} cannot be read", where=str(path), why=str(error)) from None
+        raise ModelError(
+            f"{path.name} cannot be read",
+            where=str(path),
+            why=str(error),
+            do="see to its permissions, or get another copy of the file",
+        ) from None
     if not isinstance(data, dict):
-        raise ModelError(f"{path.name} is not a JSON object", where=str(path))
+        raise ModelError(f"{path.name} is not a JSON object", where=str(path), do="get another copy of the file")
     return data

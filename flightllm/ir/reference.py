@@ -84,6 +84,7 @@ def _in_table(name: str, what: str, index: np.ndarray, table: Weight, offset: in
             f"{what}s {index.min()} to {index.max()}",
             where=f"{name}, {table.name}",
             why=f"the model has {rows} of them",
+            do="feed fewer tokens, or ids of the model's vocabulary",
         )
 
 

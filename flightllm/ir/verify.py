@@ -124,19 +124,41 @@ def verify_graph(graph: Graph) -> None:
     """Raise ModelError naming the first node that breaks a rule."""
     where = graph.info.source
     if "lm_head" not in graph or not isinstance(graph["lm_head"].op, Linear):
-        raise ModelError("the graph has no output matrix lm_head", where=where)
+        raise ModelError(
+            "the graph has no output matrix lm_head",
+            where=where,
+            do="give the whole decoder: an export from token ids to logits",
+        )
     if graph.output.dim != graph.info.vocab:
-        raise ModelError(f"lm_head gives {graph.output.dim} logits, the vocabulary has {graph.info.vocab}", where=where)
+        raise ModelError(
+            f"lm_head gives {graph.output.dim} logits, the vocabulary has {graph.info.vocab}",
+            where=where,
+            do="the model's configuration and its weights belong to different models",
+        )
     if len(graph.embeds()) != 1:
-        raise ModelError(f"the graph has {len(graph.embeds())} token embeddings instead of one", where=where)
+        raise ModelError(
+            f"the graph has {len(graph.embeds())} token embeddings instead of one",
+            where=where,
+            do="use a model with one table of token embeddings",
+        )
     if not graph.attentions():
-        raise ModelError("the graph has no attention", where=where)
+        raise ModelError(
+            "the graph has no attention",
+            where=where,
+            do="give the whole decoder: an export from token ids to logits, with its attention",
+        )
     if len(graph.attentions()) != graph.info.layers:
         raise ModelError(
-            f"the graph has {len(graph.attentions())} attentions, the model {graph.info.layers} layers", where=where
+            f"the graph has {len(graph.attentions())} attentions, the model {graph.info.layers} layers",
+            where=where,
+            do="the model's configuration and its graph belong to different models",
         )
     for node in graph:
         for rule in RULES:
             if rule.kind is None or isinstance(node.op, rule.kind):
                 for wrong in rule.broken(node, graph):
-                    raise ModelError(f"{node.name} breaks the rule {rule.name!r}: {wrong}", where=where)
+                    raise ModelError(
+                        f"{node.name} breaks the rule {rule.name!r}: {wrong}",
+                        where=where,
+                        do="the model's configuration and its weights do not fit; get another copy, or report it with the name of the model",
+                    )

@@ -51,6 +51,7 @@ class Weight:
 
     name: the tensor's name in the file (for messages). shape: as the operator wants it, e.g. [out, in] for Linear.
     read: () -> float32 array of that shape. grid: its stored grid or None. read_grid: () -> Grid, given iff grid is.
+    stored: name of its quantised type in the file if that is no `grid`, "" for floating point.
     source: file (and place) it comes from, for messages.
     key: two Weights with equal keys hold the same data (tied embeddings).
     """
@@ -62,6 +63,7 @@ class Weight:
     grid: GridSpec | None = None
     read_grid: Callable[[], Grid] | None = field(default=None, repr=False)
     key: str = ""
+    stored: str = ""
 
     @classmethod
     def of(cls, name: str, data: np.ndarray, source: str = "memory") -> Weight:

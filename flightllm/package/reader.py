@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ MANIFEST = "manifest.json"
 PROGRAM = "program.bin"
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+_IMAGE = re.compile(r"core\d+\.ch\d+\.bin")
 _READ = f"see to its permissions, or {AGAIN}"
 _PACKAGES = "give the folder that `flightllm compile` wrote"
 
@@ -27,6 +29,11 @@ _MANIFEST_LIMIT = 64 << 20
 def image_name(core: int, channel: int) -> str:
     """File name of the memory image of one channel."""
     return f"core{core}.ch{channel}.bin"
+
+
+def is_package_file(name: str) -> bool:
+    """Whether a package can have a file of that name."""
+    return name in (MANIFEST, PROGRAM, TOKENIZER, CHAT_TEMPLATE) or _IMAGE.fullmatch(name) is not None
 
 
 def looks_like_package(path: Path) -> bool:

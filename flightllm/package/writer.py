@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,16 @@ import numpy as np
 
 from flightllm.errors import PackageError
 from flightllm.package.manifest import INSTRUCTION_BYTES, FileRecord, Manifest
-from flightllm.package.reader import CHAT_TEMPLATE, MANIFEST, PROGRAM, TOKENIZER, image_name, looks_like_package
+from flightllm.package.reader import (
+    CHAT_TEMPLATE,
+    MANIFEST,
+    PROGRAM,
+    TOKENIZER,
+    image_name,
+    is_package_file,
+    looks_like_package,
+)
+from flightllm.package.temporary import GROWING, KEPT, REPLACED, TemporaryFolder, clean_up
 
 Bytes = bytes | bytearray | memoryview | np.ndarray
 _ZEROS = bytes(1 << 20)
@@ -59,7 +66,12 @@ def _os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PackageError("the package cannot be written", where=str(path), why=str(error)) from error
+        raise PackageError(
+            "the package cannot be written",
+            where=str(path),
+            why=error.strerror or str(error),
+            do="see to the folder's permissions and free space, or choose another output",
+        ) from error
 
 
 class PackageWriter:
@@ -72,7 +84,8 @@ class PackageWriter:
             manifest = w.commit(manifest)
 
     Images grow in address order; gaps left by `write_at` and images shorter than the longest are filled with zeros. If the block
-    ends by an exception, or without `commit`, nothing is left of it and an existing package is untouched.
+    ends by an exception, or without `commit`, nothing is left of it and an existing package is untouched; what a killed process
+    has left is removed by the next writer of the same package.
 
     Args:
         path: target folder; its parent must exist.
@@ -89,12 +102,16 @@ class PackageWriter:
         self.manifest: Manifest | None = None
         self._streams: dict[tuple[int, int], _Stream] = {}
         self._files: dict[str, FileRecord] = {}
+        self._folder: TemporaryFolder | None = None
         self._tmp: Path | None = None
 
     def __enter__(self) -> Self:
+        self._check_parent()
+        clean_up(self.path, looks_like_package, is_package_file)
         self._check_target()
         with _os_errors(self.path):
-            self._tmp = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent))
+            self._folder = TemporaryFolder(self.path.parent, self.path.name, GROWING)
+            self._tmp = self._folder.path
             try:
                 umask = os.umask(0)
                 os.umask(umask)
@@ -191,9 +208,15 @@ class PackageWriter:
             finally:
                 self._files[name] = stream.record()
 
-    def _check_target(self) -> None:
+    def _check_parent(self) -> None:
         if not self.path.parent.is_dir():
-            raise PackageError("the folder for the package does not exist", where=str(self.path.parent))
+            raise PackageError(
+                "the folder for the package does not exist",
+                where=str(self.path.parent),
+                do="make it, or choose another output",
+            )
+
+    def _check_target(self) -> None:
         if not os.path.lexists(self.path):
             return
         if not looks_like_package(self.path):
@@ -216,20 +239,20 @@ class PackageWriter:
         if not os.path.lexists(self.path):
             self._tmp.rename(self.path)
             return
-        old = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".old", dir=self.path.parent))
+        old = TemporaryFolder(self.path.parent, self.path.name, REPLACED)
         try:
-            self.path.rename(old / "package")
+            self.path.rename(old.path / KEPT)
             try:
                 self._tmp.rename(self.path)
             except BaseException:
-                (old / "package").rename(self.path)
+                (old.path / KEPT).rename(self.path)
                 raise
         finally:
-            shutil.rmtree(old, ignore_errors=True)
+            old.close(remove=os.path.lexists(self.path))  # otherwise it holds the only copy; `clean_up` puts it back
 
     def _discard(self) -> None:
         for stream in self._streams.values():
             with contextlib.suppress(OSError):
                 stream.file.close()
-        if self._tmp is not None:
-            shutil.rmtree(self._tmp, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.close()

@@ -57,7 +57,12 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
-            raise PackageError("the chat template cannot be read", where=where, why=str(error)) from None
+            raise PackageError(
+                "the chat template cannot be read",
+                where=where,
+                why=str(error),
+                do="compile from a model with a valid template, or continue a text with --no-chat",
+            ) from None
 
     @classmethod
     def of(cls, package: Package, tokenizer: Tokenizer) -> ChatTemplate:
@@ -71,7 +76,8 @@ class ChatTemplate:
                 "the package has no chat template",
                 where=str(package.path),
                 why="the model it was compiled from has none: it continues text, it does not chat",
-                do="give a text to continue with --prompt",
+                do="leave out --chat and --system and give a text to continue with --prompt; to chat, compile a model that was "
+                "tuned for it (its name often ends in Instruct or Chat)",
             )
         facts = package.manifest.model
         eos = facts.eos[0] if facts.eos else None
@@ -93,7 +99,17 @@ class ChatTemplate:
         try:
             return self._template.render(variables)
         except _Refused as error:
-            raise FlightError("the chat template refuses this conversation", where=self.where, why=str(error)) from None
+            raise FlightError(
+                "the chat template refuses this conversation",
+                where=self.where,
+                why=str(error),
+                do="change the conversation as it asks, or continue a text with --no-chat",
+            ) from None
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise FlightError("the chat template fails on this conversation", where=self.where, why=why) from None
+            raise FlightError(
+                "the chat template fails on this conversation",
+                where=self.where,
+                why=why,
+                do="leave out --system, or continue a text with --no-chat",
+            ) from None

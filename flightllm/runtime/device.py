@@ -51,17 +51,29 @@ def check_chunk(manifest: Manifest, ids: Sequence[int], pos: int, nlog: int) -> 
     """
     limits, vocab = manifest.limits, manifest.model.vocab
     if not 1 <= len(ids) <= limits.max_chunk:
-        raise FlightError(f"a chunk of {len(ids)} tokens", why=f"the program takes 1 to {limits.max_chunk}")
+        raise FlightError(
+            f"a chunk of {len(ids)} tokens",
+            why=f"the program takes 1 to {limits.max_chunk}",
+            do="feed fewer tokens at a time",
+        )
     if pos < 0 or pos + len(ids) > limits.max_context:
         why = f"positions {pos} to {pos + len(ids) - 1}, the package has room for {limits.max_context}"
         raise FlightError(
             "the context is full", why=why, do="compile with a larger --max-context, or shorten the prompt"
         )
     if not 0 <= nlog <= len(ids):
-        raise FlightError(f"logits of {nlog} tokens wanted", why=f"the chunk has {len(ids)}")
+        raise FlightError(
+            f"logits of {nlog} tokens wanted",
+            why=f"the chunk has {len(ids)}",
+            do="ask for logits of at most the tokens fed",
+        )
     bad = next((i for i in ids if not 0 <= i < vocab), None)
     if bad is not None:
-        raise FlightError(f"token id {bad} is not in the vocabulary", why=f"ids go from 0 to {vocab - 1}")
+        raise FlightError(
+            f"token id {bad} is not in the vocabulary",
+            why=f"ids go from 0 to {vocab - 1}",
+            do="use ids of this package's tokenizer",
+        )
 
 
 def gather_logits(manifest: Manifest, nlog: int, read: Callable[[int, int, int, int], np.ndarray]) -> np.ndarray:

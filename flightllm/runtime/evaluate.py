@@ -51,6 +51,34 @@ class Perplexity:
         }
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Perplexity of a package, and of its uncompressed model if that was asked for, on the same windows.
+
+    name: of the package. seconds: wall time of this machine, by what was evaluated ("package", "reference").
+    """
+
+    name: str
+    package: Perplexity
+    reference: Perplexity | None
+    seconds: dict[str, float]
+
+    @property
+    def ratio(self) -> float | None:
+        """Perplexity of the package relative to the uncompressed model's."""
+        return None if self.reference is None else self.package.value / self.reference.value
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures as plain values; `reference` and `ratio` only if there is a reference."""
+        shape = self.package.nll.shape
+        out: dict[str, Any] = {"name": self.name, "windows": shape[0], "tokens": shape[1] + 1}
+        out["package"] = self.package.to_json() | {"seconds": self.seconds["package"]}
+        if self.reference is not None:
+            out["reference"] = self.reference.to_json() | {"seconds": self.seconds["reference"]}
+            out["ratio"] = self.ratio
+        return out
+
+
 def cut_windows(ids: Sequence[int], windows: int, tokens: int) -> np.ndarray:
     """The first `windows` windows of `tokens` ids: int64 [windows, tokens].
 
@@ -59,7 +87,9 @@ def cut_windows(ids: Sequence[int], windows: int, tokens: int) -> np.ndarray:
     """
     if windows < 1 or tokens < 2:
         raise FlightError(
-            f"{windows} windows of {tokens} tokens", why="at least 1 window of at least 2 tokens is needed"
+            f"{windows} windows of {tokens} tokens",
+            why="at least 1 window of at least 2 tokens is needed",
+            do="give larger --windows or --tokens",
         )
     if len(ids) < windows * tokens:
         raise FlightError(
@@ -110,7 +140,11 @@ def perplexity(logits_of: LogitsOf, windows: np.ndarray, progress: Progress | No
             raise ValueError(f"logits of {first} tokens for a window of {windows.shape[1]}")
         if not np.isfinite(nll[w]).all():
             at = int(np.flatnonzero(~np.isfinite(nll[w]))[0])
-            raise FlightError("the logits are not numbers", where=f"window {w}, token {at + 1}")
+            raise FlightError(
+                "the logits are not numbers",
+                where=f"window {w}, token {at + 1}",
+                do="compile with more bits (--weights 8); if that is no remedy, the model's weights are damaged",
+            )
         if progress is not None:
             progress(w + 1, len(windows))
     return Perplexity(nll)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,15 +16,29 @@ from flightllm.errors import FlightError
 from flightllm.package import Manifest, Package
 from flightllm.runtime.chat import ChatTemplate, Message
 from flightllm.runtime.device import Device, open_device
-from flightllm.runtime.evaluate import LogitsOf, Perplexity, Progress, cut_windows, perplexity, session_logits
+from flightllm.runtime.evaluate import (
+    Evaluation,
+    LogitsOf,
+    Perplexity,
+    Progress,
+    cut_windows,
+    perplexity,
+    reference_logits,
+    session_logits,
+)
 from flightllm.runtime.sampling import Sampler, SamplingOptions
 from flightllm.runtime.session import Session
 from flightllm.runtime.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from flightllm.ir import Graph
+
 
 @dataclass
 class Stats:
-    """The last generation. ids: new tokens. reused: prompt tokens found in the cache. Times are this machine's wall time in seconds."""
+    """The last generation. ids: new tokens. reused: prompt tokens found in the cache.
+
+    prompt_seconds: up to the first new token, or to the end if there is none. decode_seconds: from there to the last. Times are this machine's wall time in seconds."""
 
     prompt_tokens: int = 0
     reused: int = 0
@@ -48,6 +62,21 @@ class Stats:
         }
 
 
+@dataclass(frozen=True)
+class Answer:
+    """Result of `Model.run`. chat: whether the prompt went through the chat template. stats: of this generation."""
+
+    prompt: str
+    chat: bool
+    text: str
+    stats: Stats
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        head = {"prompt": self.prompt, "chat": self.chat, "text": self.text, "ids": list(self.stats.ids)}
+        return head | self.stats.to_json()
+
+
 class Model:
     """A loaded package. Use `flightllm.load`.
 
@@ -62,11 +91,20 @@ class Model:
 
     @classmethod
     def open(
-        cls, package: str | os.PathLike[str] | Package, on: str = "functional", chunk: int | None = None, **opts: Any
+        cls,
+        package: str | os.PathLike[str] | Package,
+        on: str = "functional",
+        chunk: int | None = None,
+        *,
+        verify: bool = True,
+        **opts: Any,
     ) -> Model:
-        """Open a package on the executor `on`; `opts` are the executor's."""
+        """Open a package on the executor `on`, after its checksums were compared (`verify`); `opts` are the executor's.
+
+        A `Package` that is open already is taken as it is.
+        """
         if not isinstance(package, Package):
-            package = Package.open(package)
+            package = Package.open(package, verify=verify)
         return cls(package, open_device(on, package, **opts), chunk)
 
     @property
@@ -133,6 +171,8 @@ class Model:
             if tail := decoder.flush():
                 yield tail
         finally:
+            if not stats.ids:  # the first token ended it, or none was wanted
+                stats.prompt_seconds = perf_counter() - start
             stats.finish = self.session.finish
 
     def generate(
@@ -140,6 +180,29 @@ class Model:
     ) -> str:
         """The whole continuation of a text; see `stream`."""
         return "".join(self.stream(prompt, max_new_tokens, options))
+
+    def run(
+        self,
+        prompt: str,
+        *,
+        chat: bool = False,
+        system: str | None = None,
+        max_new_tokens: int | None = None,
+        options: SamplingOptions | None = None,
+    ) -> Answer:
+        """What `flightllm run PACKAGE --prompt ...` does: the text with all figures.
+
+        Args:
+            prompt: text to continue; with `chat`, the user's message.
+            chat: use the chat template. system: system message; implies it.
+            max_new_tokens, options: as in `stream`.
+        """
+        chat = chat or system is not None
+        talk = [{"role": "system", "content": system}] if system is not None else []
+        talk.append({"role": "user", "content": prompt})
+        pieces = self.chat(talk, max_new_tokens, options) if chat else self.stream(prompt, max_new_tokens, options)
+        text = "".join(pieces)
+        return Answer(prompt, chat, text, self.stats)
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Logits after every token of a new conversation: float32 [tokens, vocab]."""
@@ -177,6 +240,51 @@ class Model:
         cut = self.windows(text, windows, tokens)
         return perplexity(logits_of or session_logits(self.session), cut, progress)
 
+    def eval(
+        self,
+        text: str | os.PathLike[str],
+        windows: int = 8,
+        tokens: int = 512,
+        *,
+        reference: str | os.PathLike[str] | Graph | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Evaluation:
+        """What `flightllm eval PACKAGE TEXT` does: perplexity, beside the uncompressed model's.
+
+        Args:
+            text: a text, or (as `Path`) the file it is in.
+            windows, tokens: how much of it.
+            reference: uncompressed model to evaluate on the same windows: path, name of an embedded model, or graph.
+            progress: called with ("package" or "reference", windows done, windows).
+
+        Raises:
+            FlightError: the text is too short or cannot be read, or the reference has another vocabulary.
+        """
+        runs = {"package": session_logits(self.session)}
+        if reference is not None:
+            runs["reference"] = reference_logits(self._reference(reference))
+        cut = self.windows(text, windows, tokens)
+        done, seconds = {}, {}
+        for name, logits_of in runs.items():
+            start = perf_counter()
+            done[name] = perplexity(logits_of, cut, partial(progress, name) if progress else None)
+            seconds[name] = perf_counter() - start
+        return Evaluation(self.manifest.name, done["package"], done.get("reference"), seconds)
+
+    def _reference(self, reference: str | os.PathLike[str] | Graph) -> Graph:
+        from flightllm.api import load_graph
+
+        graph = load_graph(reference) if isinstance(reference, str | os.PathLike) else reference
+        vocab = self.manifest.model.vocab
+        if graph.info.vocab != vocab:
+            raise FlightError(
+                "the reference is another model",
+                where=graph.info.source if graph is reference else str(reference),
+                why=f"it has a vocabulary of {graph.info.vocab:,}, the package one of {vocab:,}",
+                do="give the model that the package was compiled from",
+            )
+        return graph
+
 
 def read_text(path: Path) -> str:
     """A UTF-8 text file.
@@ -187,4 +295,6 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FlightError("the text cannot be read", where=str(path), why=str(error)) from None
+        raise FlightError(
+            "the text cannot be read", where=str(path), why=str(error), do="give a text file in UTF-8"
+        ) from None

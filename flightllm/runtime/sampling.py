@@ -18,7 +18,11 @@ def greedy(logits: np.ndarray, ids: Sequence[int] = ()) -> int:
 
 def _check(logits: np.ndarray) -> None:
     if np.isnan(logits).any():
-        raise FlightError("the logits are not numbers", why=f"{int(np.isnan(logits).sum())} of {logits.size} are NaN")
+        raise FlightError(
+            "the logits are not numbers",
+            why=f"{int(np.isnan(logits).sum())} of {logits.size} are NaN",
+            do="compile with more bits (--weights 8); if that is no remedy, the model's weights are damaged",
+        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ class SamplingOptions:
             ("seed", self.seed is None or self.seed >= 0, "0 or more"),
         ):
             if not ok:
-                raise FlightError(f"{name} = {getattr(self, name)} is not possible", why=f"it must be {rule}")
+                raise FlightError(
+                    f"{name} = {getattr(self, name)} is not possible",
+                    why=f"it must be {rule}",
+                    do="give a value in this range",
+                )
 
 
 class Sampler:

@@ -32,7 +32,9 @@ class Session:
         limits = package.manifest.limits
         if chunk is not None and not 1 <= chunk <= limits.max_chunk:
             raise FlightError(
-                f"chunk = {chunk} is not possible", why=f"the program takes 1 to {limits.max_chunk} tokens"
+                f"chunk = {chunk} is not possible",
+                why=f"the program takes 1 to {limits.max_chunk} tokens",
+                do="give a --chunk in this range, or none",
             )
         self.device, self.package = device, package
         self.chunk = chunk or limits.max_chunk
@@ -96,7 +98,11 @@ class Session:
         self._check_room(len(ids))
         bad = next((i for i in ids if not 0 <= i < self.vocab), None)
         if bad is not None:
-            raise FlightError(f"token id {bad} is not in the vocabulary", why=f"ids go from 0 to {self.vocab - 1}")
+            raise FlightError(
+                f"token id {bad} is not in the vocabulary",
+                why=f"ids go from 0 to {self.vocab - 1}",
+                do="use ids of this package's tokenizer",
+            )
         if not ids:
             return np.empty((0, self.vocab), np.float32)
         rows = []

@@ -29,7 +29,12 @@ class Tokenizer:
         try:
             self._inner = tokenizers.Tokenizer.from_str(text)
         except Exception as error:
-            raise PackageError("the tokenizer cannot be read", where=where, why=str(error)) from None
+            raise PackageError(
+                "the tokenizer cannot be read",
+                where=where,
+                why=str(error),
+                do="compile again, from a model whose tokenizer.json the tokenizers library reads",
+            ) from None
         # a tokenizer.json may carry the padding and truncation of its training
         self._inner.no_padding()
         self._inner.no_truncation()
@@ -55,7 +60,7 @@ class Tokenizer:
         try:
             text.encode()  # the library refuses lone surrogates with a TypeError that does not say so
         except UnicodeEncodeError as error:
-            raise FlightError("the text is not valid Unicode", why=str(error)) from None
+            raise FlightError("the text is not valid Unicode", why=str(error), do="convert it to UTF-8") from None
         return list(self._inner.encode(text, add_special_tokens=special).ids)
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:

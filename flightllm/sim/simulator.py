@@ -191,7 +191,9 @@ class Simulator:
             self.memory = np.zeros((self.ports, size), np.uint8) if memory is None else memory
         except MemoryError as e:
             raise FitError(
-                "this machine has too little memory for the simulated channels", why=f"{self.ports} of {size} bytes"
+                "this machine has too little memory for the simulated channels",
+                why=f"{self.ports} of {size} bytes",
+                do="use a smaller board, or --on functional",
             ) from e
         self.bases = np.arange(1, self.ports + 1, dtype=np.uint64) << np.uint64((arch.channel_bytes - 1).bit_length())
         rows = np.array([row.ctypes.data for row in self.memory], np.uint64)
@@ -209,7 +211,9 @@ class Simulator:
             ctypes.byref(options_c),
         )
         if not self._sim:
-            raise ConfigError("the simulator was built for another architecture config")
+            raise ConfigError(
+                "the simulator was built for another architecture config", do="make a new simulator for this config"
+            )
         if self.options.probe:
             self._lib.sim_observe(self._sim)
 
@@ -258,7 +262,9 @@ class Simulator:
     def _answered(result: int, what: str) -> None:
         if result:
             why = "no answer" if result == -1 else "the answer came too early, changed, or is an error"
-            raise ToolError(f"a {what} of the kernel failed", why=why)
+            raise ToolError(
+                f"a {what} of the kernel failed", why=why, do="report this with the command and the package"
+            )
 
     def write64(self, address: int, value: int) -> None:
         """Write a 64-bit register."""
@@ -302,7 +308,9 @@ class Simulator:
         """Write signals to a file from now on (the kind of file that it was built for: `SimOptions.trace`)."""
         if self._lib.sim_trace_start(self._sim, str(path).encode(), levels):
             why = "the simulator was built without tracing" if not self.options.trace else "the file cannot be opened"
-            raise ToolError("no trace", where=str(path), why=why)
+            raise ToolError(
+                "no trace", where=str(path), why=why, do="give a path that can be written; see `flightllm doctor`"
+            )
 
     def trace_stop(self) -> None:
         """Finish the file."""

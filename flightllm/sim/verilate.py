@@ -163,7 +163,11 @@ def _run(command: list[str], cwd: Path, name: str) -> None:
             command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{name} did not end within {BUILD_TIMEOUT_S} s", where=str(cwd)) from None
+        raise ToolError(
+            f"{name} did not end within {BUILD_TIMEOUT_S} s",
+            where=str(cwd),
+            do="try again when the machine is less busy, or use a smaller config",
+        ) from None
     if done.returncode:
         lines = [x for x in (done.stderr + done.stdout).splitlines() if x.strip()]
         errors = [x for x in lines if "rror" in x][:12] or lines[-12:]

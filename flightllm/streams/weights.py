@@ -100,7 +100,9 @@ def unpack_coded(
         geo = Geometry(rows, k, group, bias, channels, vpus, rows_per_vpu)
         tables, sizes = _read_layout(stream, geo, fmt)
     except ValueError as error:
-        raise PackageError("a weight stream is damaged or does not match its instruction", why=str(error)) from error
+        raise PackageError(
+            "a weight stream is damaged or does not match its instruction", why=str(error), do="compile the model again"
+        ) from error
     known = np.unique(tables[tables != ABSENT]) & 0x20
     passes = [_empty_pass(geo, bool(known.any())) for _ in range(tables.shape[2])]
     rho = np.zeros(geo.slots * channels, np.float32)

@@ -254,7 +254,7 @@ def test_check(flightllm, monkeypatch, tmp_path, supported):
 @pytest.mark.parametrize("missing", ["", "gguf"])
 def test_doctor(flightllm, monkeypatch, missing):
     """The report is printed in both forms whatever it says; the exit code says whether flightllm can be used."""
-    monkeypatch.setattr("flightllm.doctor._package_version", lambda name: "" if name == missing else "1.0")
+    monkeypatch.setattr("flightllm.installed._package_version", lambda name: "" if name == missing else "1.0")
     monkeypatch.setenv("PATH", "")
     text, data = flightllm("doctor"), flightllm("doctor", "--json")
     assert text.exit_code == data.exit_code == (1 if missing else 0)
@@ -274,8 +274,7 @@ def test_boards(flightllm, monkeypatch):
     fake_module(
         monkeypatch,
         "flightllm.config.board",
-        list_boards=lambda: list(known),
-        load_board=lambda name: FakeBoard(name, known[name]),
+        boards=lambda: [FakeBoard(name, arch) for name, arch in known.items()],
     )
     shown = flightllm("boards").stdout.splitlines()
     assert shown[2].split()[:3] == ["big", "1", "32"]

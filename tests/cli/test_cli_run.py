@@ -1,11 +1,13 @@
 """flightllm run: what it prints is what the model says."""
 
 import json
+import time
 
 import pytest
-from fake_device import FakeDevice
+from fake_device import FakeDevice, write_package
 
 from flightllm.errors import FlightError
+from flightllm.package import Package
 from flightllm.runtime.model import Model
 from flightllm.runtime.sampling import SamplingOptions
 
@@ -19,10 +21,56 @@ def test_continues_a_prompt(flightllm, package):
 
 
 def test_prompt_from_standard_input(flightllm, package):
-    want = flightllm("run", package, "-p", "Some text", "-n", 5).stdout
-    assert flightllm("run", package, "-n", 5, input="Some text").stdout == want
-    assert flightllm("run", package, "-n", 5, input="Some text\n").stdout == want
-    assert flightllm("run", package, "-n", 5, input="Some text\n\n").stdout != want
+    """A message, since the package has a chat template."""
+    for given, kind in (([], ["--chat"]), (["--no-chat"], []), (["--chat"], ["--chat"])):
+        want = flightllm("run", package, "-p", "Some text", "-n", 5, *kind).stdout
+        assert flightllm("run", package, "-n", 5, *given, input="Some text").stdout == want
+        assert flightllm("run", package, "-n", 5, *given, input="Some text\n").stdout == want
+        assert flightllm("run", package, "-n", 5, *given, input="Some text\n\n").stdout != want
+    texts = [flightllm("run", package, "-p", "Some text", "-n", 5, *kind).stdout for kind in ([], ["--chat"])]
+    assert texts[0] != texts[1]
+
+
+def test_standard_input_without_a_chat_template(flightllm, package, tmp_path):
+    plain = write_package(tmp_path / "plain.flpkg", chat="").path
+    want = flightllm("run", plain, "-p", "Some text", "-n", 5).stdout
+    assert flightllm("run", plain, "-n", 5, input="Some text\n").stdout == want
+    result = flightllm("run", plain, "--chat", "-n", 5, input="Some text\n")
+    assert result.exit_code == 1
+    assert "do: leave out --chat and --system and give a text to continue with --prompt; to chat," in result.stderr
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"], ["--no-stream"]])
+def test_a_model_that_ends_at_once_gives_a_hint(flightllm, package, tmp_path, monkeypatch, extra):
+    plain = write_package(tmp_path / "plain.flpkg", chat="").path
+    real = FakeDevice.run_chunk
+
+    def ends(self, ids, pos, nlog, masken):
+        out = real(self, ids, pos, nlog, masken)
+        out[:, 257] = 1e9
+        time.sleep(0.01)
+        return out
+
+    monkeypatch.setattr(FakeDevice, "run_chunk", ends)
+    for path, chat, do in (
+        (package, [], "It was made to chat: use --chat."),
+        (package, ["--chat"], "Put the message in other words"),
+        (plain, [], "Give it the beginning of a text"),
+    ):
+        result = flightllm("run", path, "-p", "Hello", *chat, *extra)
+        assert result.exit_code == 0
+        assert result.stderr.startswith("hint: the model ended at once, so there is no text. " + do)
+        if extra == ["--json"]:
+            data = json.loads(result.stdout)
+            assert (data["text"], data["finish"], data["chat"]) == ("", "stop", bool(chat))
+            assert data["prompt_seconds"] >= 0.01
+        else:
+            assert result.stdout == "\n"
+
+
+def test_no_hint_where_no_text_was_wanted(flightllm, package):
+    result = flightllm("run", package, "-p", "Hello", "-n", 0)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "\n", "")
 
 
 def test_sampling_options_reach_the_sampler(flightllm, package):
@@ -112,6 +160,24 @@ def test_an_error_after_some_text_begins_a_new_line(flightllm, package, monkeypa
     monkeypatch.setattr(Model, "stream", stream)
     result = flightllm("run", package, "-p", "a")
     assert (result.stdout, result.stderr) == ("some\n", "error: no more\n")
+
+
+def test_checksums_are_compared_before_anything_runs(flightllm, package, tmp_path):
+    (tmp_path / "text.txt").write_text("It is a truth universally acknowledged")
+    commands = (
+        ["run", package, "-p", "a", "-n", 2],
+        ["eval", package, tmp_path / "text.txt", "--windows", 1, "--tokens", 8],
+    )
+    for command in commands:
+        assert flightllm(*command).exit_code == 0
+    image = Package.open(package).path / "core0.ch1.bin"
+    image.write_bytes(b"\xff" + image.read_bytes()[1:])
+    for command in (*commands, ["simulate", package]):
+        result = flightllm(*command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"a file of the package is damaged\n  where: {image}" in result.stderr
+    for command in commands:
+        assert flightllm(*command, "--no-verify").exit_code == 0
 
 
 def test_no_chat_and_system_contradict(flightllm, package):

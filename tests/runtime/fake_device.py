@@ -66,9 +66,11 @@ def manifest(
     )
 
 
-def write_package(path: Path, m: Manifest | None = None, tokenizer: bool = True, chat: str = CHAT) -> Package:
+def write_package(
+    path: Path, m: Manifest | None = None, tokenizer: bool = True, chat: str = CHAT, force: bool = False
+) -> Package:
     m = m or manifest()
-    with PackageWriter(path, cores=m.arch.cores, channels=m.arch.channels) as w:
+    with PackageWriter(path, cores=m.arch.cores, channels=m.arch.channels, force=force) as w:
         for core in range(m.arch.cores):
             for channel in range(m.arch.channels):
                 w.append(core, channel, np.full(0x100, core * 16 + channel, np.uint8))

@@ -129,7 +129,9 @@ class RtlDevice:
         there = sim.read(cm.ADDRESS["BUILD"])
         if there != want:
             raise ConfigError(
-                "the kernel was built for another config", why=f"BUILD is {there:#010x}, not {want:#010x}"
+                "the kernel was built for another config",
+                why=f"BUILD is {there:#010x}, not {want:#010x}",
+                do="build the kernel for the package's config",
             )
         for port in range(sim.ports):
             sim.write64(cm.base_address(port), int(sim.bases[port]))

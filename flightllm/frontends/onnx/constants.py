@@ -82,7 +82,10 @@ class Constants:
         first = self.value(name)
         if first.dtype.kind != "f" and first.dtype.name != "bfloat16":
             raise UnsupportedError(
-                f"weight of type {first.dtype}", where=f"{where}, {label(node)}", why="weights are numbers"
+                f"weight of type {first.dtype}",
+                where=f"{where}, {label(node)}",
+                why="weights are numbers",
+                do="export the model in float32, float16 or bfloat16",
             )
         return Weight(
             name,

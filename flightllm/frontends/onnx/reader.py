@@ -274,7 +274,12 @@ def _parse(path: Path) -> onnx.ModelProto:
         try:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:
-            raise ModelError("functions of the model cannot be inlined", where=str(path), why=str(error)) from None
+            raise ModelError(
+                "functions of the model cannot be inlined",
+                where=str(path),
+                why=str(error),
+                do="export it again with torch.onnx.export(dynamo=True), without local functions",
+            ) from None
     return model
 
 

@@ -105,6 +105,7 @@ class Run:
                 f"tensor {tensor!r} does not depend on the tokens",
                 where=self._where(tensor),
                 why="the data path needs one that does",
+                do="export the model again, from token ids to logits",
             )
         return found
 
@@ -145,7 +146,11 @@ class Run:
         values = [self._kept[i] if i else None for i in node.input]
         arrays = [v.index if isinstance(v, Value) else v for v in values]
         if any(isinstance(v, Value) for v in values) and node.op_type not in ("Shape", "Size"):
-            raise UnsupportedError(f"{label(node)} depends on token values", where=self.flow.place(node))
+            raise UnsupportedError(
+                f"{label(node)} depends on token values",
+                where=self.flow.place(node),
+                do="use a model whose masks and positions follow from the number of tokens alone",
+            )
         if self.exact and node.op_type == "Cast" and arrays[0] is not None and arrays[0].dtype.kind == "f":
             return arrays[0]
         for out, result in zip(node.output, self.runner.run(node, arrays), strict=False):
@@ -192,6 +197,9 @@ def main_probe(file: OnnxFile, flow: Flow) -> Probe:
         past = dims[2] if isinstance(dims[2], int) else 2
     if not 1 <= tokens <= 4096 or not 0 <= past <= 1 << 16:
         raise UnsupportedError(
-            "the model is exported for fixed lengths", where=str(file.path), why=f"{tokens} tokens, {past} cached"
+            "the model is exported for fixed lengths",
+            where=str(file.path),
+            why=f"{tokens} tokens, {past} cached",
+            do="export it again with dynamic batch and sequence axes (dynamic_shapes of torch.onnx.export)",
         )
     return Probe(tokens, past)

@@ -107,7 +107,7 @@ class DoctorReport:
         return [asdict(c) for c in self.checks]
 
 
-def report() -> DoctorReport:
+def doctor() -> DoctorReport:
     """Look at this machine. Starts programs with `--version` and g++'s preprocessor, imports no package that it looks for."""
     python = platform.python_version() if sys.version_info >= (3, 11) else ""
     checks = [Check("python", "core", python, _NOTHING, "Python 3.11 or newer")]
