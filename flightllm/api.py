@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flightllm.errors import ConfigError, ModelError
+from flightllm.errors import ConfigError, ModelError, RecipeError
 from flightllm.runtime.model import Model, Stats
 from flightllm.runtime.sampling import SamplingOptions
 
@@ -115,6 +115,8 @@ def compile(
     sparsity: int | None = None,
     kv: int | None = None,
     recipe: PathLike | None = None,
+    calibrate: PathLike | None = None,
+    calibrate_tokens: int | None = None,
     max_context: int | None = None,
     synthetic: int | None = None,
     force: bool = False,
@@ -129,6 +131,8 @@ def compile(
         arch: file or mapping of the parameters that differ from the board's architecture config.
         weights: bits of a weight ("4"), a budget of bits per weight ("3.5"), or "as-stored".
         group: columns per scale. sparsity: N of N:16. kv: bits of the KV cache. recipe: file that says more.
+        calibrate: text file to measure the inputs of every matrix on, which makes narrow weights and budgets better.
+        calibrate_tokens: how many of its first tokens; default: 1,024.
         max_context: positions of the KV cache; default: the model's.
         synthetic: seed of random weights in the place of the model's (which may then have none).
         force: replace an existing package.
@@ -147,18 +151,37 @@ def compile(
     path = find_model(model)
     overrides = arch_overrides(settings=arch) if isinstance(arch, Mapping) else arch_overrides(arch)
     target = load_board(board)
-    return compile_model(
+    chosen = make_recipe(
+        recipe,
+        weights=weights,
+        group=group,
+        sparsity=sparsity,
+        kv=kv,
+        calibrate=calibrate,
+        calibrate_tokens=calibrate_tokens,
+    )
+    if synthetic is not None and chosen.calibration is not None:
+        raise RecipeError(
+            "synthetic weights cannot be calibrated",
+            where=chosen.calibration.text,
+            why="what random weights compute from a text says nothing about the model",
+            do="leave out the calibration, or the seed",
+        )
+    report = compile_model(
         load_graph(path, synthetic),
         board=target,
         arch=ArchConfig.from_dict(
             target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
         ),
-        recipe=make_recipe(recipe, weights=weights, group=group, sparsity=sparsity, kv=kv),
+        recipe=chosen,
         max_context=max_context,
         output=Path(output) if output is not None else default_output(path),
         force=force,
         progress=progress,
     )
+    if synthetic is not None:
+        report.hints.clear()  # they are about quality
+    return report
 
 
 def default_output(model: Path) -> Path:

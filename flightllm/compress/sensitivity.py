@@ -13,8 +13,8 @@ from flightllm.compress.producer import Calibration, CodingRequest, Producer
 from flightllm.streams.coded import block_reduce
 from flightllm.streams.formats import BLOCK, EntryFormat
 
-#: weights of a matrix from which on only a part of its rows is measured
-SAMPLE = 4 << 20
+#: rows of a granule that are measured at least, if it has as many
+SAMPLE = 32
 
 
 def losses(
@@ -30,14 +30,14 @@ def losses(
     """Loss of each piece under each choice: float64 [granules, blocks, choices].
 
     weight: float32 [rows, k]. granule_of: int [rows], the granule each row lies in, -1 for none. The sum over pieces is the relative
-    squared error of the matrix, so losses of different matrices compare. Of large matrices every 2nd to 8th row of a granule is measured.
+    squared error of the matrix, so losses of different matrices compare. Of tall granules every 2nd to 16th row is measured.
     """
     k = weight.shape[1]
     blocks = -(-k // BLOCK)
     out = np.zeros((granules, blocks, len(choices)))
     moment = None if calibration is None else calibration.second_moment.astype(np.float32)
     energy = 0.0
-    rows, share = sample_rows(granule_of, sample_stride(weight.size))
+    rows, share = sample_rows(granule_of, sample_stride(granule_of))
     step = max(1, (1 << 21) // max(k, 1))
     for start in range(0, len(rows), step):
         part, each = rows[start : start + step], share[start : start + step, None]
@@ -52,9 +52,10 @@ def losses(
     return out / energy if energy else out
 
 
-def sample_stride(size: int) -> int:
-    """Every how manieth row of a matrix of `size` weights is looked at: all of small ones, at least every eighth."""
-    return 1 << min(3, max(0, (size // SAMPLE).bit_length() - 1))
+def sample_stride(granule_of: np.ndarray) -> int:
+    """Every how manieth row of a granule is looked at: a power of two up to 16 that leaves `SAMPLE` rows of the tallest one."""
+    tallest = int(np.bincount(granule_of[granule_of >= 0], minlength=1).max())
+    return 1 << min(4, max(0, (tallest // SAMPLE).bit_length() - 1))
 
 
 def sample_rows(granule_of: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:

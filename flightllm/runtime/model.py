@@ -16,7 +16,15 @@ from flightllm.errors import FlightError
 from flightllm.package import Manifest, Package
 from flightllm.runtime.chat import ChatTemplate, Message
 from flightllm.runtime.device import Device, open_device
-from flightllm.runtime.evaluate import LogitsOf, Perplexity, Progress, cut_windows, perplexity, session_logits
+from flightllm.runtime.evaluate import (
+    LogitsOf,
+    Perplexity,
+    Progress,
+    cut_windows,
+    perplexity,
+    read_text,
+    session_logits,
+)
 from flightllm.runtime.sampling import Sampler, SamplingOptions
 from flightllm.runtime.session import Session
 from flightllm.runtime.tokenizer import Tokenizer
@@ -176,15 +184,3 @@ class Model:
         """
         cut = self.windows(text, windows, tokens)
         return perplexity(logits_of or session_logits(self.session), cut, progress)
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 text file.
-
-    Raises:
-        FlightError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FlightError("the text cannot be read", where=str(path), why=str(error)) from None
