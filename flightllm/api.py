@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flightllm.errors import ConfigError, ModelError, RecipeError
+from flightllm.errors import ConfigError, ModelError
 from flightllm.runtime.model import Model, Stats
 from flightllm.runtime.sampling import SamplingOptions
 
@@ -151,37 +151,26 @@ def compile(
     path = find_model(model)
     overrides = arch_overrides(settings=arch) if isinstance(arch, Mapping) else arch_overrides(arch)
     target = load_board(board)
-    chosen = make_recipe(
-        recipe,
-        weights=weights,
-        group=group,
-        sparsity=sparsity,
-        kv=kv,
-        calibrate=calibrate,
-        calibrate_tokens=calibrate_tokens,
-    )
-    if synthetic is not None and chosen.calibration is not None:
-        raise RecipeError(
-            "synthetic weights cannot be calibrated",
-            where=chosen.calibration.text,
-            why="what random weights compute from a text says nothing about the model",
-            do="leave out the calibration, or the seed",
-        )
-    report = compile_model(
+    return compile_model(
         load_graph(path, synthetic),
         board=target,
         arch=ArchConfig.from_dict(
             target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
         ),
-        recipe=chosen,
+        recipe=make_recipe(
+            recipe,
+            weights=weights,
+            group=group,
+            sparsity=sparsity,
+            kv=kv,
+            calibrate=calibrate,
+            calibrate_tokens=calibrate_tokens,
+        ),
         max_context=max_context,
         output=Path(output) if output is not None else default_output(path),
         force=force,
         progress=progress,
     )
-    if synthetic is not None:
-        report.hints.clear()  # they are about quality
-    return report
 
 
 def default_output(model: Path) -> Path:

@@ -27,8 +27,15 @@ def calibrate(graph: Graph, recipe: CalibrationRecipe, progress: Progress) -> di
     Runs the graph in fp32, layer by layer: memory holds one weight, and the activations of one layer.
 
     Raises:
-        RecipeError: no tokenizer, or a text that cannot be read or is too short. ModelError: inputs that are not finite.
+        FlightError: synthetic weights, no tokenizer, a text that cannot be read or is too short, inputs that are not finite.
     """
+    if "synthetic" in graph.info.extra:
+        raise RecipeError(
+            "synthetic weights cannot be calibrated",
+            where=recipe.text,
+            why="what random weights compute from a text says nothing about the model",
+            do="leave out --calibrate, or --synthetic",
+        )
     ids = token_ids(graph, recipe)
     window = min(WINDOW, graph.info.max_context)
     return second_moments(graph, [ids[i : i + window] for i in range(0, len(ids), window)], progress)

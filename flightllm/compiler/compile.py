@@ -130,7 +130,7 @@ def compile_model(
         notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)
     hints = []
-    if mixes and not calibration and graph.info.tokenizer_json:
+    if mixes and not calibration and graph.info.tokenizer_json and "synthetic" not in graph.info.extra:
         hints.append(
             "a budget spends its bits much better with --calibrate TEXT: a text of the kind the model is used on"
         )

@@ -31,6 +31,8 @@ MIX = tuple(EntryFormat(b, 16, affine) for b, affine in ((2, True), (3, False), 
 MIX += tuple(EntryFormat(b) for b in (5, 6, 8))
 #: bytes of a piece in a group or format that its matrix cannot have: more than any budget
 _NEVER = 1 << 40
+#: loss per byte next to none: of choices without any loss the smallest wins
+_FREE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ def _choose(pieces: list[_Pieces], room: int) -> None:
     start, line = np.cumsum(count) - count, np.arange(len(loss))
 
     def solve(price: float) -> tuple[np.ndarray, np.ndarray]:
-        """(group of each matrix, choice of each piece); ties: the smaller group, the narrower choice."""
+        """(group of each matrix, choice of each piece)."""
         cost = loss + price * size
         group = np.argmin(np.add.reduceat(cost.min(axis=2), start, axis=0), axis=1)
         return group, np.argmin(cost[line, np.repeat(group, count)], axis=1)
@@ -252,9 +254,9 @@ def _choose(pieces: list[_Pieces], room: int) -> None:
     def total(solution: tuple[np.ndarray, np.ndarray]) -> int:
         return int(size[line, np.repeat(solution[0], count), solution[1]].sum())
 
-    best = solve(0.0)
+    best = solve(_FREE)
     if total(best) > room:
-        low, high = 0.0, 1.0
+        low, high = _FREE, 1.0
         while total(solve(high)) > room:
             high *= 4
         for _ in range(100):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from flightllm.compress.tensor import Mix, TensorRecipe
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ModelError, RecipeError
 from flightllm.ir.weights import Weight
-from flightllm.streams.coded import CodedMatrix, widen
+from flightllm.streams.coded import CodedMatrix, regroup, widen
 from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
 from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
 
@@ -94,6 +94,8 @@ def _code(
         return method.code(data, CodingRequest(mix.group, mix.formats, search, calibration))
     assert weight.read_grid is not None
     grid = weight.read_grid()
+    if mix.kept.all():
+        return replace(regroup(from_grid(grid), mix.group), formats=mix.formats)
     least = kept_rho(grid, mix.group, mix.kept)
     coded = method.code(data, CodingRequest(mix.group, mix.formats, search, calibration, least))
     return keep_pieces(coded, grid, mix.kept)
