@@ -46,7 +46,7 @@ def token_ids(graph: Graph, recipe: CalibrationRecipe) -> list[int]:
     if not graph.info.tokenizer_json:
         raise RecipeError(
             "the model cannot be calibrated on a text",
-            where=graph.info.source,
+            where=graph.info.source or graph.info.arch,
             why="it has no tokenizer",
             do="put its tokenizer.json beside it, or leave out --calibrate",
         )

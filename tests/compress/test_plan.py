@@ -218,7 +218,7 @@ def test_sampled_losses_are_close_and_miss_no_granule(monkeypatch) -> None:
     w = weight(256, 512, 4).read() * np.linspace(0.5, 2, 256, dtype=np.float32)[:, None]
     arguments = (w, (EntryFormat(3, 16, True),), 64, RoundToNearest(), np.arange(256) // 16, 16)
     full = losses(*arguments)
-    monkeypatch.setattr(sensitivity, "SAMPLE", 4)  # of 16 rows of a granule
+    monkeypatch.setattr(sensitivity, "SAMPLE", w.size // 4)
     sampled = losses(*arguments)
     assert not np.array_equal(full, sampled)
     np.testing.assert_allclose(sampled, full, rtol=0.4)
