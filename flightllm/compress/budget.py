@@ -22,7 +22,7 @@ from flightllm.compress.sensitivity import losses
 from flightllm.compress.tensor import Mix, TensorRecipe
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import RecipeError
-from flightllm.ir.weights import Weight
+from flightllm.ir.weights import Weight, check_finite
 from flightllm.streams.formats import GROUPS, STREAM_ALIGN, WIDTHS, EntryFormat
 from flightllm.streams.layout import EntryShape, Geometry, header_sizes
 
@@ -191,6 +191,7 @@ def _measure(matrix: BudgetMatrix, budget: float, arch: ArchConfig) -> _Pieces:
         used[place] = True
         homes[part.name] = granule
         data = part.weight.read()
+        check_finite(part.weight, data)
         for group in allowed:
             i = GROUPS.index(group)
             if _keeps(part, group):

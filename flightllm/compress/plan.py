@@ -13,8 +13,8 @@ from flightllm.compress.grids import from_grid, holdable, keep_pieces, kept_rho
 from flightllm.compress.producer import Calibration, CodingRequest, producer
 from flightllm.compress.tensor import Mix, TensorRecipe
 from flightllm.config.arch import ArchConfig
-from flightllm.errors import ModelError, RecipeError
-from flightllm.ir.weights import Weight
+from flightllm.errors import RecipeError
+from flightllm.ir.weights import Weight, check_finite
 from flightllm.streams.coded import CodedMatrix, regroup, widen
 from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
 from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
@@ -132,27 +132,15 @@ def _from_store(weight: Weight, recipe: TensorRecipe, notes: list[str]) -> tuple
         notes.append(f"the stored grid is not kept: {why}")
         return None, 0.0, False
     grid = weight.read_grid()
-    _check_finite(weight, grid.d, grid.m)
+    check_finite(weight, grid.d, grid.m)
     coded = from_grid(grid)
     return coded, relative_error(grid.dense(), coded), True
 
 
 def _read(weight: Weight) -> np.ndarray:
     data = weight.read()
-    _check_finite(weight, data)
+    check_finite(weight, data)
     return data
-
-
-def _check_finite(weight: Weight, *arrays: np.ndarray) -> None:
-    for array in arrays:
-        # the sum is finite unless an element is not (or the values are absurdly large): one pass, no temporary
-        if not np.isfinite(np.sum(array, dtype=np.float64)) and not np.isfinite(array).all():
-            raise ModelError(
-                f"tensor {weight.name} holds NaN or infinity",
-                where=weight.source,
-                why=f"{int((~np.isfinite(array)).sum())} of {array.size} values are not finite",
-                do="the file is damaged or the model diverged in training; get another copy",
-            )
 
 
 def relative_error(weight: np.ndarray, coded: CodedMatrix) -> float:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from flightllm.errors import ModelError
+
 
 @dataclass(frozen=True)
 class GridSpec:
@@ -68,3 +70,16 @@ class Weight:
         """A weight over an array in memory (tests, small constants)."""
         data = np.ascontiguousarray(data, dtype=np.float32)
         return cls(name=name, shape=data.shape, read=lambda: data, source=source, key=f"{source}:{name}")
+
+
+def check_finite(weight: Weight, *arrays: np.ndarray) -> None:
+    """ModelError if data read of a weight holds NaN or infinity."""
+    for array in arrays:
+        # the sum is finite unless an element is not (or the values are absurdly large): one pass, no temporary
+        if not np.isfinite(np.sum(array, dtype=np.float64)) and not np.isfinite(array).all():
+            raise ModelError(
+                f"tensor {weight.name} holds NaN or infinity",
+                where=weight.source,
+                why=f"{int((~np.isfinite(array)).sum())} of {array.size} values are not finite",
+                do="the file is damaged or the model diverged in training; get another copy",
+            )

@@ -91,6 +91,8 @@ def test_weights_that_are_not_finite(bad: float) -> None:
     data[2, 3] = bad
     with pytest.raises(ModelError, match="1 of 128 values"):
         code_tensor(Weight.of("broken", data), TensorRecipe(), ARCH)
+    with pytest.raises(ModelError, match="1 of 128 values"):
+        allocate([layout([(Weight.of("broken", data), 4.0)], 1, False)], ARCH)
     w = stored()
     w.read_grid().d[3, 1] = bad
     with pytest.raises(ModelError, match="NaN or infinity"):
