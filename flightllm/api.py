@@ -192,6 +192,8 @@ def compile(
     sparsity: int | None = None,
     kv: int | None = None,
     recipe: PathLike | None = None,
+    calibrate: PathLike | None = None,
+    calibrate_tokens: int | None = None,
     max_context: int | None = None,
     synthetic: int | None = None,
     force: bool = False,
@@ -206,6 +208,8 @@ def compile(
         arch: file or mapping of the parameters that differ from the board's architecture config.
         weights: bits of a weight ("4"), a budget of bits per weight ("3.5"), or "as-stored".
         group: columns per scale. sparsity: N of N:16. kv: bits of the KV cache. recipe: file that says more.
+        calibrate: text file to measure the inputs of every matrix on, which makes narrow weights and budgets better.
+        calibrate_tokens: how many of its first tokens; default: 1,024.
         max_context: positions of the KV cache; default: the model's.
         synthetic: seed of random weights in the place of the model's (which may then have none).
         force: replace an existing package.
@@ -230,7 +234,15 @@ def compile(
         arch=ArchConfig.from_dict(
             target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
         ),
-        recipe=make_recipe(recipe, weights=weights, group=group, sparsity=sparsity, kv=kv),
+        recipe=make_recipe(
+            recipe,
+            weights=weights,
+            group=group,
+            sparsity=sparsity,
+            kv=kv,
+            calibrate=calibrate,
+            calibrate_tokens=calibrate_tokens,
+        ),
         max_context=max_context,
         output=Path(output) if output is not None else default_output(path),
         force=force,

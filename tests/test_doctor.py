@@ -69,8 +69,8 @@ def test_missing_things_are_named_with_their_cost(monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="headers are looked for with g++")
 def test_headers(monkeypatch):
     """What g++ finds counts."""
-    monkeypatch.setattr(doctor, "FST_HEADERS", {"stdio.h": "libc6-dev", "no-such-header.h": "liblz4-dev"})
-    checks = by_name(doctor.report())
+    monkeypatch.setattr(installed, "FST_HEADERS", {"stdio.h": "libc6-dev", "no-such-header.h": "liblz4-dev"})
+    checks = by_name(installed.doctor())
     assert checks["stdio.h"].found and not checks["no-such-header.h"].found
 
 

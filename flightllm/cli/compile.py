@@ -38,6 +38,15 @@ def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     type=click.Path(),
     help="TOML or JSON file that says more. Options above take the place of its defaults.",
 )
+@click.option(
+    "--calibrate",
+    type=click.Path(),
+    metavar="TEXT",
+    help="Text file (UTF-8) to measure the inputs of every matrix on: better budgets and narrow weights.",
+)
+@click.option(
+    "--calibrate-tokens", type=click.IntRange(min=1), metavar="N", help="Its first tokens to read. [default: 1024]"
+)
 @click.option("--max-context", type=click.IntRange(min=1), help="Positions of the KV cache. [default: the model's]")
 @click.option(
     "--synthetic", type=click.IntRange(min=0), metavar="SEED", help="Random weights; MODEL needs its config only."

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flightllm.checker import check_program
-from flightllm.compiler.budget import budgeted_formats
+from flightllm.compiler.budget import budgeted_mixes
 from flightllm.compiler.buffers import MemoryMap
+from flightllm.compiler.calibrate import calibrate
 from flightllm.compiler.emit import Item
 from flightllm.compiler.fusion import Fusion, fuse
 from flightllm.compiler.geometry import Geometry
@@ -106,10 +107,11 @@ def compile_model(
     _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
     report("planning", 0, 1)
     options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
-    formats = budgeted_formats(plans, recipes, arch, report)
+    calibration = calibrate(graph, recipe.calibration, report) if recipe.calibration else {}
+    mixes = budgeted_mixes(plans, recipes, calibration, arch, report)
     path = Path(output)
     with PackageWriter(path, cores=arch.cores, channels=arch.channels, force=force) as writer:
-        builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, formats, writer, report)
+        builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, mixes, calibration, writer, report)
         builder.build()
         report("program", 0, 1)
         program = _program(graph, fusion, plans, arch, builder, options)
@@ -127,7 +129,14 @@ def compile_model(
     if not graph.info.tokenizer_json:
         notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)
-    return CompileReport(str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes)
+    hints = []
+    if mixes and not calibration and graph.info.tokenizer_json and "synthetic" not in graph.info.extra:
+        hints.append(
+            "a budget spends its bits much better with --calibrate TEXT: a text of the kind the model is used on"
+        )
+    return CompileReport(
+        str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes, hints
+    )
 
 
 def _model_name(graph: Graph) -> str:

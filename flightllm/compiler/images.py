@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,8 @@ from flightllm.compiler.matrices import MatrixPlan, heads_of
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.streams import CacheRegions, Images, StreamInfo, VectorTable
 from flightllm.compress.plan import ACT_MAX, TensorReport, code_tensor
-from flightllm.compress.tensor import TensorRecipe
+from flightllm.compress.producer import Calibration
+from flightllm.compress.tensor import Mix, TensorRecipe
 from flightllm.errors import FitError, ModelError
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Embed, Linear, Norm, PosEmbed
@@ -58,12 +59,13 @@ class ImageBuilder:
         geometry: Geometry,
         options: LoweringOptions,
         recipes: dict[str, TensorRecipe],
-        formats: dict[str, np.ndarray],
+        mixes: Mapping[str, Mix],
+        calibration: Mapping[str, Calibration],
         writer: PackageWriter,
         progress: Progress,
     ) -> None:
         self.graph, self.fusion, self.plans, self.geometry = graph, fusion, plans, geometry
-        self.options, self.recipes, self.formats = options, recipes, formats
+        self.options, self.recipes, self.mixes, self.calibration = options, recipes, mixes, calibration
         self.writer, self.progress = writer, progress
         self.arch = geometry.arch
         self.map = MemoryMap(self.arch.channel_bytes)
@@ -197,7 +199,8 @@ class ImageBuilder:
                 self.recipes[part.node.name],
                 self.arch,
                 bias=op.bias,
-                formats=self.formats.get(part.node.name),
+                mix=self.mixes.get(part.node.name),
+                calibration=self.calibration.get(part.node.name),
             )
             report.name = part.node.name
             if plan.columns is not None:

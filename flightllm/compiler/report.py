@@ -15,6 +15,7 @@ Table = tuple[str, list[str], list[list[str]]]
 class CompileReport:
     """Result of `compile_model`. path: the package. program_bytes: encoded program. tokens: dependency tokens. onchip: memory ->
     (peak, capacity) in its units. coded: one row per compressed weight. notes: what was done differently from what was asked for.
+    hints: what a user could do better (not in the JSON).
     """
 
     path: str
@@ -24,6 +25,7 @@ class CompileReport:
     onchip: dict[str, tuple[int, int]]
     coded: list[TensorReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """In one line: the manifest alone would be hundreds."""
@@ -96,6 +98,8 @@ class CompileReport:
         ]
         if self.notes:
             out.append(("Notes", ["note"], [[n] for n in self.notes]))
+        if self.hints:
+            out.append(("Hints", ["hint"], [[h] for h in self.hints]))
         return out
 
     def to_json(self) -> dict[str, Any]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from flightllm.compress import rtn  # noqa: F401  (registers the producer "rtn")
-from flightllm.compress.grids import from_grid, holdable
+from flightllm.compress.grids import from_grid, holdable, keep_pieces, kept_rho
 from flightllm.compress.producer import Calibration, CodingRequest, producer
-from flightllm.compress.tensor import TensorRecipe
+from flightllm.compress.tensor import Mix, TensorRecipe
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import RecipeError
 from flightllm.ir.values import FP32_MAX, check_values, read_values
 from flightllm.ir.weights import Weight
-from flightllm.streams.coded import CodedMatrix, widen
+from flightllm.streams.coded import CodedMatrix, regroup, widen
 from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
 from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
 
@@ -55,30 +55,32 @@ def code_tensor(
     *,
     bias: Weight | None = None,
     rows_per_vpu: int | None = None,
-    formats: np.ndarray | None = None,
+    mix: Mix | None = None,
     calibration: Calibration | None = None,
 ) -> tuple[CodedMatrix, TensorReport]:
     """Code one weight [out, in] as its recipe says. Reads this tensor and holds nothing else.
 
     rows_per_vpu: m of the strips the compiler will pack with (for row ranges and the reported bits per weight); default the least that
-    is legal. formats: uint8 [rows, blocks, passes] chosen by a budget (`compress.budget.allocate`), in place of the
-    recipe's passes. ModelError if weight or bias holds NaN, infinity or values whose products overflow fp32; RecipeError if the recipe has a budget and no formats are given.
+    is legal. mix: chosen by a budget (`compress.budget.allocate`), in place of the recipe's passes and group. calibration: of its inputs.
+    ModelError if weight or bias holds NaN, infinity or values whose products overflow fp32; RecipeError if the recipe has a budget and no mix is given.
     """
     notes: list[str] = []
-    coded, error, stored = _from_store(weight, recipe, notes) if formats is None else (None, 0.0, False)
+    coded, error, stored = _from_store(weight, recipe, notes) if mix is None else (None, 0.0, False)
     if coded is None:
-        if formats is None:
+        if mix is None:
             if recipe.budget is not None:
                 raise RecipeError(
-                    f"{weight.name} takes part in a budget of {recipe.budget} bits, and no formats were allocated",
+                    f"{weight.name} takes part in a budget of {recipe.budget} bits, and nothing was allocated",
                     do="call compress.budget.allocate over all matrices first",
                 )
             sparsest = max(f.share for f in recipe.passes + tuple(f for r in recipe.rows for f in r.passes))
             m = rows_per_vpu or sparsest
             formats = recipe_formats(recipe, weight.shape[0], weight.shape[1], arch.channels * arch.vpus * m, notes)
+            mix = Mix(recipe.group, formats)
         data = read_values(weight, _limit(recipe, weight.shape[1]), _OVERFLOW)
-        coded = producer(recipe.producer).code(data, CodingRequest(recipe.group, formats, recipe.search, calibration))
+        coded = _code(weight, data, recipe, mix, calibration)
         error = relative_error(data, coded)
+        stored = mix.kept is not None and bool(mix.kept.all())
     if bias is not None:
         coded = coded.with_bias(read_values(bias, FP32_MAX / 2, "a sum with it overflows fp32"))
     m = rows_per_vpu or rows_per_vpu_needed(coded)
@@ -86,6 +88,22 @@ def code_tensor(
     bits = 8 * size / max(1, coded.rows * coded.k)
     report = TensorReport(weight.name, *coded.shape, coded.group, stored, bits, error, format_shares(coded), notes)
     return coded, report
+
+
+def _code(
+    weight: Weight, data: np.ndarray, recipe: TensorRecipe, mix: Mix, calibration: Calibration | None
+) -> CodedMatrix:
+    """Code `data`, the dense weight; pieces that the mix keeps have the codes of the stored grid."""
+    method, search = producer(recipe.producer), recipe.search
+    if mix.kept is None or not mix.kept.any():
+        return method.code(data, CodingRequest(mix.group, mix.formats, search, calibration))
+    assert weight.read_grid is not None
+    grid = weight.read_grid()
+    if mix.kept.all():
+        return replace(regroup(from_grid(grid), mix.group), formats=mix.formats)
+    least = kept_rho(grid, mix.group, mix.kept)
+    coded = method.code(data, CodingRequest(mix.group, mix.formats, search, calibration, least))
+    return keep_pieces(coded, grid, mix.kept)
 
 
 def recipe_formats(recipe: TensorRecipe, rows: int, k: int, granule: int, notes: list[str]) -> np.ndarray:

@@ -13,7 +13,11 @@ from flightllm.streams.coded import CodedMatrix
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of a matrix's inputs. second_moment: mean square of each input, float32 [k]."""
+    """What is known of a matrix's inputs, measured over the tokens of a text.
+
+    second_moment: mean square of each input, float32 [k]: the diagonal of their matrix of second moments. A producer that needs the
+    whole matrix has it put here as an optional field; `ir.reference.observe_linears` shows every input to whoever asks.
+    """
 
     second_moment: np.ndarray
 
@@ -23,13 +27,15 @@ class CodingRequest:
     """What a producer is asked for.
 
     group: columns per scale. formats: uint8 [rows, blocks, passes], format bytes (`ABSENT`: no such pass), constant or not; the
-    result must have these. search: spend time on better scales. calibration: or None.
+    result must have these. search: spend time on better scales. calibration: or None. least_rho: float32 [rows], the row scales must
+    not be below it, or None: pieces of a row that keep a stored grid need that much.
     """
 
     group: int
     formats: np.ndarray
     search: bool = False
     calibration: Calibration | None = None
+    least_rho: np.ndarray | None = None
 
 
 class Producer(Protocol):

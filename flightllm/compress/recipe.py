@@ -7,6 +7,7 @@ order, field by field: a later rule overrides an earlier one. Fields are listed 
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ from flightllm.streams.formats import GROUPS, KEPT, WIDTHS, EntryFormat
 
 MATRIX_FIELDS = ("weights", "group", "affine", "sparsity", "passes", "activations", "search", "rows", "producer")
 ATTENTION_FIELDS = ("kv", "attention")
+#: of the model as a whole: in the default table only
+MODEL_FIELDS = ("calibrate", "calibrate_tokens")
+#: tokens of a calibration text that are read unless the recipe says otherwise
+CALIBRATION_TOKENS = 1024
 #: source of a recipe without a file
 OPTIONS = "options"
 #: code widths up to this get offsets unless the recipe says otherwise (measured: docs/compression.md)
@@ -45,16 +50,26 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class CalibrationRecipe:
+    """Which text to calibrate on: path of a UTF-8 file, and how many of its first tokens."""
+
+    text: str
+    tokens: int = CALIBRATION_TOKENS
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All rules, the default first. Same recipe and model, same result."""
 
     rules: tuple[Rule, ...] = ()
     source: str = OPTIONS
+    calibration: CalibrationRecipe | None = None
     _data: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_options(cls, **options: Any) -> Recipe:
-        """From command-line options (None: not given): weights, group, affine, sparsity, activations, search, kv, attention."""
+        """From command-line options (None: not given): weights, group, affine, sparsity, activations, search, kv, attention,
+        calibrate, calibrate_tokens."""
         return cls.from_dict({"default": {k: v for k, v in options.items() if v is not None}}, OPTIONS)
 
     @classmethod
@@ -82,6 +97,8 @@ class Recipe:
                 do="see docs/compression.md for the form of a recipe",
             )
         given = {k: v for k, v in options.items() if v is not None}
+        if "calibrate" in given:  # paths in the file are relative to the file, this one is not
+            given["calibrate"] = os.path.abspath(given["calibrate"])
         if given and isinstance(data.get("default", {}), dict):
             data = {**data, "default": _merge(dict(data.get("default", {})), given)}
         return cls.from_dict(data, str(path))
@@ -100,10 +117,11 @@ class Recipe:
                 do="write [default] and [[rule]] (docs/compression.md)",
             )
         where = source if source == OPTIONS else f"{source}: default"
-        _known(default, MATRIX_FIELDS + ATTENTION_FIELDS, where)
-        out = [_rule({**default, "match": "*"}, where, folder)]
+        _known(default, MATRIX_FIELDS + ATTENTION_FIELDS + MODEL_FIELDS, where)
+        of_matrices = {k: v for k, v in default.items() if k not in MODEL_FIELDS}
+        out = [_rule({**of_matrices, "match": "*"}, where, folder)]
         out += [_rule(r, f"{source}: rule {i + 1} ({r.get('match')!r})", folder) for i, r in enumerate(rules)]
-        return cls(tuple(out), source, data)
+        return cls(tuple(out), source, _calibration(default, where, folder), data)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as given, for manifests."""
@@ -196,7 +214,27 @@ def _merge(values: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _calibration(default: dict[str, Any], where: str, folder: Path) -> CalibrationRecipe | None:
+    text, tokens = default.get("calibrate"), default.get("calibrate_tokens", CALIBRATION_TOKENS)
+    if text is None:
+        if "calibrate_tokens" in default:
+            raise RecipeError("calibrate_tokens without calibrate", where=where, do="name a text to calibrate on")
+        return None
+    if not isinstance(text, str | os.PathLike) or not str(text):
+        raise RecipeError(f"calibrate = {text!r} is not the path of a text file", where=where)
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
+        raise RecipeError(f"calibrate_tokens = {tokens!r} is not possible", where=where, do="a whole number, 1 or more")
+    return CalibrationRecipe(str(folder / text), tokens)
+
+
 def _rule(data: dict[str, Any], where: str, folder: Path) -> Rule:
+    if set(data) & set(MODEL_FIELDS):
+        raise RecipeError(
+            f"{', '.join(sorted(set(data) & set(MODEL_FIELDS)))} in a rule",
+            where=where,
+            why="the model is calibrated as a whole",
+            do="move it to [default]",
+        )
     _known(data, ("match", *MATRIX_FIELDS, *ATTENTION_FIELDS), where)
     match = data.get("match")
     texts = [match] if isinstance(match, str) else match
@@ -334,4 +372,5 @@ def _tensor_recipe(values: dict[str, Any], where: str) -> TensorRecipe:
         rows=rows,
         producer=values.get("producer", "rtn"),
         budget=budget,
+        groups=GROUPS if budget is not None and "group" not in values else (),
     )

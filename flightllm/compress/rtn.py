@@ -68,6 +68,8 @@ class RoundToNearest:
             else:
                 masks = keep_masks(w, k, specs, importance)
             rho[part] = common_rho(w, specs, masks)
+            if request.least_rho is not None:
+                rho[part] = np.maximum(rho[part], request.least_rho[part])
             rest = w
             for i, (spec, mask) in enumerate(zip(specs, masks, strict=True)):
                 q, sigma, mu = code_pass(rest, spec, mask, rho[part], request.search, importance)

@@ -54,12 +54,9 @@ def fit(
     mean = total / np.maximum(count, 1)
     for factor in SEARCH:
         rho = (base * np.float32(factor)).astype(np.float32)
-        sigma = round_scales(d, rho)
-        slope = sigma * rho[:, None].astype(np.float64) - d64
+        sigma, mu, slope = fit_at(rho, d64, m64, mean)
         error = slope * slope * square
-        mu = None
-        if m64 is not None:
-            mu = round_offsets((m64 - slope * mean).astype(np.float32), rho)
+        if m64 is not None and mu is not None:
             shift = mu * rho[:, None].astype(np.float64) - m64
             error += shift * (2 * slope * total + shift * count)
         error = error.sum(axis=1)
@@ -68,3 +65,16 @@ def fit(
         if mu is not None and best_mu is not None:
             best_mu[better] = mu[better]
     return best_rho, best_sigma, best_mu, best_error
+
+
+def fit_at(
+    rho: np.ndarray, d: np.ndarray, m: np.ndarray | None, mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Integer scales of given codes for row scales rho float32 [rows]: (sigma, mu or None, sigma * rho - d).
+
+    d, m: float64 [rows, groups]. mean: of the codes of each group; mu also makes up for what rounding sigma moved it.
+    """
+    sigma = round_scales(d.astype(np.float32), rho)
+    slope = sigma * rho[:, None].astype(np.float64) - d
+    mu = None if m is None else round_offsets((m - slope * mean).astype(np.float32), rho)
+    return sigma, mu, slope

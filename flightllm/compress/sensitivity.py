@@ -2,7 +2,8 @@
 
 Without calibration the loss of a piece is its squared error relative to the mean square of the whole matrix. With calibration each column's
 error counts by the second moment of its input, relative to the energy of the output: the relative error of the product itself, if
-inputs were uncorrelated.
+inputs were uncorrelated. That times the root of the number of weights is the loss: counting each product alike starves the large
+matrices, counting each weight alike the small ones (measured: docs/compression.md).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from flightllm.streams.coded import block_reduce
 from flightllm.streams.formats import BLOCK, EntryFormat
 
 #: weights of a matrix from which on only a part of its rows is measured
-SAMPLE = 4 << 20
+SAMPLE = 1 << 17
+#: but of no granule fewer rows than this, if it has as many
+SAMPLE_ROWS = 4
 
 
 def losses(
@@ -30,14 +33,14 @@ def losses(
     """Loss of each piece under each choice: float64 [granules, blocks, choices].
 
     weight: float32 [rows, k]. granule_of: int [rows], the granule each row lies in, -1 for none. The sum over pieces is the relative
-    squared error of the matrix, so losses of different matrices compare. Of large matrices every 2nd to 8th row of a granule is measured.
+    squared error of the matrix (with calibration: of its product, times the root of its size), so losses of different matrices compare. Of large matrices every 2nd to 32nd row of a granule is measured.
     """
     k = weight.shape[1]
     blocks = -(-k // BLOCK)
     out = np.zeros((granules, blocks, len(choices)))
     moment = None if calibration is None else calibration.second_moment.astype(np.float32)
     energy = 0.0
-    rows, share = sample_rows(granule_of, sample_stride(weight.size))
+    rows, share = sample_rows(granule_of, sample_stride(granule_of, k))
     step = max(1, (1 << 21) // max(k, 1))
     for start in range(0, len(rows), step):
         part, each = rows[start : start + step], share[start : start + step, None]
@@ -49,12 +52,16 @@ def losses(
             coded = producer.code(w, CodingRequest(group, formats, search, calibration))
             error = block_reduce(np.add, weighted_square(coded.dense() - w, moment), BLOCK) * each
             np.add.at(out[:, :, i], home[used], error[used])
+    if calibration is not None:
+        out *= weight.size**0.5
     return out / energy if energy else out
 
 
-def sample_stride(size: int) -> int:
-    """Every how manieth row of a matrix of `size` weights is looked at: all of small ones, at least every eighth."""
-    return 1 << min(3, max(0, (size // SAMPLE).bit_length() - 1))
+def sample_stride(granule_of: np.ndarray, k: int) -> int:
+    """Every how manieth row of a granule is looked at: a power of two up to 32 that leaves `SAMPLE` weights and `SAMPLE_ROWS` rows."""
+    tallest = int(np.bincount(granule_of[granule_of >= 0], minlength=1).max())
+    most = min(32, tallest // SAMPLE_ROWS, len(granule_of) * k // SAMPLE)
+    return 1 << max(0, most.bit_length() - 1)
 
 
 def sample_rows(granule_of: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:

@@ -84,6 +84,7 @@ def load_hf(folder: Path, synthetic: int | None = None, problems: list[ModelErro
     spec = read_spec(config)
     info = _info(folder, config, spec)
     if synthetic is not None:
+        info.extra["synthetic"] = synthetic
         return build_decoder(spec, synthetic_source(spec, synthetic, config.tied, info.max_context), info)
     source = _Source(SafeTensors(folder), config, spec)
     graph = build_decoder(spec, source, info, problems)

@@ -24,7 +24,7 @@ class ModelInfo:
 
     arch: "llama", "mistral", "qwen2", "qwen3", "opt", "gpt2", ...; vocab: size of the logits; max_context: positions the model was
     made for; layers: decoder layers; bos/eos: token ids (eos may be several); tokenizer: path of a tokenizer.json-like folder or
-    an in-memory tokenizer JSON text; chat_template: Jinja2 text or "".
+    an in-memory tokenizer JSON text; chat_template: Jinja2 text or "". extra: "synthetic": the seed, if the weights are made up.
     """
 
     arch: str

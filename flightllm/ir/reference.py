@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from flightllm.errors import ModelError
-from flightllm.ir.graph import Graph
+from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Act, Add, Attention, Embed, Linear, Mul, Norm, PosEmbed, Rope
 from flightllm.ir.weights import Weight
 
@@ -59,11 +59,7 @@ def evaluate(graph: Graph, ids: Sequence[int], *, cache: Cache | None = None) ->
         return np.zeros((0, graph.output.dim), np.float32)
     index = np.asarray(ids, np.int64)
     positions = cache.tokens + np.arange(len(index))
-    for node in graph:
-        if isinstance(node.op, Embed):
-            _in_table(node.name, "token", index, node.op.table, 0)
-        elif isinstance(node.op, PosEmbed):
-            _in_table(node.name, "position", positions, node.op.table, node.op.offset)
+    _check_ids(graph, index, positions)
     values: dict[str, np.ndarray] = {}
     left = {n.name: len(graph.users(n.name)) for n in graph}
     for node in graph:
@@ -75,6 +71,46 @@ def evaluate(graph: Graph, ids: Sequence[int], *, cache: Cache | None = None) ->
                 del values[i]
     cache.tokens += len(index)
     return values[graph.output.name]
+
+
+def observe_linears(
+    graph: Graph, sequences: Sequence[Sequence[int]], observe: Callable[[Node, np.ndarray], None]
+) -> None:
+    """Show the inputs of every Linear, in order of execution, once per sequence of token ids: observe(node, float32 [tokens, k]).
+
+    Goes through the graph node by node with all sequences, so that each weight is read once and one is held at a time. Of the output
+    node the input is shown and no logits are made.
+
+    Raises:
+        ModelError: a token or position that the model has no row for.
+    """
+    ids = [np.asarray(s, np.int64) for s in sequences if len(s)]
+    positions = [np.arange(len(s)) for s in ids]
+    for index, at in zip(ids, positions, strict=True):
+        _check_ids(graph, index, at)
+    values: list[dict[str, np.ndarray]] = [{} for _ in ids]
+    left = {n.name: len(graph.users(n.name)) for n in graph}
+    for node in graph:
+        reader = WeightReader()  # of this node only
+        for index, at, known in zip(ids, positions, values, strict=True):
+            x = [known[i] for i in node.inputs]
+            if isinstance(node.op, Linear):
+                observe(node, x[0])
+            if node.name != graph.output.name:
+                known[node.name] = _apply(node.name, node.op, x, index, at, Cache(reader=reader))
+        for i in node.inputs:
+            left[i] -= 1
+            if not left[i]:
+                for known in values:
+                    del known[i]
+
+
+def _check_ids(graph: Graph, index: np.ndarray, positions: np.ndarray) -> None:
+    for node in graph:
+        if isinstance(node.op, Embed):
+            _in_table(node.name, "token", index, node.op.table, 0)
+        elif isinstance(node.op, PosEmbed):
+            _in_table(node.name, "position", positions, node.op.table, node.op.offset)
 
 
 def _in_table(name: str, what: str, index: np.ndarray, table: Weight, offset: int) -> None:

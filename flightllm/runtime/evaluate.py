@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,20 @@ def perplexity(logits_of: LogitsOf, windows: np.ndarray, progress: Progress | No
         if progress is not None:
             progress(w + 1, len(windows))
     return Perplexity(nll)
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file.
+
+    Raises:
+        FlightError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FlightError(
+            "the text cannot be read", where=str(path), why=str(error), do="give a text file in UTF-8"
+        ) from None
 
 
 def session_logits(session: Session) -> LogitsOf:

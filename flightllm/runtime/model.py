@@ -23,6 +23,7 @@ from flightllm.runtime.evaluate import (
     Progress,
     cut_windows,
     perplexity,
+    read_text,
     reference_logits,
     session_logits,
 )
@@ -284,17 +285,3 @@ class Model:
                 do="give the model that the package was compiled from",
             )
         return graph
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 text file.
-
-    Raises:
-        FlightError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FlightError(
-            "the text cannot be read", where=str(path), why=str(error), do="give a text file in UTF-8"
-        ) from None

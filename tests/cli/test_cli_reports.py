@@ -188,7 +188,7 @@ def test_compile_defaults(flightllm, compiler):
     assert result.exit_code == 0, result.output
     (((model, seed), options),) = compiler
     assert (model.name, seed) == ("m.gguf", None)
-    assert options["recipe"] == dict.fromkeys(["weights", "group", "sparsity", "kv"])
+    assert options["recipe"] == dict.fromkeys(["weights", "group", "sparsity", "kv", "calibrate", "calibrate_tokens"])
     assert options["output"].name == "m.flpkg"
     progress = options.pop("progress")
     progress("weights", 1, 3)
@@ -201,13 +201,17 @@ def test_compile_options(flightllm, compiler, tmp_path):
     (tmp_path / "arch.toml").write_text("channels = 8\nvpus = 12\nclock_mhz = 200\n")
     args = (
         "--weights 3.5 --group 64 --sparsity 8 --kv 4 --recipe r.toml --max-context 99 --synthetic 3 --force -o o.flpkg"
+        " --calibrate text.txt --calibrate-tokens 512"
     )
     result = flightllm(
         "compile", "m.gguf", "--board", "b", *args.split(), "--arch", "arch.toml", "--set", "vpus=16", "--json"
     )
     assert json.loads(result.stdout) == {"ok": True}
     (((_, seed), options),) = compiler
-    assert options["recipe"] == {"weights": "parsed 3.5", "group": 64, "sparsity": 8, "kv": 4, "path": "r.toml"}
+    assert options["recipe"] == {"weights": "parsed 3.5", "group": 64, "sparsity": 8, "kv": 4, "path": "r.toml"} | {
+        "calibrate": "text.txt",
+        "calibrate_tokens": 512,
+    }
     assert options["arch"] == ArchConfig(channels=8, vpus=16, clock_mhz=200)
     assert (options["max_context"], seed, options["force"]) == (99, 3, True)
     assert str(options["output"]) == "o.flpkg"
@@ -225,6 +229,7 @@ def test_compile_options(flightllm, compiler, tmp_path):
         (["--set", "channels=x y"], 2, "not a number"),
         (["--arch", "none.toml"], 1, "cannot be read"),
         (["--max-context", "0"], 2, "max-context"),
+        (["--calibrate", "t", "--calibrate-tokens", "0"], 2, "calibrate-tokens"),
     ],
 )
 def test_compile_errors(flightllm, compiler, args, code, message):

@@ -91,6 +91,8 @@ def test_weights_that_are_not_finite(bad: float) -> None:
     data[2, 3] = bad
     with pytest.raises(ModelError, match="1 of 128 values"):
         code_tensor(Weight.of("broken", data), TensorRecipe(), ARCH)
+    with pytest.raises(ModelError, match="1 of 128 values"):
+        allocate([layout([(Weight.of("broken", data), 4.0)], 1, False)], ARCH)
     w = stored()
     w.read_grid().d[3, 1] = bad
     with pytest.raises(ModelError, match="NaN or infinity"):
@@ -128,11 +130,11 @@ def test_budget_is_met_all_included(budget: float, cores: int) -> None:
         else layout([(weights[2], budget)], cores, False),
         layout([(weights[3], budget)], cores, False),
     ]
-    formats = allocate(matrices, arch)
-    assert set(formats) == {w.name for w in weights}
+    mixes = allocate(matrices, arch)
+    assert set(mixes) == {w.name for w in weights}
     bits, total = 0, 0
     for matrix in matrices:
-        coded = [code_tensor(p.weight, p.recipe, arch, formats=formats[p.name])[0] for p in matrix.parts]
+        coded = [code_tensor(p.weight, p.recipe, arch, mix=mixes[p.name])[0] for p in matrix.parts]
         stacks = [
             stack_rows([take_rows(c, p.rows[core]) for c, p in zip(coded, matrix.parts, strict=True)])
             for core in range(cores)
@@ -151,8 +153,8 @@ def test_budget_gives_bits_to_what_suffers_most() -> None:
     rng = np.random.default_rng(0)
     heavy = Weight.of("heavy", rng.standard_t(2, (128, 512)))
     flat = Weight.of("flat", rng.choice([-1.0, 1.0], (128, 512)))
-    formats = allocate([layout([(w, 3.5)], 1, False) for w in (heavy, flat)], ARCH)
-    mean = {name: (f & 7).mean() for name, f in formats.items()}
+    mixes = allocate([layout([(w, 3.5)], 1, False) for w in (heavy, flat)], ARCH)
+    mean = {name: (mix.formats & 7).mean() for name, mix in mixes.items()}
     assert mean["flat"] == 0 and mean["heavy"] > 2
 
 
@@ -163,18 +165,17 @@ def test_budget_beats_the_uniform_width_of_the_same_size() -> None:
     uniform = [code_tensor(w, TensorRecipe((EntryFormat(3, 16, True),), 64, False), ARCH)[1] for w in weights]
     size = np.mean([r.bits_per_weight for r in uniform])
     matrices = [layout([(w, float(size))], 1, False) for w in weights]
-    formats = allocate(matrices, ARCH)
+    mixes = allocate(matrices, ARCH)
     mixed = [
-        code_tensor(w, m.parts[0].recipe, ARCH, formats=formats[w.name])[1]
-        for w, m in zip(weights, matrices, strict=True)
+        code_tensor(w, m.parts[0].recipe, ARCH, mix=mixes[w.name])[1] for w, m in zip(weights, matrices, strict=True)
     ]
     assert sum(r.error**2 for r in mixed) < 0.97 * sum(r.error**2 for r in uniform)
 
 
 def test_fixed_parts_are_left_alone() -> None:
     a, b = weight(64, 256, 0, name="a"), weight(64, 256, 1, name="b")
-    formats = allocate([layout([(a, 4.0), (b, None)], 1, False)], ARCH)
-    assert set(formats) == {"a"} and formats["a"].shape == (64, 2, 1)
+    mixes = allocate([layout([(a, 4.0), (b, None)], 1, False)], ARCH)
+    assert set(mixes) == {"a"} and mixes["a"].formats.shape == (64, 2, 1)
 
 
 def test_budget_too_small() -> None:
@@ -185,7 +186,7 @@ def test_budget_too_small() -> None:
 def test_allocation_is_deterministic() -> None:
     matrices = [layout([(weight(128, 576, i, name=f"w{i}"), 3.7)], 1, False) for i in range(3)]
     one, two = allocate(matrices, ARCH), allocate(matrices, ARCH)
-    assert all(np.array_equal(one[n], two[n]) for n in one)
+    assert all(np.array_equal(one[n].formats, two[n].formats) for n in one)
 
 
 def test_losses_sum_to_the_relative_error_and_follow_calibration() -> None:
@@ -230,7 +231,7 @@ def test_budget_is_used_up_between_equal_pieces() -> None:
     """All pieces alike: one price moves all of them at once, the rest of the budget must be spent piece by piece."""
     rows = np.tile(weight(16, 128).read(), (16, 4))
     w = Weight.of("w", rows)
-    formats = allocate([layout([(w, 3.9)], 1, False)], ARCH)["w"]
-    assert len(np.unique(formats)) > 1
-    _, report = code_tensor(w, TensorRecipe(group=64, as_stored=False), ARCH, formats=formats, rows_per_vpu=2)
+    mix = allocate([layout([(w, 3.9)], 1, False)], ARCH)["w"]
+    assert len(np.unique(mix.formats)) > 1
+    _, report = code_tensor(w, TensorRecipe(group=64, as_stored=False), ARCH, mix=mix, rows_per_vpu=2)
     assert 3.8 < report.bits_per_weight <= 3.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flightllm.compress import AttentionRecipe, Recipe, RowRange, TensorRecipe, parse_weights
+from flightllm.compress.recipe import CalibrationRecipe
 from flightllm.errors import FlightError, RecipeError
 from flightllm.ir.graph import Graph, ModelInfo
 from flightllm.ir.ops import Attention, Linear
@@ -161,6 +163,12 @@ BAD = [
     ({"rule": [{"match": "attn.core", "attention": {"kind": "window"}}]}, ["window"]),
     ({"rule": [{"match": "attn.core", "attention": {"kind": "window", "window": 8, "size": 3}}]}, ["size"]),
     ({"rule": {"match": "x"}}, ["list"]),
+    ({"default": {"calibrate": 3}}, ["default", "calibrate = 3", "text file"]),
+    ({"default": {"calibrate": ""}}, ["text file"]),
+    ({"default": {"calibrate_tokens": 9}}, ["without calibrate"]),
+    ({"default": {"calibrate": "t", "calibrate_tokens": 0}}, ["0", "1 or more"]),
+    ({"default": {"calibrate": "t", "calibrate_tokens": 9.5}}, ["9.5", "whole number"]),
+    ({"rule": [{"match": "mlp.up", "calibrate": "t"}]}, ["rule 1", "calibrate", "[default]"]),
 ]
 
 
@@ -170,6 +178,19 @@ def test_errors_name_the_rule_and_what_is_allowed(data, words) -> None:
         Recipe.from_dict(data, "my.toml")
     for word in [*words, "my.toml" if "where" in str(caught.value) else ""]:
         assert word in str(caught.value)
+
+
+def test_calibration_text_is_found_beside_the_recipe_and_options_go_first(tmp_path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text(
+        '[default]\nweights = 3.5\ncalibrate = "text.txt"\ncalibrate_tokens = 99\n[[rule]]\nmatch="*"\nkv=4\n'
+    )
+    assert Recipe.load(file).calibration == CalibrationRecipe(str(tmp_path / "text.txt"), 99)
+    chosen = Recipe.load(file, calibrate="other.txt").calibration
+    assert chosen == CalibrationRecipe(os.path.abspath("other.txt"), 99)
+    assert Recipe.from_options(calibrate="other.txt").calibration == CalibrationRecipe("other.txt", 1024)
+    assert Recipe.from_options(weights=3.5, calibrate=None).calibration is None
+    assert Recipe.load(file).for_node("w", "lm_head", None).budget == 3.5
 
 
 def test_errors_of_options_say_that_they_are_of_options() -> None:

@@ -10,7 +10,7 @@ import flightllm.ir.reference as reference
 from flightllm.errors import ModelError
 from flightllm.ir import Weight
 from flightllm.ir.ops import Act, Add, Attention, Embed, Linear, Mul, Norm, PosEmbed, Rope
-from flightllm.ir.reference import Cache, WeightReader, evaluate
+from flightllm.ir.reference import Cache, WeightReader, evaluate, observe_linears
 
 IDS = np.random.default_rng(3).integers(0, 70, 50).tolist()
 
@@ -163,3 +163,36 @@ def test_tied_weights_are_read_once():
     graph["embed"].op, graph["lm_head"].op = Embed(tied[0]), Linear(tied[1])
     evaluate(graph, IDS)
     assert len(reads) == 1
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_observed_inputs_are_those_of_an_evaluation(name, monkeypatch):
+    """Several sequences at once, each as if alone; every weight is read once, the output's not at all."""
+    graph = decoder(**VARIANTS[name])
+    wanted, seen, reads = {}, {}, []
+    apply = reference._apply
+
+    def spy(node, op, x, *rest):
+        if isinstance(op, Linear):
+            wanted.setdefault(node, []).append(x[0])
+        return apply(node, op, x, *rest)
+
+    sequences = [IDS[:20], IDS[30:], IDS[7:8], []]
+    with monkeypatch.context() as patch:
+        patch.setattr(reference, "_apply", spy)
+        for ids in sequences:
+            evaluate(graph, ids)
+    for node in graph.linears():
+        weight = node.op.weight
+        object.__setattr__(weight, "read", lambda read=weight.read, name=node.name: reads.append(name) or read())
+    observe_linears(graph, sequences, lambda node, x: seen.setdefault(node.name, []).append(x))
+    assert seen.keys() == wanted.keys() == {n.name for n in graph.linears()}
+    for node in wanted:
+        for mine, its in zip(seen[node], wanted[node], strict=True):
+            np.testing.assert_array_equal(mine, its)
+    assert sorted(reads) == sorted(n.name for n in graph.linears() if VARIANTS[name].get("tied") or n.name != "lm_head")
+
+
+def test_observing_refuses_tokens_that_are_not_there():
+    with pytest.raises(ModelError, match="tokens 3 to 70"):
+        observe_linears(decoder(), [[1, 2], [3, 70]], lambda node, x: None)
