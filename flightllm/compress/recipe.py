@@ -221,7 +221,9 @@ def _calibration(default: dict[str, Any], where: str, folder: Path) -> Calibrati
             raise RecipeError("calibrate_tokens without calibrate", where=where, do="name a text to calibrate on")
         return None
     if not isinstance(text, str | os.PathLike) or not str(text):
-        raise RecipeError(f"calibrate = {text!r} is not the path of a text file", where=where)
+        raise RecipeError(
+            f"calibrate = {text!r} is not the path of a text file", where=where, do="give the path of a UTF-8 text file"
+        )
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
         raise RecipeError(f"calibrate_tokens = {tokens!r} is not possible", where=where, do="a whole number, 1 or more")
     return CalibrationRecipe(str(folder / text), tokens)
