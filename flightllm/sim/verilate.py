@@ -95,9 +95,9 @@ def build(
         include = " ".join(f"-I{p.resolve()}" for p in includes)
         command = ["verilator", *options, "-CFLAGS", include or "-g0", "--Mdir", str(work)]
         _run([*command, *(str(p.resolve()) for p in sources)], work, "verilator")
-        _run(["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", f"V{top}__ALL.a", "verilated.o", "verilated_threads.o",
-              *(["verilated_vcd_c.o"] if trace == "vcd" else ["verilated_fst_c.o"] if trace == "fst" else []),
-              *_OPTIMISE], work, "make")  # fmt: skip
+        make = ["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", *_OPTIMISE]
+        _run([*make, f"V{top}__ALL.a"], work, "make")
+        runtime = _runtime(make, work, trace)
         root = verilator_root()
         flags = [
             "-std=gnu++20",
@@ -109,7 +109,7 @@ def build(
         ]
         flags += [f"-I{p.resolve()}" for p in includes] + ["-DVM_TRACE=1" if trace else "-DVM_TRACE=0"]
         flags += ["-DVM_TRACE_FST=1"] if trace == "fst" else []
-        objects = [str(p) for p in sorted(work.glob("verilated*.o"))]
+        objects = [str(p) for p in runtime]
         link = ["g++", "-shared", *flags, *(str(p.resolve()) for p in harness), f"V{top}__ALL.a", *objects]
         _run([*link, *(["-lz"] if trace == "fst" else []), "-lpthread", "-o", library.name], work, "g++")
         for path in work.iterdir():  # only the library is kept
@@ -123,6 +123,20 @@ def build(
         shutil.rmtree(work, ignore_errors=True)
         raise
     return library
+
+
+def _runtime(make: Sequence[str], work: Path, trace: str) -> list[Path]:
+    """Object files of Verilator's own runtime: the same for every design, compiled once for each kind of trace."""
+    names = ["verilated.o", "verilated_threads.o", *([f"verilated_{trace}_c.o"] if trace else [])]
+    key = hashlib.sha256(repr((names, _OPTIMISE, _MAKE)).encode())
+    key.update((verilator_root() / "include" / "verilated.cpp").read_bytes())
+    folder = cache_folder() / f"runtime-{key.hexdigest()[:20]}"
+    for name in names:
+        if not (folder / name).exists():
+            _run([*make, name], work, "make")
+            folder.mkdir(parents=True, exist_ok=True)
+            (work / name).rename(folder / name)  # whole or absent, if several build at once
+    return [folder / name for name in names]
 
 
 def _run(command: list[str], cwd: Path, name: str) -> None:

@@ -16,13 +16,18 @@ module mac_dsp (
     output logic        [47:0] p_o
 );
   DSP48E2 #(
-      .AREG    (1),
-      .BREG    (2),
-      .DREG    (1),
-      .ADREG   (1),
-      .MREG    (1),
-      .PREG    (1),
-      .AMULTSEL("AD")
+      .AREG         (1),
+      .BREG         (2),
+      .DREG         (1),
+      .ADREG        (1),
+      .MREG         (1),
+      .PREG         (1),
+      .AMULTSEL     ("AD"),
+      .OPMODEREG    (0),
+      .INMODEREG    (0),
+      .ALUMODEREG   (0),
+      .CARRYINREG   (0),
+      .CARRYINSELREG(0)
   ) i_dsp (
       .CLK       (clk_i),
       .A         (30'(b_i)),

@@ -56,7 +56,12 @@ module vpu_scale #(
   logic [47:0] side_p, side_pc, main_p, main_pc;
   DSP48E2 #(
       .AREG(1),
-      .BREG(1)
+      .BREG(1),
+      .OPMODEREG(0),
+      .INMODEREG(0),
+      .ALUMODEREG(0),
+      .CARRYINREG(0),
+      .CARRYINSELREG(0)
   ) i_side (
       .CLK(clk_i),
       .A(affine_i ? 30'(group_sum_i) : 30'(p_b)),
@@ -83,7 +88,12 @@ module vpu_scale #(
   );
   DSP48E2 #(
       .AREG(2),
-      .BREG(2)
+      .BREG(2),
+      .OPMODEREG(0),
+      .INMODEREG(0),
+      .ALUMODEREG(0),
+      .CARRYINREG(0),
+      .CARRYINSELREG(0)
   ) i_main (
       .CLK(clk_i),
       .A((affine_i && lane_i) ? 30'(p_b) : 30'(p_a)),

@@ -7,6 +7,7 @@ import pytest
 from graphs import decoder
 from packages import build, small_arch
 
+from flightllm.api import find_model
 from flightllm.compiler import compile_model
 from flightllm.config.board import load_board
 from flightllm.errors import ProgramError
