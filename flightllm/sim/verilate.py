@@ -60,6 +60,7 @@ def build(
     includes: Sequence[Path] = (),
     trace: str = "",
     jobs: int = 2,
+    level: str = "-O2",
 ) -> Path:
     """Shared library lib<top>.so of a Verilated design and its harness.
 
@@ -70,6 +71,7 @@ def build(
         parameters: values of the top module's parameters.
         includes: folders for C++ includes.
         trace: "", "vcd" or "fst".
+        level: g++'s optimisation of the design; "-O0" for small benches that take longer to build than to run.
 
     Returns:
         Path of the library in the cache; built if no library of the same content is there.
@@ -78,7 +80,7 @@ def build(
         ToolError: Verilator or the compiler fails; its last lines are in the message.
     """
     options = ["--cc", "--top-module", top, "--prefix", f"V{top}", *_WARNINGS, "--threads", "1", "--assert"]
-    options += ["--output-split", "5000", "--output-split-cfuncs", "500", "-CFLAGS", "-fPIC -O2"]
+    options += ["--output-split", "5000", "--output-split-cfuncs", "500", "-CFLAGS", f"-fPIC {level}"]
     options += [f"-G{name}={value}" for name, value in sorted((parameters or {}).items())]
     options += {"": [], "vcd": ["--trace-vcd"], "fst": ["--trace-fst"]}[trace]
     key = hashlib.sha256(repr((top, options, _OPTIMISE, _MAKE)).encode())
@@ -97,7 +99,7 @@ def build(
         _run([*command, *(str(p.resolve()) for p in sources)], work, "verilator")
         make = ["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", *_OPTIMISE]
         _run([*make, f"V{top}__ALL.a"], work, "make")
-        runtime = _runtime(make, work, trace)
+        runtime = _runtime(make, work, trace, level)
         root = verilator_root()
         flags = [
             "-std=gnu++20",
@@ -125,10 +127,10 @@ def build(
     return library
 
 
-def _runtime(make: Sequence[str], work: Path, trace: str) -> list[Path]:
+def _runtime(make: Sequence[str], work: Path, trace: str, level: str) -> list[Path]:
     """Object files of Verilator's own runtime: the same for every design, compiled once for each kind of trace."""
     names = ["verilated.o", "verilated_threads.o", *([f"verilated_{trace}_c.o"] if trace else [])]
-    key = hashlib.sha256(repr((names, _OPTIMISE, _MAKE)).encode())
+    key = hashlib.sha256(repr((names, level, _OPTIMISE, _MAKE)).encode())
     key.update((verilator_root() / "include" / "verilated.cpp").read_bytes())
     folder = cache_folder() / f"runtime-{key.hexdigest()[:20]}"
     for name in names:

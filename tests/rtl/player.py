@@ -71,7 +71,7 @@ class Player:
             lines.append(f"#define {what}(F) " + " ".join(f"F({name})" for name in ports))
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "ports.hpp").write_text("\n".join(lines) + "\n")
-            library = build(top, sources, [HERE / "player.cpp"], parameters, [Path(folder)])
+            library = build(top, sources, [HERE / "player.cpp"], parameters, [Path(folder)], level="-O0")
         self._run = ctypes.CDLL(str(library)).player_run
         self._run.restype = ctypes.c_int64
 

@@ -11,7 +11,9 @@ from player import Player
 from flightllm.numerics import fp32
 from flightllm.sim.sources import rtl_sources
 
-CORNERS = np.array([0, 0x80000000, 1, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0x3F800000], np.uint32)
+CORNERS = np.array(
+    [0, 0x80000000, 1, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0x3F800000], np.uint32
+)
 
 
 @cache
@@ -27,7 +29,9 @@ def test_lane(gaps):
     n = 200_000
     sums = rng.integers(-(1 << 47), 1 << 47, n) >> rng.integers(0, 48, n)
     sums = np.where(rng.random(n) < 0.05, rng.choice([0, 1, -1, (1 << 47) - 1, -(1 << 47)], n), sums)
-    real = [(rng.standard_normal(n) * 2.0 ** rng.integers(-30, 30, n)).astype(np.float32).view(np.uint32) for _ in range(3)]
+    real = [
+        (rng.standard_normal(n) * 2.0 ** rng.integers(-30, 30, n)).astype(np.float32).view(np.uint32) for _ in range(3)
+    ]
     rho, s, bias = (np.where(rng.random(n) < 0.05, rng.choice(CORNERS, n), w).astype(np.uint32) for w in real)
     has = rng.integers(0, 2, n)
     valid = rng.random(n) >= gaps
@@ -47,6 +51,12 @@ def test_lane(gaps):
 def test_negative_zero_stays_without_a_bias():
     n = 40
     out = lane().run(
-        rst_ni=np.arange(n) > 2, valid_i=np.arange(n) == 5, sum_i=-1, rho_i=1 << 23, scale_i=1 << 23, bias_i=0, has_bias_i=0
+        rst_ni=np.arange(n) > 2,
+        valid_i=np.arange(n) == 5,
+        sum_i=-1,
+        rho_i=1 << 23,
+        scale_i=1 << 23,
+        bias_i=0,
+        has_bias_i=0,
     )
     assert out["y_o"][5:][out["valid_o"][5:] == 1].tolist() == [0x80000000]

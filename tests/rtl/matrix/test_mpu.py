@@ -55,13 +55,26 @@ class Script:
     def __init__(self, vpus: int, trials: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         n = trials * PERIOD + 8
-        quiet = ("pop_i", "ce_i", "beat_valid_i", "beat1_valid_i", "tap_valid_i", "op3_valid_i", "op4_valid_i", "capture_i")
+        quiet = (
+            "pop_i",
+            "ce_i",
+            "beat_valid_i",
+            "beat1_valid_i",
+            "tap_valid_i",
+            "op3_valid_i",
+            "op4_valid_i",
+            "capture_i",
+        )
         self.x = {}
         for name, (count, bits) in mpu(vpus).inputs.items():
             if name in quiet:
                 values = np.zeros((n, count), np.int64)
             else:
-                values = self.rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (n, count)) if bits > 1 else self.rng.integers(0, 2, (n, count))
+                values = (
+                    self.rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (n, count))
+                    if bits > 1
+                    else self.rng.integers(0, 2, (n, count))
+                )
                 values = np.maximum(values, -127) if name.startswith("win_") else values
             self.x[name] = values
         self.x["ce_i"][:] = 1
@@ -72,9 +85,8 @@ class Script:
         self.x["pop_data_i"][t, : len(words)] = np.array(words, np.uint64).view(np.int64)
 
 
-@pytest.mark.parametrize("vpus", [4, 12])
-def test_trials(vpus):
-    trials = 600
+@pytest.mark.parametrize(("vpus", "trials"), [(4, 600), (12, 150)])
+def test_trials(vpus, trials):
     s = Script(vpus, trials, seed=vpus)
     rng, x = s.rng, s.x
     words = lambda n: [int(w) for w in rng.integers(0, 1 << 64, n, np.uint64)]  # noqa: E731

@@ -44,7 +44,9 @@ def chain(products: np.ndarray, mode: np.ndarray) -> np.ndarray:
     return out
 
 
-def check(tiles: np.ndarray, modes: np.ndarray, a: np.ndarray, b: np.ndarray, codes: np.ndarray, seed: int, slow: bool) -> None:
+def check(
+    tiles: np.ndarray, modes: np.ndarray, a: np.ndarray, b: np.ndarray, codes: np.ndarray, seed: int, slow: bool
+) -> None:
     """tiles: windows of each, modes: of each; a, b: int8 windows [beats, 16]; codes [beats, 16]. slow: gaps and stalls."""
     rng = np.random.default_rng(seed)
     beats = int(tiles.sum())

@@ -42,10 +42,14 @@ def test_operations_and_reads(entries, density, stalls):
     top = np.array([-(1 << 23), (1 << 23) - 1])
     sums = rng.integers(top[0], top[1] + 1, (2, n, 8))
     sums = np.where(rng.random((2, n, 8)) < 0.2, rng.choice(top, (2, n, 8)), sums)
-    x = {name: rng.integers(0, 1 << bits, n) for name, bits in (("n_index", 2), ("node", 3), ("affine", 1), ("lane", 1))}
+    x = {
+        name: rng.integers(0, 1 << bits, n) for name, bits in (("n_index", 2), ("node", 3), ("affine", 1), ("lane", 1))
+    }
     sigma = rng.choice([0, 1, 255, 128, 17, 200], n)
     mu = rng.choice([-2048, 2047, 0, -1, 999], n)
-    group = np.where(rng.random(n) < 0.3, rng.choice([-(1 << 17), (1 << 17) - 1], n), rng.integers(-(1 << 17), 1 << 17, n))
+    group = np.where(
+        rng.random(n) < 0.3, rng.choice([-(1 << 17), (1 << 17) - 1], n), rng.integers(-(1 << 17), 1 << 17, n)
+    )
     first = rng.random(n) < 0.2
     first[: 8 * entries] = True  # every entry gets a value that is known
     addr = rng.integers(0, entries, n)
