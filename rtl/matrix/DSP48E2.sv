@@ -87,7 +87,8 @@ module DSP48E2 #(
   if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY") begin : gen_refuse
     $error("this model needs MREG = PREG = 1, USE_MULT = MULTIPLY");
   end
-  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0) begin : gen_refuse_regs
+  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0)
+  begin : gen_refuse_controls
     $error("this model has no registers for controls: all of their parameters must be 0");
   end
   if ((AREG != 1 && AREG != 2) || (BREG != 1 && BREG != 2)) begin : gen_refuse_ab

@@ -41,6 +41,10 @@ class Structs:
         """Values of an enum by name."""
         return self._enums[name]
 
+    def names(self, name: str) -> list[str]:
+        """Fields of a struct, the highest first."""
+        return [field for field, _ in self._fields[name]]
+
     def pack(self, name: str, **values: Value) -> int:
         """A struct as a number; all fields must be given, a struct inside as a mapping."""
         assert {n for n, _ in self._fields[name]} == set(values), name

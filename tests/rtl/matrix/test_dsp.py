@@ -17,7 +17,7 @@ from flightllm.config.paths import data_dir
 HERE = Path(__file__).parent
 RTL = data_dir("rtl") / "matrix"
 PORTS = {"a_i": 30, "b_i": 18, "c_i": 48, "d_i": 27, "pcin_i": 48, "z_i": 3, "ce_i": 9}
-OUTPUTS = {name: (3, 48) for name in ("p_o", "pcout_o", "want_p_o", "want_pcout_o")}
+OUTPUTS = dict.fromkeys(("p_o", "pcout_o", "want_p_o", "want_pcout_o"), (3, 48))
 ALL_CE = 0x1FF
 WARM_UP = 8  # cycles with all enables: every register of both models is known
 

@@ -28,7 +28,7 @@ def test_lanes(module, lanes, function):
     n = 4000
     sources = [p for p in rtl_sources("fp", "special") if p.parent.name != "special" or p.stem == module]
     operands = ("x_i",) if module == "lane_table" else ("a_i", "b_i")
-    ports = {"rst_ni": 1, "valid_i": 1} | {name: (lanes, 32) for name in operands}
+    ports = {"rst_ni": 1, "valid_i": 1} | dict.fromkeys(operands, (lanes, 32))
     parameters = {"Lanes": lanes} | ({"Function": function} if module == "lane_table" else {})
     player = Player(module, sources, ports, {"valid_o": 1, "out_o": (lanes, 32)}, parameters)
     values = {name: words(rng, n, lanes) for name in operands}

@@ -51,7 +51,7 @@ def test_programs():
     types = Structs("special_pkg")
     names = ("program_e", "quant_e")
     ports = {"rst_ni": 1, "start_i": 1, "program_i": types.bits(names[0]), "quant_i": types.bits(names[1])}
-    ports |= {name: 32 for name in ("sum_i", "max_i", "inv_n_i", "eps_i")}
+    ports |= dict.fromkeys(("sum_i", "max_i", "inv_n_i", "eps_i"), 32)
     sources = [
         p
         for p in rtl_sources("fp", "special")

@@ -9,10 +9,12 @@ import pytest
 from cocotb.triggers import RisingEdge
 from cocotb_runner import PAUSES, parameter, pauses, run_bench, start
 
+from flightllm.config.paths import data_dir
+
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4])
 def test_exchange(cores):
-    run_bench("exchange", __file__, ["top"], {"Cores": cores}, only="parts", extra=[])
+    run_bench("exchange", __file__, ["common"], {"Cores": cores}, [data_dir("rtl") / "top" / "exchange.sv"], only="parts")
 
 
 @cocotb.test()
@@ -26,7 +28,7 @@ async def parts(dut, kinds, words):
         data = [[random.getrandbits(512) for _ in range(words)] for _ in range(cores)]
         sent, got, ended = [0] * cores, [], 0
         arrive = [random.randrange(12) for _ in range(cores)]
-        for cycle in range(400):
+        for cycle in range(6000):
             here = [cycle >= a for a in arrive]
             dut.want_i.value = sum(h << k for k, h in enumerate(here))
             offered = [sent[k] < words and not next(give[k]) for k in range(cores)]
