@@ -82,7 +82,7 @@ class Model:
                     sums = [s + sum(x) for s, x in zip(sums, windows, strict=True)]
                     last = w == tile["nw"] - 1
                     self.beats.append({
-                        "op": number, "beat": (self.beat + w) % 16, "a": a, "b": b if both else None, "windows": windows, "first": w == 0, "last": last, "tile": tile,
+                        "op": number, "beat": (self.beat + w) % 16, "a": a, "b": b if both else None, "windows": windows, "w": w, "first": w == 0, "last": last, "tile": tile,
                         "operations": self.operations(tile, pair, both, sums) if last else [], "tile_end": last and token + step >= tokens,
                         "strip": (tile["strip"], self.half) if last and token + step >= tokens and tile["last"] else None, "k": k,
                     })  # fmt: skip
@@ -160,7 +160,7 @@ async def beats(dut, speed, seed):
     )  # fmt: skip
     give, take, tokens, waits, free = (pauses(speed, i + 10 * seed) for i in range(5))
     reads = [deque([0, 0]), deque([0, 0])]
-    ready_beats = done_in_tile = released = rows_released = started = strip_count = open_strips = 0
+    ready_beats = rows_released = started = open_strips = 0
     row_credit: deque[int] = deque()
     strip_times: deque[int] = deque()
     releases: deque[int] = deque()
@@ -211,8 +211,7 @@ async def beats(dut, speed, seed):
             assert int(dut.beat_o.value) == b["beat"] and int(dut.ab_a_addr_o.value) == b["a"]
             assert b["b"] is None or int(dut.ab_b_addr_o.value) == b["b"]
             assert int(dut.ab_valid_o.value)
-            done_in_tile = max(done_in_tile, 0) + (1 if False else 0)
-            assert ready_beats > b["tile"]["nw"] - 1 or ready_beats > 0
+            assert ready_beats > b["w"], "a beat before its codes are there"
             last = model.issued(b, t)
             busy_until = max(busy_until, last + 6)
             if b["tile_end"] and b["tile"]["free_row"] and not b["tile"]["unit_scale"]:
@@ -224,7 +223,6 @@ async def beats(dut, speed, seed):
             assert int(dut.beats_release_o.value) and int(dut.beats_count_o.value) == tile["nw"]
             assert ready_beats >= tile["nw"], "a tile ends before all of its beats are there"
             ready_beats -= tile["nw"]
-            released += 1
             skipped = tile["nw"] == 0 or not (int(dut.beat_valid_o.value))
             if skipped:
                 if tile["free_row"] and not tile["unit_scale"] and tile["nw"]:
@@ -264,7 +262,6 @@ async def beats(dut, speed, seed):
             got = TYPES.unpack("strip_t", int(dut.strip_o.value))
             assert got == want and (int(dut.strip_half_o.value) == half or want["empty"] or not got["slots"]), "strip"
             open_strips += 1
-            strip_count += 1
             assert open_strips <= 2, "more strips than halves"
             releases.append(t + rng.randrange(1, 60))
         if not tiles and not mops and not model.strips and int(dut.idle_o.value):

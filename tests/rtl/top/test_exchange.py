@@ -14,7 +14,9 @@ from flightllm.config.paths import data_dir
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4])
 def test_exchange(cores):
-    run_bench("exchange", __file__, ["common"], {"Cores": cores}, [data_dir("rtl") / "top" / "exchange.sv"], only="parts")
+    run_bench(
+        "exchange", __file__, ["common"], {"Cores": cores}, [data_dir("rtl") / "top" / "exchange.sv"], only="parts"
+    )
 
 
 @cocotb.test()
