@@ -3,8 +3,9 @@
 // Behavioural model of the DSP48E2 slice (UG579), for simulation. Synthesis leaves this file out and takes the
 // primitive. Modelled: pre-adder D + A, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, and every pipeline
 // register that the parameters ask for. What is not modelled (SIMD, pattern detector, subtraction, A:B and W paths) is
-// refused at elaboration or by an assertion. Port and parameter names (and the lack of their types) and the parameters'
-// defaults are the primitive's: an instance means the same to both. (tests/rtl/matrix/test_dsp.py compares them.)
+// refused at elaboration or by an assertion. Names and defaults of ports and parameters (and the lack of their types) are the
+// primitive's; tests/synth holds them against the primitive's declaration, tests/rtl/matrix/test_dsp.py what it computes against
+// other models.
 
 module DSP48E2 #(
     parameter integer AREG          = 1,          // 1 or 2
@@ -30,6 +31,10 @@ module DSP48E2 #(
     input  logic [47:0] C,
     input  logic [26:0] D,
     input  logic [47:0] PCIN,
+    input  logic [29:0] ACIN,
+    input  logic [17:0] BCIN,
+    input  logic        CARRYCASCIN,
+    input  logic        MULTSIGNIN,
     input  logic [ 8:0] OPMODE,
     input  logic [ 3:0] ALUMODE,
     input  logic [ 4:0] INMODE,
@@ -44,6 +49,20 @@ module DSP48E2 #(
     input  logic        CEAD,
     input  logic        CEM,
     input  logic        CEP,
+    input  logic        CECTRL,
+    input  logic        CEINMODE,
+    input  logic        CEALUMODE,
+    input  logic        CECARRYIN,
+    input  logic        RSTA,
+    input  logic        RSTB,
+    input  logic        RSTC,
+    input  logic        RSTD,
+    input  logic        RSTM,
+    input  logic        RSTP,
+    input  logic        RSTCTRL,
+    input  logic        RSTINMODE,
+    input  logic        RSTALUMODE,
+    input  logic        RSTALLCARRYIN,
     output logic [47:0] P,
     output logic [47:0] PCOUT
 );
@@ -85,11 +104,10 @@ module DSP48E2 #(
 
   // The paths that are modelled.
   if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY") begin : gen_refuse
-    $error("this model needs MREG = PREG = 1, USE_MULT = MULTIPLY");
+    $error("this model needs MREG = PREG = 1 and USE_MULT = MULTIPLY");
   end
-  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0)
-  begin : gen_refuse_controls
-    $error("this model has no registers for controls: all of their parameters must be 0");
+  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0) begin : gen_refuse_reg
+    $error("this model needs control inputs without registers: OPMODEREG, INMODEREG, ALUMODEREG, CARRYINREG, CARRYINSELREG = 0");
   end
   if ((AREG != 1 && AREG != 2) || (BREG != 1 && BREG != 2)) begin : gen_refuse_ab
     $error("this model needs AREG and BREG of 1 or 2");
@@ -104,8 +122,11 @@ module DSP48E2 #(
     else $error("DSP48E2: ALUMODE or carry is not modelled");
     assert (INMODE == (UseAd ? 5'b00100 : 5'b00000))
     else $error("DSP48E2: INMODE %b is not modelled", INMODE);
+    assert ({RSTA, RSTB, RSTC, RSTD, RSTM, RSTP, RSTCTRL, RSTINMODE, RSTALUMODE, RSTALLCARRYIN} == '0)
+    else $error("DSP48E2: resets are not modelled");
   end
 
   logic unused;
-  assign unused = &{1'b0, A[29:27], 1'b0};
+  assign unused = &{1'b0, A[29:27], ACIN, BCIN, CARRYCASCIN, MULTSIGNIN, CECTRL, CEINMODE, CEALUMODE,
+                    CECARRYIN, 1'b0};
 endmodule

@@ -135,7 +135,7 @@ def test_ports_and_parameters_are_the_primitives():
     """Same names, widths and defaults as in Yosys' library: what an instance leaves out means the same in synthesis."""
     ports, parameters = declarations((RTL / "DSP48E2.sv").read_text())
     real_ports, real_parameters = declarations(module(yosys("cells_xtra.v"), "DSP48E2"))
-    assert (len(ports), len(parameters)) == (22, 14)
+    assert (len(ports), len(parameters)) == (40, 14)
     assert ports.items() <= real_ports.items(), ports.items() - real_ports.items()
     assert parameters.items() <= real_parameters.items(), parameters.items() - real_parameters.items()
 
@@ -158,7 +158,7 @@ def test_against_the_vendors_model(tmp_path):
 @cache
 def mac() -> Player:
     ports = {"ce_i": 1, "a_i": 8, "b_i": 8, "weight_i": 8, "cut_i": 1, "pcin_i": 48}
-    return Player("mac_dsp", [RTL / "DSP48E2.sv", RTL / "mac_dsp.sv"], ports, {"p_o": 48, "pcout_o": 48})
+    return Player("mac_dsp", [RTL / "DSP48E2.sv", RTL / "dsp_slice.sv", RTL / "mac_dsp.sv"], ports, {"p_o": 48, "pcout_o": 48})
 
 
 def test_mac_all_weights_with_all_activations():

@@ -23,7 +23,7 @@ def vpu() -> Player:
         "ce_i": 1, "win_a_i": window, "win_b_i": window, "mode_i": (POSITIONS, 2), "code_i": (CODES, 8),
         "index_i": (CODES, 4), "valid_i": 1, "first_i": 1, "last_i": 1,
     }  # fmt: skip
-    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "mac_dsp", "vpu")]
+    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu")]
     return Player("vpu", sources, ports, {"sum_a_o": (8, 24), "sum_b_o": (8, 24)})
 
 

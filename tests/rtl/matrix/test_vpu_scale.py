@@ -21,7 +21,7 @@ def scale(entries: int) -> Player:
         "sigma_i": 8, "mu_i": 12, "group_sum_i": 18, "op3_valid_i": 1, "op3_affine_i": 1, "op3_addr_i": a,
         "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1, "drain_addr_i": a,
     }  # fmt: skip
-    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "vpu_scale")]
+    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "vpu_scale")]
     return Player("vpu_scale", sources, ports, {"entry_a_o": 48, "entry_b_o": 48}, {"Entries": entries})
 
 
