@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
@@ -43,11 +44,14 @@ L, M, S, T = (1 << i for i in range(4))
 COPY = [load(signal=T), store(wait=L), HALT()]
 
 
+library = cache(build_kernel)
+
+
 class Host:
     """What a driver does, on a simulated kernel."""
 
     def __init__(self, arch: ArchConfig = ARCH, options: SimOptions | None = None) -> None:
-        self.sim = Simulator(arch, SIZE, options, build_kernel(arch))
+        self.sim = Simulator(arch, SIZE, options, library(arch))
         self.sim.reset()
         self.memory = self.sim.memory
         rng = np.random.default_rng(0)
@@ -134,7 +138,7 @@ def test_start_done_continue(host):
     host.proceed()
     assert host.sim.run(LIMIT) is Stop.INTERRUPT
     assert np.array_equal(*(host.memory[:, a : a + 4 * SLOTS] for a in (SOURCE, TARGET)))
-    assert abs(host.sim.read64(ADDRESS["CYCLES"]) - cycles) < cycles / 2, "counted from the start of the run"
+    assert host.sim.read64(ADDRESS["CYCLES"]) < 1500, "counted from the start of the run, not from the write"
     host.write("ISR", 1)
     host.proceed()
     assert host.read("AP_CTRL") == 4
