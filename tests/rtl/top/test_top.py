@@ -209,7 +209,7 @@ FAILURES = {
     ),
     "read error": Failure(2, [load(addr=BAD), HALT()], before=lambda h: h.sim.inject(2, BAD, write=False)),
     "fetch error": Failure(2, COPY, before=lambda h: h.sim.inject(0, PROGRAM + 64, write=False)),
-    "weights error": Failure(2, [LDW(addr=BAD + 0x400, nbytes=64), HALT()], before=lambda h: h.sim.inject(3, BAD + 0x400, write=False, response=3)),
+    "weights error": Failure(2, [LDW(addr=BAD + 0x400, nbytes=64), load(rows=64), HALT()], before=lambda h: h.sim.inject(3, BAD + 0x400, write=False, response=3)),
     "write error": Failure(3, [load(signal=T), store(wait=L, addr=BAD), HALT()], before=lambda h: h.sim.inject(1, BAD, write=True)),
     "token id": Failure(
         4, [LDG(dtype="f32", ids=BAD, table=SOURCE, row=64, limit=8, slots=8, rows=1, dst=0, dst_row=0), HALT()], before=bad_id
