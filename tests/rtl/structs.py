@@ -51,10 +51,9 @@ class Structs:
         word = 0
         for field, kind in self._fields[name]:
             value = values[field]
-            if isinstance(value, Mapping):
-                value = self.pack(str(kind), **value)
+            number = self.pack(str(kind), **value) if isinstance(value, Mapping) else int(value)
             width = self._width(kind)
-            word = word << width | (int(value) & ((1 << width) - 1))
+            word = word << width | (number & ((1 << width) - 1))
         return word
 
     def unpack(self, name: str, word: int) -> dict[str, Value]:
@@ -62,7 +61,7 @@ class Structs:
         out: dict[str, Value] = {}
         for field, kind in reversed(self._fields[name]):
             width = self._width(kind)
-            value: Value = word & ((1 << width) - 1)
-            out[field] = self.unpack(str(kind), int(value)) if kind in self._fields else value
+            value = word & ((1 << width) - 1)
+            out[field] = self.unpack(str(kind), value) if kind in self._fields else value
             word >>= width
         return out

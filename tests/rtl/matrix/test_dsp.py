@@ -158,7 +158,9 @@ def test_against_the_vendors_model(tmp_path):
 @cache
 def mac() -> Player:
     ports = {"ce_i": 1, "a_i": 8, "b_i": 8, "weight_i": 8, "cut_i": 1, "pcin_i": 48}
-    return Player("mac_dsp", [RTL / "DSP48E2.sv", RTL / "dsp_slice.sv", RTL / "mac_dsp.sv"], ports, {"p_o": 48, "pcout_o": 48})
+    return Player(
+        "mac_dsp", [RTL / "DSP48E2.sv", RTL / "dsp_slice.sv", RTL / "mac_dsp.sv"], ports, {"p_o": 48, "pcout_o": 48}
+    )
 
 
 def test_mac_all_weights_with_all_activations():
