@@ -135,3 +135,18 @@ def test_matrix_vector_mode_keeps_the_port_busy():
     p.uniform(EntryFormat(4, 16, True), rows=512, k=4096, group=32, m=8, tokens=1)
     cycles, (_beats, words, *_rest) = p.run()
     assert words / 8 / cycles > 0.95
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_head_of_many_row_beats(bits):
+    """MMPV whose head takes 22 row beats: 256 elements on one channel with twelve VPUs."""
+    p = Program(1, 12, seed=bits)
+    keys = {"len": 150, "sink": 1, "first": 1, "mask": 0, "masked": 0}
+    p.bench.keys(LDK(**keys, kind="V", addr=0, unit_bytes=256 * 2 * bits))
+    p.program.append(
+        MMPV(
+            **keys, ab=p.rows(3, 150, False), ab_s0=p.row, ab_s1=p.row, n0=3, n1=1, bits=str(bits), dst=0, dst_s0=16, dst_s1=16,
+            slots=256, row_slots=256,
+        )
+    )  # fmt: skip
+    p.run()
