@@ -90,6 +90,7 @@ def build(
     includes: Sequence[Path] = (),
     trace: str = "",
     jobs: int = 2,
+    level: str = "-O2",
 ) -> Path:
     """Shared library lib<top>.so of a Verilated design and its harness.
 
@@ -100,6 +101,7 @@ def build(
         parameters: values of the top module's parameters.
         includes: folders for C++ includes.
         trace: "", "vcd" or "fst". FST needs the header files of lz4 and zlib.
+        level: g++'s optimisation of the design; "-O0" for small benches that take longer to build than to run.
 
     Returns:
         Path of the library in the cache; built if no library of the same content is there.
@@ -108,7 +110,7 @@ def build(
         ToolError: Verilator or the compiler fails, its last lines are in the message; or FST's headers are missing.
     """
     options = ["--cc", "--top-module", top, "--prefix", f"V{top}", *_WARNINGS, "--threads", "1", "--assert"]
-    options += ["--output-split", "5000", "--output-split-cfuncs", "500", "-CFLAGS", "-fPIC -O2"]
+    options += ["--output-split", "5000", "--output-split-cfuncs", "500", "-CFLAGS", f"-fPIC {level}"]
     options += [f"-G{name}={value}" for name, value in sorted((parameters or {}).items())]
     options += {"": [], "vcd": ["--trace-vcd"], "fst": ["--trace-fst"]}[trace]
     key = hashlib.sha256(repr((top, options, _OPTIMISE, _MAKE)).encode())
@@ -127,9 +129,11 @@ def build(
         include = " ".join(f"-I{p.resolve()}" for p in includes)
         command = ["verilator", *options, "-CFLAGS", include or "-g0", "--Mdir", str(work)]
         _run([*command, *(str(p.resolve()) for p in sources)], work, "verilator")
-        parts = ["verilated.o", "verilated_threads.o", *([f"verilated_{trace}_c.o"] if trace else [])]
-        parts += ["verilated_dpi.o"] if (work / f"V{top}__Dpi.h").exists() else []
-        _run(["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", f"V{top}__ALL.a", *parts, *_OPTIMISE], work, "make")
+        make = ["make", "-s", f"-j{jobs}", "-f", f"V{top}.mk", *_OPTIMISE]
+        _run([*make, f"V{top}__ALL.a"], work, "make")
+        parts = ["verilated", "verilated_threads", *([f"verilated_{trace}_c"] if trace else [])]
+        parts += ["verilated_dpi"] if (work / f"V{top}__Dpi.h").exists() else []
+        runtime = _runtime(parts, make, work, level)
         root = verilator_root()
         flags = [
             "-std=gnu++20",
@@ -141,7 +145,7 @@ def build(
         ]
         flags += [f"-I{p.resolve()}" for p in includes] + ["-DVM_TRACE=1" if trace else "-DVM_TRACE=0"]
         flags += ["-DVM_TRACE_FST=1"] if trace == "fst" else []
-        objects = [str(p) for p in sorted(work.glob("verilated*.o"))]
+        objects = [str(p) for p in runtime]
         link = ["g++", "-shared", *flags, *(str(p.resolve()) for p in harness), f"V{top}__ALL.a", *objects]
         _run([*link, *(_FST_LIBRARIES if trace == "fst" else []), "-lpthread", "-o", library.name], work, "g++")
         for path in work.iterdir():  # only the library is kept
@@ -155,6 +159,20 @@ def build(
         shutil.rmtree(work, ignore_errors=True)
         raise
     return library
+
+
+def _runtime(parts: Sequence[str], make: Sequence[str], work: Path, level: str) -> list[Path]:
+    """Object files of Verilator's own runtime: the same for every design, compiled once for each set of parts."""
+    names = [f"{part}.o" for part in parts]
+    key = hashlib.sha256(repr((names, level, _OPTIMISE, _MAKE)).encode())
+    key.update((verilator_root() / "include" / "verilated.cpp").read_bytes())
+    folder = cache_folder() / f"runtime-{key.hexdigest()[:20]}"
+    for name in names:
+        if not (folder / name).exists():
+            _run([*make, name], work, "make")
+            folder.mkdir(parents=True, exist_ok=True)
+            (work / name).rename(folder / name)  # whole or absent, if several build at once
+    return [folder / name for name in names]
 
 
 def _run(command: list[str], cwd: Path, name: str) -> None:

@@ -3,8 +3,9 @@
 // Behavioural model of the DSP48E2 slice (UG579), for simulation. Synthesis leaves this file out and takes the
 // primitive. Modelled: pre-adder D + A, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, and every pipeline
 // register that the parameters ask for. What is not modelled (SIMD, pattern detector, subtraction, A:B and W paths) is
-// refused at elaboration or by an assertion. Port and parameter names (and the lack of their types) are the
-// primitive's.
+// refused at elaboration or by an assertion. Names and defaults of ports and parameters (and the lack of their types) are the
+// primitive's; tests/synth holds them against the primitive's declaration, tests/rtl/matrix/test_dsp.py what it computes against
+// other models.
 
 module DSP48E2 #(
     parameter integer AREG          = 1,          // 1 or 2
@@ -16,11 +17,11 @@ module DSP48E2 #(
     parameter integer PREG          = 1,
     // verilog_lint: waive explicit-parameter-storage-type
     parameter         AMULTSEL      = "A",        // "A", or "AD": the pre-adder feeds the multiplier
-    parameter integer OPMODEREG     = 0,
-    parameter integer INMODEREG     = 0,
-    parameter integer ALUMODEREG    = 0,
-    parameter integer CARRYINREG    = 0,
-    parameter integer CARRYINSELREG = 0,
+    parameter integer OPMODEREG     = 1,
+    parameter integer INMODEREG     = 1,
+    parameter integer ALUMODEREG    = 1,
+    parameter integer CARRYINREG    = 1,
+    parameter integer CARRYINSELREG = 1,
     // verilog_lint: waive explicit-parameter-storage-type
     parameter         USE_MULT      = "MULTIPLY"
 ) (
@@ -30,6 +31,10 @@ module DSP48E2 #(
     input  logic [47:0] C,
     input  logic [26:0] D,
     input  logic [47:0] PCIN,
+    input  logic [29:0] ACIN,
+    input  logic [17:0] BCIN,
+    input  logic        CARRYCASCIN,
+    input  logic        MULTSIGNIN,
     input  logic [ 8:0] OPMODE,
     input  logic [ 3:0] ALUMODE,
     input  logic [ 4:0] INMODE,
@@ -44,6 +49,20 @@ module DSP48E2 #(
     input  logic        CEAD,
     input  logic        CEM,
     input  logic        CEP,
+    input  logic        CECTRL,
+    input  logic        CEINMODE,
+    input  logic        CEALUMODE,
+    input  logic        CECARRYIN,
+    input  logic        RSTA,
+    input  logic        RSTB,
+    input  logic        RSTC,
+    input  logic        RSTD,
+    input  logic        RSTM,
+    input  logic        RSTP,
+    input  logic        RSTCTRL,
+    input  logic        RSTINMODE,
+    input  logic        RSTALUMODE,
+    input  logic        RSTALLCARRYIN,
     output logic [47:0] P,
     output logic [47:0] PCOUT
 );
@@ -54,7 +73,7 @@ module DSP48E2 #(
   logic signed [26:0] a1_q, a2_q, d_q, ad_q, a_mult;
   logic signed [17:0] b1_q, b2_q;
   logic signed [44:0] m_q;
-  logic signed [47:0] p_q, z;
+  logic signed [47:0] c_q, p_q, z;
 
   assign a_mult = UseAd ? ad_q : a2_q;
 
@@ -63,7 +82,7 @@ module DSP48E2 #(
       3'b000:  z = 48'sd0;
       3'b001:  z = PCIN;
       3'b010:  z = p_q;
-      3'b011:  z = C;
+      3'b011:  z = (CREG == 1) ? c_q : C;
       default: z = 48'sd0;
     endcase
   end
@@ -73,6 +92,7 @@ module DSP48E2 #(
     if (CEA2) a2_q <= (AREG == 2) ? a1_q : A[26:0];
     if (CEB1) b1_q <= B;
     if (CEB2) b2_q <= (BREG == 2) ? b1_q : B;
+    if (CEC) c_q <= C;
     if (CED && UseAd) d_q <= D;
     if (CEAD && UseAd) ad_q <= d_q + a2_q;
     if (CEM) m_q <= 45'(a_mult * b2_q);
@@ -83,21 +103,31 @@ module DSP48E2 #(
   assign PCOUT = p_q;
 
   // The paths that are modelled.
-  if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY" || OPMODEREG != 0 || INMODEREG != 0) begin : gen_refuse
-    $error("this model needs MREG = PREG = 1, USE_MULT = MULTIPLY, OPMODEREG = INMODEREG = 0");
+  if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY") begin : gen_refuse
+    $error("this model needs MREG = PREG = 1 and USE_MULT = MULTIPLY");
+  end
+  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0)
+  begin : gen_refuse_reg
+    $error("this model needs control inputs without registers: OPMODEREG, INMODEREG, ALUMODEREG, CARRYIN(SEL)REG = 0");
+  end
+  if ((AREG != 1 && AREG != 2) || (BREG != 1 && BREG != 2)) begin : gen_refuse_ab
+    $error("this model needs AREG and BREG of 1 or 2");
   end
   if (UseAd && (DREG != 1 || ADREG != 1 || AREG != 1)) begin : gen_refuse_ad
     $error("this model needs AREG = DREG = ADREG = 1 with the pre-adder");
   end
   always_ff @(posedge CLK) begin
-    assert (OPMODE[3:0] == 4'b0101 && OPMODE[8:7] == 2'b00)
+    assert (OPMODE[3:0] == 4'b0101 && OPMODE[8:6] == 3'b000)
     else $error("DSP48E2: OPMODE %b is not modelled", OPMODE);
     assert (ALUMODE == 4'b0000 && !CARRYIN && CARRYINSEL == 3'b000)
     else $error("DSP48E2: ALUMODE or carry is not modelled");
     assert (INMODE == (UseAd ? 5'b00100 : 5'b00000))
     else $error("DSP48E2: INMODE %b is not modelled", INMODE);
+    assert ({RSTA, RSTB, RSTC, RSTD, RSTM, RSTP, RSTCTRL, RSTINMODE, RSTALUMODE, RSTALLCARRYIN} == '0)
+    else $error("DSP48E2: resets are not modelled");
   end
 
   logic unused;
-  assign unused = &{1'b0, A[29:27], CEC, (CREG != 0), (ALUMODEREG != 0), (CARRYINREG != 0), (CARRYINSELREG != 0), 1'b0};
+  assign unused = &{1'b0, A[29:27], ACIN, BCIN, CARRYCASCIN, MULTSIGNIN, CECTRL, CEINMODE, CEALUMODE,
+                    CECARRYIN, 1'b0};
 endmodule

@@ -15,36 +15,19 @@ module mac_dsp (
     output logic        [47:0] pcout_o,
     output logic        [47:0] p_o
 );
-  DSP48E2 #(
-      .AREG    (1),
-      .BREG    (2),
-      .DREG    (1),
-      .ADREG   (1),
-      .MREG    (1),
-      .PREG    (1),
-      .AMULTSEL("AD")
-  ) i_dsp (
-      .CLK       (clk_i),
-      .A         (30'(b_i)),
-      .B         (18'(weight_i)),
-      .C         (48'd0),
-      .D         (27'(a_i) <<< 18),
-      .PCIN      (pcin_i),
-      .OPMODE    ({2'b00, cut_i ? 3'b000 : 3'b001, 4'b0101}),
-      .ALUMODE   (4'b0000),
-      .INMODE    (5'b00100),
-      .CARRYINSEL(3'b000),
-      .CARRYIN   (1'b0),
-      .CEA1      (ce_i),
-      .CEA2      (ce_i),
-      .CEB1      (ce_i),
-      .CEB2      (ce_i),
-      .CEC       (1'b0),
-      .CED       (ce_i),
-      .CEAD      (ce_i),
-      .CEM       (ce_i),
-      .CEP       (ce_i),
-      .P         (p_o),
-      .PCOUT     (pcout_o)
+  dsp_slice #(
+      .AReg    (1),
+      .BReg    (2),
+      .AMultSel("AD")
+  ) i_slice (
+      .clk_i,
+      .ce_i,
+      .a_i      (27'(b_i)),
+      .b_i      (18'(weight_i)),
+      .d_i      (27'(a_i) <<< 18),
+      .cascade_i(!cut_i),
+      .pcin_i,
+      .pcout_o,
+      .p_o
   );
 endmodule

@@ -167,7 +167,8 @@ module matrix_fetch #(
   logic [7:0] fmt, fmt_q;
   logic [1:0] n_q;
   logic [3:0] q_q;  // 16 / N
-  logic [3:0] jj_count_q, jj_q;
+  logic [3:0] jj_count_q;
+  logic [9:0] jj_q;
   logic [19:0] last_nv_q, nv;  // VPUs that take part in the last beat down the strip
   logic [3:0] windows_q, group_windows;
   logic [2:0] groups_q, group_q;
@@ -182,7 +183,7 @@ module matrix_fetch #(
 
   assign fmt = mm_q.has_table ? table_mem[table_at_q] : mm_q.format;
   assign group_windows = 4'd2 << mm_q.group;
-  assign nv = (jj_q + 4'd1 == jj_count_q) ? last_nv_q : 20'(Vpus);
+  assign nv = (jj_q + 10'd1 == 10'(jj_count_q)) ? last_nv_q : 20'(Vpus);
 
   logic [2:0] groups;
   logic [5:0] scale_total;
@@ -197,8 +198,8 @@ module matrix_fetch #(
   logic first_tile_q;
   logic [7:0] lane_q;
   logic [7:0] qk_nv;
-  logic [6:0] pv_jj_q, pv_jj_count;  // row slots of a window in steps of V: heads of 256 on one channel of 4 VPUs have 64
   logic [11:0] pv_left;
+  logic [9:0] pv_rows_q;  // row beats of a window: ceil(slots / V)
 
   // --- room ------------------------------------------------------------------------------------------------------
   logic [4:0] beats_used_q;
@@ -240,6 +241,11 @@ module matrix_fetch #(
   endfunction
   function automatic logic [7:0] mu_words(logic [3:0] n);
     return 8'((12'(n) * 12'(3 * Vpus) + 12'd15) >> 4);
+  endfunction
+  // ceil(slots / Vpus) as a product: exact, since slots * Vpus < 2^20
+  function automatic logic [9:0] row_beats_of(logic [11:0] slots);
+    localparam int unsigned Inverse = ((1 << 20) + Vpus - 1) / Vpus;
+    return 10'((33'(slots) + 33'(Vpus - 1)) * 33'(Inverse) >> 20);
   endfunction
   logic [3:0] scale_chunk;
   assign scale_chunk = scale_left_q > 6'd8 ? 4'd8 : 4'(scale_left_q);
@@ -313,19 +319,13 @@ module matrix_fetch #(
   logic tile_now;
   logic entry_more, entry_last, op_last;
   logic [3:0] tile_windows;
-  logic [9:0] pv_rows;
   assign entry_more = fmt_q[6];
   assign entry_last = block_q + 18'd1 == blocks && !entry_more;
   assign op_last = slots_left_q <= strip_full;
   assign tile_windows = (windows_q - 4'(group_q) * group_windows) < group_windows ?
       4'(windows_q - 4'(group_q) * group_windows) : group_windows;
   assign qk_nv = (unit_end_q - unit_q) < 32'(Vpus) ? 8'(unit_end_q - unit_q) : 8'(Vpus);
-  assign pv_left = pv_slots_q - 12'(pv_jj_q) * 12'(Vpus);
-  always_comb begin
-    pv_jj_count = 7'd1;
-    for (int i = 1; i < 64; i++) if (32'(pv_slots_q) > 32'(i * Vpus)) pv_jj_count = 7'(i + 1);
-  end
-  assign pv_rows = 10'(pv_jj_count);
+  assign pv_left = pv_slots_q - 12'(jj_q) * 12'(Vpus);
 
   always_comb begin
     tile_o = '0;
@@ -338,7 +338,7 @@ module matrix_fetch #(
         tile_o.row = 10'(jj_q * q_q);
         tile_o.window = 20'({block_q, 3'b000}) + 20'(group_q * group_windows);
         tile_o.first = first_pass_q && block_q == 0 && group_q == 0;
-        tile_o.last = entry_last && jj_q + 4'd1 == jj_count_q && group_q + 3'd1 == groups_q;
+        tile_o.last = entry_last && jj_q + 10'd1 == 10'(jj_count_q) && group_q + 3'd1 == groups_q;
         tile_o.scale = {scale_base_q, 3'b000} + scale_at_q;
         tile_o.free_row = (((scale_at_q + 6'(q_q)) & 6'd7) == 0) || (scale_at_q + 6'(q_q) == scale_total_q);
         tile_o.strip.stride = 10'd1 << mm_q.rows_per_vpu;
@@ -363,12 +363,12 @@ module matrix_fetch #(
         tile_o.nw = 5'd1;
         tile_o.width = four_q ? WidthV4 : Width8;
         tile_o.unit_scale = 1'b1;
-        tile_o.row = 10'(pv_jj_q);
+        tile_o.row = jj_q;
         tile_o.window = unit_q[19:0];
         tile_o.first = first_tile_q;
-        tile_o.last = run_end_q > last_block_q && unit_q + 32'd1 == unit_end_q && pv_jj_q + 7'd1 == pv_jj_count;
-        tile_o.strip.stride = pv_rows;
-        tile_o.strip.rows = pv_rows;
+        tile_o.last = run_end_q > last_block_q && unit_q + 32'd1 == unit_end_q && jj_q + 10'd1 == pv_rows_q;
+        tile_o.strip.stride = pv_rows_q;
+        tile_o.strip.rows = pv_rows_q;
         tile_o.strip.slots = 20'(pv_slots_q);
         tile_o.strip.op_last = 1'b1;
       end
@@ -566,8 +566,8 @@ module matrix_fetch #(
               group_q <= group_q + 3'd1;
               if (group_q + 3'd1 == groups_q) begin
                 group_q <= '0;
-                jj_q <= jj_q + 4'd1;
-                if (jj_q + 4'd1 == jj_count_q) begin
+                jj_q <= jj_q + 10'd1;
+                if (jj_q + 10'd1 == 10'(jj_count_q)) begin
                   first_pass_q <= 1'b0;
                   if (!entry_more) block_q <= block_q + 18'd1;
                   if (entry_last) begin
@@ -619,8 +619,9 @@ module matrix_fetch #(
         end
         StRun: begin
           // blocks -> units of C slots (K) or 16 positions (V)
+          pv_rows_q <= row_beats_of(pv_slots_q);
           run_open_q <= 1'b0;
-          pv_jj_q <= '0;
+          jj_q <= '0;
           lane_q <= '0;
           window_q <= '0;
           if (kind_q == KindQk) begin
@@ -650,10 +651,10 @@ module matrix_fetch #(
         end
         StPv:
         if (fire && last_piece) begin
-          beat_q  <= beat_q + 4'd1;
-          pv_jj_q <= pv_jj_q + 7'd1;
-          if (pv_jj_q + 7'd1 == pv_jj_count) begin
-            pv_jj_q <= '0;
+          beat_q <= beat_q + 4'd1;
+          jj_q   <= jj_q + 10'd1;
+          if (jj_q + 10'd1 == pv_rows_q) begin
+            jj_q <= '0;
             first_tile_q <= 1'b0;
             unit_q <= unit_q + 32'd1;
             if (unit_q + 32'd1 == unit_end_q) state_q <= run_end_q > last_block_q ? StIdle : StBlock;

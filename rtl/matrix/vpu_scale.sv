@@ -54,59 +54,33 @@ module vpu_scale #(
 
   // mu * A, or sigma * P of lane b. One cycle before the other, for the cascade.
   logic [47:0] side_p, side_pc, main_p, main_pc;
-  DSP48E2 #(
-      .AREG(1),
-      .BREG(1)
+  dsp_slice #(
+      .AReg(1),
+      .BReg(1)
   ) i_side (
-      .CLK(clk_i),
-      .A(affine_i ? 30'(group_sum_i) : 30'(p_b)),
-      .B(affine_i ? 18'(signed'(mu_i)) : 18'(sigma_i)),
-      .C(48'd0),
-      .D(27'd0),
-      .PCIN(48'd0),
-      .OPMODE(9'b000000101),
-      .ALUMODE(4'd0),
-      .INMODE(5'd0),
-      .CARRYINSEL(3'd0),
-      .CARRYIN(1'b0),
-      .CEA1(ce_i),
-      .CEA2(ce_i),
-      .CEB1(ce_i),
-      .CEB2(ce_i),
-      .CEC(1'b0),
-      .CED(1'b0),
-      .CEAD(1'b0),
-      .CEM(ce_i),
-      .CEP(ce_i),
-      .P(side_p),
-      .PCOUT(side_pc)
+      .clk_i,
+      .ce_i,
+      .a_i      (affine_i ? 27'(group_sum_i) : p_b),
+      .b_i      (affine_i ? 18'(signed'(mu_i)) : 18'(sigma_i)),
+      .d_i      (27'd0),
+      .cascade_i(1'b0),
+      .pcin_i   (48'd0),
+      .pcout_o  (side_pc),
+      .p_o      (side_p)
   );
-  DSP48E2 #(
-      .AREG(2),
-      .BREG(2)
+  dsp_slice #(
+      .AReg(2),
+      .BReg(2)
   ) i_main (
-      .CLK(clk_i),
-      .A((affine_i && lane_i) ? 30'(p_b) : 30'(p_a)),
-      .B(18'(sigma_i)),
-      .C(48'd0),
-      .D(27'd0),
-      .PCIN(side_pc),
-      .OPMODE({2'b00, op3_affine_i ? 3'b001 : 3'b000, 4'b0101}),
-      .ALUMODE(4'd0),
-      .INMODE(5'd0),
-      .CARRYINSEL(3'd0),
-      .CARRYIN(1'b0),
-      .CEA1(ce_i),
-      .CEA2(ce_i),
-      .CEB1(ce_i),
-      .CEB2(ce_i),
-      .CEC(1'b0),
-      .CED(1'b0),
-      .CEAD(1'b0),
-      .CEM(ce_i),
-      .CEP(ce_i),
-      .P(main_p),
-      .PCOUT(main_pc)
+      .clk_i,
+      .ce_i,
+      .a_i      ((affine_i && lane_i) ? p_b : p_a),
+      .b_i      (18'(sigma_i)),
+      .d_i      (27'd0),
+      .cascade_i(op3_affine_i),
+      .pcin_i   (side_pc),
+      .pcout_o  (main_pc),
+      .p_o      (main_p)
   );
   logic [47:0] side_q;
   always_ff @(posedge clk_i) if (ce_i) side_q <= side_p;

@@ -13,6 +13,7 @@ module weight_unit #(
     input  flightllm_isa_pkg::dispatch_t                op_i,
     output logic                                        op_ready_o,
     output logic                                        idle_o,
+    output logic                                        clean_o,      // every word asked for has been popped
     output logic                                        stalled_o,    // no room in the rings
     // readers of the channels: the same request to each
     output logic                         [Channels-1:0] req_valid_o,
@@ -42,6 +43,7 @@ module weight_unit #(
   assign op_ready_o = left_q == 0;
   assign req_valid_o = todo_q;
   assign idle_o = left_q == 0 && none && !op_valid_i;
+  assign clean_o = used_q == '0;
   assign stalled_o = left_q != 0 && none && !send;
 
   always_ff @(posedge clk_i) begin

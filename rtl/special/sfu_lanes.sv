@@ -3,7 +3,8 @@
 // The arithmetic pipeline of the special-function unit, Lanes elements wide: a chain of stages, each of which a pass uses or
 // passes by (docs/rtl.md, "Special-function unit"). The configuration stays during a pass and changes only when the pipeline is
 // empty. Operands that later stages need wait in FIFOs, so results come in the order of the issues, without stall: at most
-// MaxFly issues may be on their way.
+// MaxFly issues may be on their way. A FIFO takes a cycle, so m2 and a3 take a stream only behind a stage that is used, and m4
+// the side product only behind more than a multiplier.
 
 /* verilator lint_off PINCONNECTEMPTY */  // no more than MaxFly operands are on their way: the caller counts
 module sfu_lanes #(
@@ -64,6 +65,7 @@ module sfu_lanes #(
   // --- operands of later stages ----------------------------------------------------------------------------------
   lanes_t y2, z3, x10, w11, side, side_in_a, side_in_b, side_head;
   logic b_v, c_v, d_v, e_v, i_v, j_v, side_v;
+  logic y2_there, z3_there, x10_there, w11_there, side_there;
   logic m2_y, a3_z, m10_used, side_used;
   assign m2_y      = stages_i.m2 == M2StreamY;
   assign a3_z      = stages_i.a3 == A3StreamZ;
@@ -78,7 +80,7 @@ module sfu_lanes #(
       .in_valid_i(valid_i && m2_y),
       .in_data_i(y),
       .in_ready_o(),
-      .out_valid_o(),
+      .out_valid_o(y2_there),
       .out_data_o(y2),
       .out_ready_i(b_v && m2_y),
       .count_o()
@@ -92,7 +94,7 @@ module sfu_lanes #(
       .in_valid_i(valid_i && a3_z),
       .in_data_i(z),
       .in_ready_o(),
-      .out_valid_o(),
+      .out_valid_o(z3_there),
       .out_data_o(z3),
       .out_ready_i(c_v && a3_z),
       .count_o()
@@ -106,7 +108,7 @@ module sfu_lanes #(
       .in_valid_i(valid_i && m10_used),
       .in_data_i(stages_i.m10 == M10X ? x : z),
       .in_ready_o(),
-      .out_valid_o(),
+      .out_valid_o(x10_there),
       .out_data_o(x10),
       .out_ready_i(i_v && m10_used),
       .count_o()
@@ -120,7 +122,7 @@ module sfu_lanes #(
       .in_valid_i(valid_i && stages_i.m11),
       .in_data_i(w),
       .in_ready_o(),
-      .out_valid_o(),
+      .out_valid_o(w11_there),
       .out_data_o(w11),
       .out_ready_i(j_v && stages_i.m11),
       .count_o()
@@ -153,7 +155,7 @@ module sfu_lanes #(
       .in_valid_i(side_v && stages_i.m4),
       .in_data_i(side_signed),
       .in_ready_o(),
-      .out_valid_o(),
+      .out_valid_o(side_there),
       .out_data_o(side_head),
       .out_ready_i(d_v && stages_i.m4),
       .count_o()
@@ -332,6 +334,12 @@ module sfu_lanes #(
       .valid_o(m11_v),
       .out_o(m11_out)
   );
+  always_ff @(posedge clk_i) begin
+    assert (!rst_ni || !((b_v && m2_y && !y2_there) || (c_v && a3_z && !z3_there) || (d_v && stages_i.m4 && !side_there)
+        || (i_v && m10_used && !x10_there) || (j_v && stages_i.m11 && !w11_there)))
+    else $error("sfu_lanes: a stage wants an operand that is not there yet");
+  end
+
   assign valid_o = stages_i.m11 ? m11_v : j_v;
   assign out_o   = stages_i.m11 ? m11_out : j;
 endmodule

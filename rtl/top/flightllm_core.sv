@@ -316,6 +316,7 @@ module flightllm_core #(
   logic [Channels-1:0][15:0][63:0] w_data, k_data;
   logic [Channels-1:0][31:0] w_free, k_free, w_count, k_count;
   logic [4:0] w_pop, k_pop;
+  logic w_clean;
   logic push_valid;
   logic [Channels-1:0][7:0][63:0] push_data;
   logic [2:0] push_first;
@@ -352,7 +353,8 @@ module flightllm_core #(
         .data_o      (k_data[c])
     );
   end
-  assign clean = no_tokens && w_level == '0 && k_level == '0;
+  // Weights may still be under way when the ring is empty: W does not wait for them.
+  assign clean = no_tokens && w_clean && k_level == '0;
 
   // --- units -----------------------------------------------------------------------------------------------------
   logic w_stalled, m_beat, m_waits;
@@ -372,6 +374,7 @@ module flightllm_core #(
       .op_i       (q_data[UnitW]),
       .op_ready_o (q_ready[UnitW]),
       .idle_o     (unit_idle[UnitW]),
+      .clean_o    (w_clean),
       .stalled_o  (w_stalled),
       .req_valid_o(weight_valid),
       .req_addr_o (weight_addr),

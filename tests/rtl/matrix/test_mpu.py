@@ -1,0 +1,188 @@
+"""An MPU from popped words to captured accumulators: every destination, width, kind of scale and way to drain."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from player import Player
+from structs import Structs
+
+from flightllm.sim.sources import rtl_sources
+
+ENTRIES = 16
+#: width index -> bits; 6: V cache in 4 bits, two row slots a byte
+BITS = {0: 2, 1: 3, 2: 4, 3: 5, 4: 6, 5: 8, 6: 4}
+V4 = 6
+DENSE, EIGHT, FOUR, TWO = range(4)
+#: cycles of a trial: words in, one window, its scale operation, the drain
+PERIOD = 60
+BEAT = 24
+
+
+@cache
+def structs() -> Structs:
+    return Structs("matrix_pkg")
+
+
+@cache
+def mpu(vpus: int) -> Player:
+    a, window = ENTRIES.bit_length() - 1, (8 * 16, 8)
+    ports = {
+        "ce_i": 1, "pop_i": structs().bits("pop_t"), "pop_data_i": (16, 64), "beat_valid_i": 1, "beat_i": 4,
+        "beat1_valid_i": 1, "beat1_width_i": 3, "beat1_sparse_i": 1, "win_a_i": window, "win_b_i": window,
+        "mode_i": (8, 2), "tap_valid_i": 1, "tap_first_i": 1, "tap_last_i": 1, "scale_i": 6, "unit_scale_i": 1,
+        "op_n_index_i": 2, "op_node_i": 3, "op_affine_i": 1, "op_lane_i": 1, "group_sum_i": 18, "op3_valid_i": 1,
+        "op3_affine_i": 1, "op3_addr_i": a, "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1,
+        "drain_addr_i": a, "capture_i": 1, "capture_dual_i": 1, "capture_lane_i": 1, "rho_row_i": 8,
+    }  # fmt: skip
+    outputs = {"capture_o": (vpus, 48), "rho_o": (4, 32), "bias_o": (4, 32)}
+    sources = rtl_sources("matrix")
+    wanted = ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu", "vpu_scale", "mpu")
+    return Player("mpu", [p for p in sources if p.stem in wanted], ports, outputs, {"Vpus": vpus, "Entries": ENTRIES})
+
+
+def field(raw: int, at: int, bits: int) -> int:
+    """`bits` bits of a number, two's complement."""
+    value = raw >> at & ((1 << bits) - 1)
+    return value - ((value >> (bits - 1)) << bits)
+
+
+class Script:
+    """Inputs of a run: anything, with controls low, until something is asked for."""
+
+    def __init__(self, vpus: int, trials: int, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        n = trials * PERIOD + 8
+        quiet = (
+            "pop_i",
+            "ce_i",
+            "beat_valid_i",
+            "beat1_valid_i",
+            "tap_valid_i",
+            "op3_valid_i",
+            "op4_valid_i",
+            "capture_i",
+        )
+        self.x = {}
+        for name, (count, bits) in mpu(vpus).inputs.items():
+            if name in quiet:
+                values = np.zeros((n, count), np.int64)
+            else:
+                values = (
+                    self.rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (n, count))
+                    if bits > 1
+                    else self.rng.integers(0, 2, (n, count))
+                )
+                values = np.maximum(values, -127) if name.startswith("win_") else values
+            self.x[name] = values
+        self.x["ce_i"][:] = 1
+
+    def pop(self, t: int, dest: str, words: list[int], offset: int, index: int) -> None:
+        kind = structs().enum("dest_e")[dest]
+        self.x["pop_i"][t] = structs().pack("pop_t", valid=1, dest=kind, offset=offset, index=index, done=0)
+        self.x["pop_data_i"][t, : len(words)] = np.array(words, np.uint64).view(np.int64)
+
+
+@pytest.mark.parametrize(("vpus", "trials"), [(4, 600), (12, 150)])
+def test_trials(vpus, trials):
+    s = Script(vpus, trials, seed=vpus)
+    rng, x = s.rng, s.x
+    words = lambda n: [int(w) for w in rng.integers(0, 1 << 64, n, np.uint64)]  # noqa: E731
+    entries = {lane: [[0] * ENTRIES for _ in range(vpus)] for lane in "ab"}
+    rows = {}
+    want_capture, want_rows = [], []
+    for k in range(trials):
+        t, beat, row = k * PERIOD, int(rng.integers(16)), int(rng.integers(8))
+        width, n_index = int(rng.integers(7)), int(rng.integers(4))
+        bits = BITS[width]
+        # words in: codes (or one lane's), indices, scales, offsets, rho or bias, in any order
+        codes = np.zeros((vpus, 16), np.int64)
+        writes = []
+        lanes = width in (2, 5) and rng.random() < 0.5
+        if lanes:  # K rows: a lane at a time
+            dest, per = ("DestLane1", 1) if width == 2 else ("DestLane2", 2)
+            for v in range(vpus):
+                data = words(per)
+                raw = sum(w << (64 * i) for i, w in enumerate(data))
+                codes[v] = [field(raw, bits * i, bits) for i in range(16)]
+                writes.append((dest, data, v, beat))
+        else:
+            data = words(2 * vpus)
+            raw = sum(w << (64 * i) for i, w in enumerate(data))
+            for v in range(vpus):
+                for i in range(16):
+                    at = ((v // 2) * 16 + i) * 8 + (v % 2) * 4 if width == V4 else (v * 16 + i) * bits
+                    codes[v, i] = field(raw, at, bits)
+            writes += [("DestCode", data[i : i + 16], i, beat) for i in range(0, len(data), 16)]
+        data = words(vpus)
+        index = np.array([[w >> (4 * i) & 15 for i in range(16)] for w in data])
+        writes.append(("DestIndex", data, 0, beat))
+        data = words(vpus)
+        raw_sigma = sum(w << (64 * i) for i, w in enumerate(data))
+        writes.append(("DestSigma", data, 0, row))
+        data = words(3 * vpus // 2)
+        raw_mu = sum(w << (64 * i) for i, w in enumerate(data))
+        writes += [("DestMu", data[i : i + 16], i, row) for i in range(0, len(data), 16)]
+        kind, at = ("DestRho", "DestBias")[int(rng.integers(2))], int(rng.integers(4 * vpus))
+        rows[kind, at] = words(2)
+        writes.append((kind, rows[kind, at], 0, at))
+        writes.append(("DestDrop", words(16), 0, beat))
+        assert len(writes) <= BEAT
+        for i, j in enumerate(rng.permutation(len(writes))):
+            s.pop(t + i, *writes[j])
+        # a tile of one window
+        b = t + BEAT
+        x["beat_valid_i"][b], x["beat_i"][b] = 1, beat
+        x["beat1_valid_i"][b + 1], x["beat1_width_i"][b + 1] = 1, width
+        x["beat1_sparse_i"][b + 1] = n_index != DENSE
+        if n_index == DENSE:
+            index = np.tile(np.arange(16), (vpus, 1))
+        windows = rng.integers(-127, 128, (2, 16))
+        for p in range(8):
+            x["win_a_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[0]
+            x["win_b_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[1]
+            x["mode_i"][b + 5 + p, p] = n_index
+        x["tap_valid_i"][b + 13] = x["tap_first_i"][b + 13] = x["tap_last_i"][b + 13] = 1
+        # its scale operation: one row of it
+        u, beat_of_row = b + 14, int(rng.integers(8))
+        unit, affine, lane, first = (int(v) for v in rng.integers(0, 2, 4))
+        q = 1 << n_index
+        node, group, entry = int(rng.integers(q)), int(rng.integers(-2032, 2033)), int(rng.integers(ENTRIES))
+        first |= k < ENTRIES
+        if k < ENTRIES:
+            entry, affine = k, 0
+        x["scale_i"][u - 1], x["unit_scale_i"][u - 1] = 8 * row + beat_of_row, unit
+        for name, value in (("n_index", n_index), ("node", node), ("affine", affine), ("lane", lane)):
+            x[f"op_{name}_i"][u] = value
+        x["group_sum_i"][u] = group
+        x["op3_valid_i"][u + 3], x["op3_affine_i"][u + 3], x["op3_addr_i"][u + 3] = 1, affine, entry
+        x["op4_valid_i"][u + 4], x["op4_affine_i"][u + 4], x["op4_lane_i"][u + 4] = 1, affine, lane
+        x["op4_first_i"][u + 4] = first
+        part = slice(16 // q * node, 16 // q * (node + 1))
+        for v in range(vpus):
+            p = [int((windows[i][index[v, part]] * codes[v, part]).sum()) for i in range(2)]
+            sigma = 1 if unit else raw_sigma >> (8 * (beat_of_row * vpus + v)) & 255
+            mu = field(raw_mu, 12 * (beat_of_row * vpus + v), 12)
+            adds = {"ab"[lane]: sigma * p[lane] + mu * group} if affine else {"a": sigma * p[0], "b": sigma * p[1]}
+            for name, add in adds.items():
+                entries[name][v][entry] = (0 if first else entries[name][v][entry]) + add
+        # and the drain
+        d, dual, which = u + 6, int(rng.integers(2)), int(rng.integers(2))
+        x["drain_addr_i"][d] = entry
+        x["capture_i"][d + 1], x["capture_dual_i"][d + 1], x["capture_lane_i"][d + 1] = 1, dual, which
+        a, c = ([entries[name][v][entry] for v in range(vpus)] for name in "ab")
+        value = [128 * i + j for i, j in zip(a, c, strict=True)] if dual else (c if which else a)
+        want_capture.append((d + 2, value))
+        x["rho_row_i"][d] = at
+        want_rows.append((d + 1, [rows.get((name, at)) for name in ("DestRho", "DestBias")]))
+    out = mpu(vpus).run(signed=("capture_o",), **x)
+    for k, (t, value) in enumerate(want_capture):
+        for later in (t, t + 10):  # it stays until the next capture
+            assert out["capture_o"][later].tolist() == value, f"trial {k}"
+    for k, (t, pair) in enumerate(want_rows):
+        for name, data in zip(("rho_o", "bias_o"), pair, strict=True):
+            if data is not None:
+                halves = [w >> (32 * i) & 0xFFFFFFFF for w in data for i in range(2)]
+                assert out[name][t].tolist() == halves, f"trial {k}, {name}"

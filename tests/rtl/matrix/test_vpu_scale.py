@@ -1,0 +1,129 @@
+"""Scale and accumulate of a VPU: every kind of operation, back to back on the same entries, with reads for the drain."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from player import Player
+
+from flightllm.sim.sources import rtl_sources
+
+WORD = 1 << 48
+
+
+@cache
+def scale(entries: int) -> Player:
+    a = (entries - 1).bit_length()
+    ports = {
+        "ce_i": 1, "sum_a_i": (8, 24), "sum_b_i": (8, 24), "n_index_i": 2, "node_i": 3, "affine_i": 1, "lane_i": 1,
+        "sigma_i": 8, "mu_i": 12, "group_sum_i": 18, "op3_valid_i": 1, "op3_affine_i": 1, "op3_addr_i": a,
+        "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1, "drain_addr_i": a,
+    }  # fmt: skip
+    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "vpu_scale")]
+    return Player("vpu_scale", sources, ports, {"entry_a_o": 48, "entry_b_o": 48}, {"Entries": entries})
+
+
+def row_sum(sums: np.ndarray, n_index: int, node: int) -> int:
+    """Sum of the row that an operation is about: docs/rtl.md, reduction nodes."""
+    if n_index == 0:
+        return int(sums[3]) + int(sums[7])
+    return int(sums[[0, 3 + 4 * (node & 1), 1 + 2 * (node & 3), node][n_index]])
+
+
+@pytest.mark.parametrize(("entries", "density", "stalls"), [(4, 1.0, 0.0), (16, 0.6, 0.3), (512, 0.9, 0.0)])
+def test_operations_and_reads(entries, density, stalls):
+    """Few entries: the same one comes again after 1, 2, 3 cycles, in the same and in the other lane."""
+    rng = np.random.default_rng(entries)
+    n = 12_000
+    valid = rng.random(n) < density
+    valid[-8:] = False
+    top = np.array([-(1 << 23), (1 << 23) - 1])
+    sums = rng.integers(top[0], top[1] + 1, (2, n, 8))
+    sums = np.where(rng.random((2, n, 8)) < 0.2, rng.choice(top, (2, n, 8)), sums)
+    x = {
+        name: rng.integers(0, 1 << bits, n) for name, bits in (("n_index", 2), ("node", 3), ("affine", 1), ("lane", 1))
+    }
+    sigma = rng.choice([0, 1, 255, 128, 17, 200], n)
+    mu = rng.choice([-2048, 2047, 0, -1, 999], n)
+    group = np.where(
+        rng.random(n) < 0.3, rng.choice([-(1 << 17), (1 << 17) - 1], n), rng.integers(-(1 << 17), 1 << 17, n)
+    )
+    first = rng.random(n) < 0.2
+    first[: 8 * entries] = True  # every entry gets a value that is known
+    addr = rng.integers(0, entries, n)
+    addr[: 8 * entries] = np.arange(8 * entries) % entries
+    valid[: 8 * entries], x["affine"][: 8 * entries] = True, 0
+    again = rng.random(n) < 0.5  # the entry of the operation before
+    again[: 8 * entries] = False
+    for t in np.flatnonzero(again):
+        addr[t] = addr[t - 1]
+    drain = rng.integers(0, entries, n)
+
+    def later(values: np.ndarray, by: int, idle: np.ndarray | int = 0) -> np.ndarray:
+        return np.where(np.arange(n) < by, idle, np.roll(values, by))
+
+    noise = rng.integers(0, 2, n)  # controls say nothing while nothing is valid
+    columns = {
+        "sum_a_i": sums[0], "sum_b_i": sums[1], "n_index_i": x["n_index"], "node_i": x["node"], "affine_i": x["affine"],
+        "lane_i": x["lane"], "sigma_i": sigma, "mu_i": mu, "group_sum_i": group,
+        "op3_valid_i": later(valid, 3), "op3_affine_i": later(x["affine"], 3), "op3_addr_i": later(addr, 3),
+        "op4_valid_i": later(valid, 4), "op4_affine_i": later(np.where(valid, x["affine"], noise), 4),
+        "op4_lane_i": later(np.where(valid, x["lane"], noise), 4), "op4_first_i": later(first, 4), "drain_addr_i": drain,
+    }  # fmt: skip
+    moves = np.flatnonzero(rng.random(3 * n) >= stalls)[:n]
+    source = rng.integers(0, n, int(moves[-1]) + 2)
+    source[moves] = np.arange(n)
+    ce = np.zeros(len(source), int)
+    ce[moves] = 1
+    out = scale(entries).run(ce_i=ce, **{name: v[source] for name, v in columns.items()})
+
+    banks = {"a": [0] * entries, "b": [0] * entries}
+    checked = 0
+    for t in range(4, n):
+        if not valid[t - 3] and t > 8 * entries + 4:  # a read in cycle t, seen behind the next edge that moves
+            for lane in "ab":
+                got = int(out[f"entry_{lane}_o"][moves[t] + 1])
+                assert got == banks[lane][drain[t]], f"cycle {t}, entry {drain[t]}, lane {lane}"
+                checked += 1
+        u = t - 4
+        if not valid[u]:
+            continue
+        p = [row_sum(sums[i, u], x["n_index"][u], x["node"][u]) for i in range(2)]
+        s, e = int(sigma[u]), int(addr[u])
+        if x["affine"][u]:
+            i = int(x["lane"][u])
+            adds = {"ab"[i]: s * p[i] + int(mu[u]) * int(group[u])}
+        else:
+            adds = {"a": s * p[0], "b": s * p[1]}
+        for lane, add in adds.items():
+            banks[lane][e] = ((0 if first[u] else banks[lane][e]) + add) % WORD
+    if density == 1.0:  # no cycle was free: read at the end only
+        assert checked == 2 * 5
+    else:
+        assert checked > 200
+
+
+def test_everything_is_read_back():
+    """Without a free cycle between: a run of operations, then each entry, each lane."""
+    rng = np.random.default_rng(5)
+    entries, n = 16, 4096
+    ops = np.arange(n) < n - 2 * entries
+    sums = rng.integers(-(1 << 23), 1 << 23, (2, n, 8))
+    sigma = rng.integers(0, 256, n)
+    addr = np.where(rng.random(n) < 0.7, 3, rng.integers(0, entries, n))
+    addr[:entries] = np.arange(entries)
+    drain = np.arange(n) % entries
+    roll = {k: np.roll(addr, k) for k in (3, 4)}
+    valid = {k: np.roll(ops, k) & (np.arange(n) >= k) for k in (3, 4)}
+    out = scale(entries).run(
+        ce_i=1, sum_a_i=sums[0], sum_b_i=sums[1], n_index_i=0, node_i=0, affine_i=0, lane_i=0, sigma_i=sigma, mu_i=0,
+        group_sum_i=0, op3_valid_i=valid[3], op3_affine_i=0, op3_addr_i=roll[3], op4_valid_i=valid[4], op4_affine_i=0,
+        op4_lane_i=0, op4_first_i=np.roll(np.arange(n) < entries, 4), drain_addr_i=drain,
+    )  # fmt: skip
+    for i, lane in enumerate("ab"):
+        want = np.zeros(entries, np.int64)
+        np.add.at(want, addr[ops], (sums[i, :, 3] + sums[i, :, 7])[ops] * sigma[ops])
+        read = np.arange(n - entries, n - 1)
+        assert np.array_equal(out[f"entry_{lane}_o"][read + 1], want[drain[read]] % WORD)
