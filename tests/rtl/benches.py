@@ -39,31 +39,31 @@ BENCHES = {
     "ring": "memory/test_ring.py",
     "store_unit": "memory/test_store_unit.py",
     "weight_unit": "memory/test_weight_unit.py",
+    "DSP48E2": "matrix/test_dsp.py",
+    "mac_dsp": "matrix/test_dsp.py",
+    "vpu": "matrix/test_vpu.py",
+    "vpu_scale": "matrix/test_vpu_scale.py",
+    "mpu": "matrix/test_mpu.py",
+    "matrix_fetch": "matrix/test_matrix_fetch.py",
+    "matrix_execute": "matrix/test_matrix_execute.py",
+    "matrix_drain": "matrix/test_matrix_drain.py",
+    "drain_lane": "matrix/test_drain_lane.py",
     "matrix_unit": "matrix/test_matrix.py",
+    "lane_add": "special/test_lanes.py",
+    "lane_mul": "special/test_lanes.py",
+    "lane_table": "special/test_lanes.py",
+    "ordered_sum": "special/test_ordered_sum.py",
+    "scalar_unit": "special/test_scalar_unit.py",
+    "sfu_lanes": "special/test_sfu_lanes.py",
+    "word_stream": "special/test_word_stream.py",
     "special_unit": "special/test_special.py",
-    "flightllm_top": "whole/test_whole.py",
+    "exchange": "top/test_exchange.py",
+    "flightllm_core": "whole/test_whole.py",
+    "flightllm_top": "top/test_top.py",
 }
 #: modules without a bench of their own -> the bench of what they are part of
 INSIDE = {
-    **dict.fromkeys(
-        [
-            "DSP48E2",
-            "drain_lane",
-            "mac_dsp",
-            "matrix_drain",
-            "matrix_execute",
-            "matrix_fetch",
-            "mpu",
-            "vpu",
-            "vpu_scale",
-        ],
-        "matrix/test_matrix.py",
-    ),
-    **dict.fromkeys(
-        ["lane_add", "lane_mul", "lane_table", "ordered_sum", "scalar_unit", "sfu_lanes", "word_stream"],
-        "special/test_special.py",
-    ),
-    **dict.fromkeys(["exchange", "flightllm_core"], "whole/test_whole.py"),
+    "dsp_slice": "matrix/test_dsp.py",
 }
 
 

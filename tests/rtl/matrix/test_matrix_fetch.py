@@ -13,6 +13,7 @@ from cocotb_runner import parameter, pauses, run_bench, start
 from dispatch import dispatch
 from structs import Structs
 
+from flightllm.isa.blocks import key_slots
 from flightllm.isa.fields import Instruction
 from flightllm.isa.matrix import MM, MMPV, MMQK
 
@@ -157,12 +158,13 @@ class Walk:
                     done = end > last and at + nv == stop
                     strip = {"stride": 1, "rows": 1, "slots": nv, "base": at * c, "op_last": int(done)}
                     self.tile(strip, nw=heads, width=2 if four else 5, unit_scale=1, first=1, last=1)
-                    for lane in range(nv):
+                    group = key_slots(c)
+                    for lane in range(0, nv, group):
                         for w in range(heads):
-                            index, whole = (self.beat + w) % 16, lane == nv - 1
+                            index, whole = (self.beat + w) % 16, lane + group >= nv
                             takes = {"beats": heads} if lane == w == 0 else {}
-                            dest = "DestLane1" if four else "DestLane2"
-                            self.pop(1 if four else 2, dest, lane, index, whole, "k", **takes)
+                            dest = "DestKeys4" if four else "DestKeys8"
+                            self.pop(group * (1 if four else 2), dest, lane, index, whole, "k", **takes)
                     self.beat, at = (self.beat + heads) % 16, at + nv
                 continue
             rows = -(-o.slots // v)
@@ -317,7 +319,7 @@ async def walk(dut, speed, seed):
                 got, want = got[:2], want[:2]
             assert got == want, f"pop {popped}: {got}, not {want}"
             at = next(i for i, end in enumerate(ends) if popped < end)
-            if dest in (DEST["DestLane1"], DEST["DestLane2"]) or ring == "k":
+            if ring == "k":
                 assert not program[at].values["masked"] or taken > at, "the mask is read before the tokens are there"
             if dest == DEST["DestTable"]:
                 answers[-1] = tables.popleft()

@@ -9,6 +9,7 @@ import pytest
 from player import Player
 from structs import Structs
 
+from flightllm.isa.blocks import KEY_SLOTS
 from flightllm.sim.sources import rtl_sources
 
 ENTRIES = 16
@@ -40,7 +41,13 @@ def mpu(vpus: int) -> Player:
     outputs = {"capture_o": (vpus, 48), "rho_o": (4, 32), "bias_o": (4, 32)}
     sources = rtl_sources("matrix")
     wanted = ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu", "vpu_scale", "mpu")
-    return Player("mpu", [p for p in sources if p.stem in wanted], ports, outputs, {"Vpus": vpus, "Entries": ENTRIES})
+    return Player(
+        "mpu",
+        [p for p in sources if p.stem in wanted],
+        ports,
+        outputs,
+        {"Vpus": vpus, "KeySlots": KEY_SLOTS, "Entries": ENTRIES},
+    )
 
 
 def field(raw: int, at: int, bits: int) -> int:
@@ -101,13 +108,14 @@ def test_trials(vpus, trials):
         codes = np.zeros((vpus, 16), np.int64)
         writes = []
         lanes = width in (2, 5) and rng.random() < 0.5
-        if lanes:  # K rows: a lane at a time
-            dest, per = ("DestLane1", 1) if width == 2 else ("DestLane2", 2)
-            for v in range(vpus):
-                data = words(per)
-                raw = sum(w << (64 * i) for i, w in enumerate(data))
-                codes[v] = [field(raw, bits * i, bits) for i in range(16)]
-                writes.append((dest, data, v, beat))
+        if lanes:  # keys: a window of KEY_SLOTS lanes at a time, the words repeated
+            dest, per = ("DestKeys4", 1) if width == 2 else ("DestKeys8", 2)
+            for v in range(0, vpus, KEY_SLOTS):
+                data = words(KEY_SLOTS * per)
+                for lane in range(KEY_SLOTS):
+                    raw = sum(w << (64 * i) for i, w in enumerate(data[lane * per : (lane + 1) * per]))
+                    codes[v + lane] = [field(raw, bits * i, bits) for i in range(16)]
+                writes.append((dest, (data * 4)[:16], v, beat))
         else:
             data = words(2 * vpus)
             raw = sum(w << (64 * i) for i, w in enumerate(data))

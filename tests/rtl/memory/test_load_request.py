@@ -16,7 +16,7 @@ from cocotb.triggers import RisingEdge
 from cocotb_runner import parameter, pauses, payload, run_bench, start
 from load_cases import Program, random_program
 
-from flightllm.isa.blocks import active_blocks, candidate_blocks, runs, units_of
+from flightllm.isa.blocks import active_blocks, candidate_blocks, runs, unit_positions, units_of
 from flightllm.isa.load import DTYPES, LDG, LDM, LDS, LDV
 
 VECTOR, IDS, MASK, SCALES, KEYS, END = range(6)  # load_pkg::load_e
@@ -46,7 +46,7 @@ def regions(program: Program, inst, mb: np.ndarray) -> list[tuple[int, int, int]
             (VECTOR, o.table + i * o.row, n) for i in good[: len(ids)]
         ] * bool(n)
     scales = isinstance(inst, LDS)
-    gran = c if scales or o.kind == "K" else 16
+    gran = c if scales else unit_positions(o.kind, c)
     size = 2 * o.heads if scales else o.unit_bytes
     blocks = candidate_blocks(o.len, o.sink, o.first) if scales else active_blocks(o, mb)
     out = []
