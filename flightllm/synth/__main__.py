@@ -7,6 +7,7 @@ import sys
 
 from flightllm.errors import FlightError
 from flightllm.synth import record as rec
+from flightllm.synth.references import REFERENCES
 from flightllm.synth.units import UNITS
 
 
@@ -15,9 +16,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flightllm.synth", description=__doc__)
     parser.add_argument("units", nargs="*", metavar="UNIT", help="units (default: those whose sources have changed)")
     parser.add_argument("--all", action="store_true", help="every unit")
+    parser.add_argument("--references", action="store_true", help="the references (with UNIT ...: these) and no units")
     parser.add_argument("--list", action="store_true", help="print the stale units and stop")
     options = parser.parse_args(argv)
     record = rec.load()
+    if options.references:
+        return _references(options.units or [r.name for r in REFERENCES])
     wanted = [u.name for u in UNITS] if options.all else options.units or rec.stale(record)
     unknown = sorted(set(wanted) - {u.name for u in UNITS})
     if unknown:
@@ -43,6 +47,17 @@ def main(argv: list[str] | None = None) -> int:
         slow = max(figures["paths"].values(), key=lambda p: p["ns"], default=None)
         print(f"{unit.name}: {shown}; {slow['ns'] if slow else 0:.2f} ns; {last['seconds']} s", flush=True)
     return int(failed)
+
+
+def _references(wanted: list[str]) -> int:
+    for reference in REFERENCES:
+        if reference.name in wanted:
+            figures = rec.measure_reference(reference)
+            record = rec.load()
+            record["references"][reference.name] = figures
+            rec.save(record)
+            print(f"{reference.name}: {figures['counts']}; {figures['seconds']} s", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 from flightllm.config.paths import data_dir
 from flightllm.synth import yosys
 from flightllm.synth.netlist import counts
+from flightllm.synth.references import Reference
 from flightllm.synth.timing import Analysis, PortTiming
 from flightllm.synth.units import UNITS, Unit, sample_arch
 
@@ -41,11 +42,8 @@ def _code() -> dict[str, str]:
     return {p.stem: re.sub(r"//.*", "", p.read_text()) for p in data_dir("rtl").rglob("*.sv")}
 
 
-def source_digest(unit: Unit) -> str:
-    """16 hex digits over the code of a unit: its module, what it instantiates down to its boxes, and the packages that these use.
-
-    Comments do not count, nor do the simulation models of primitives.
-    """
+def modules_of(unit: Unit) -> set[str]:
+    """Modules and packages of a unit: its module, what it instantiates down to its boxes, and the packages that these use."""
     code = _code()
     names = re.compile(r"\b(" + "|".join(map(re.escape, sorted(code))) + r")\b")
     seen: set[str] = set()
@@ -56,7 +54,13 @@ def source_digest(unit: Unit) -> str:
             continue
         seen.add(name)
         todo += set(names.findall(code[name])) - seen
-    text = "\0".join(f"{name}\0{' '.join(code[name].split())}" for name in sorted(seen))
+    return seen
+
+
+def source_digest(unit: Unit) -> str:
+    """16 hex digits over the code of a unit. Comments do not count, nor do the simulation models of primitives."""
+    code = _code()
+    text = "\0".join(f"{name}\0{' '.join(code[name].split())}" for name in sorted(modules_of(unit)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -76,6 +80,18 @@ def _boxes(unit: Unit, record: Mapping[str, Any]) -> dict[str, PortTiming]:
     return found
 
 
+def measure_reference(reference: Reference) -> dict[str, Any]:
+    """Synthesise a reference."""
+    begin = time.monotonic()
+    parameters = reference.parameters(sample_arch(reference.arch))
+    module = reference.unit().module
+    netlist = yosys.synthesise(module, parameters, reference.boxes, reference.wide_muxes)
+    return {
+        "sources": [source_digest(u) for u in UNITS if u.name in reference.units],
+        "parameters": parameters, "counts": counts(netlist), "seconds": round(time.monotonic() - begin),
+    }  # fmt: skip
+
+
 def measure(unit: Unit, record: Mapping[str, Any]) -> dict[str, Any]:
     """Synthesise the samples of a unit. The last sample, which is the largest, is timed."""
     samples = []
@@ -83,7 +99,7 @@ def measure(unit: Unit, record: Mapping[str, Any]) -> dict[str, Any]:
     for changes in unit.samples:
         parameters = unit.parameters(sample_arch(changes))
         begin = time.monotonic()
-        netlist = yosys.synthesise(unit.module, parameters, unit.boxes)
+        netlist = yosys.synthesise(unit.module, parameters, unit.boxes, unit.wide_muxes)
         samples.append(
             {
                 "arch": changes, "parameters": parameters, "counts": counts(netlist),

@@ -72,6 +72,8 @@ class Unit:
     terms: tuple[Callable[[ArchConfig], float], ...] = (lambda a: 1.0,)
     samples: tuple[dict[str, Any], ...] = ({},)
     memories: Callable[[ArchConfig], list[Memory]] = field(default=lambda a: [])
+    #: cover wide selections with MUXF7 and MUXF8 (yosys.synthesise)
+    wide_muxes: bool = False
 
 
 def sample_arch(changes: dict[str, Any]) -> ArchConfig:
@@ -115,13 +117,14 @@ def _log_entries(a: ArchConfig) -> float:
 
 #: units from the leaves up: a unit stands behind those that it has as boxes
 UNITS: tuple[Unit, ...] = (
-    Unit("vpu", "vpu", lambda a: a.cores * a.channels * a.vpus),
+    Unit("vpu", "vpu", lambda a: a.cores * a.channels * a.vpus, wide_muxes=True),
     Unit(
         "vpu_scale", "vpu_scale", lambda a: a.cores * a.channels * a.vpus,
         lambda a: {"Entries": a.acc_entries},
         terms=(_one, _log_entries),
         samples=({"acc_entries": 512}, {"acc_entries": 1024}),
         memories=lambda a: [Memory(48, a.acc_entries, copies=2)],
+        wide_muxes=True,
     ),
     Unit(
         "mpu", "mpu", _channel,
@@ -129,6 +132,7 @@ UNITS: tuple[Unit, ...] = (
         boxes=("vpu", "vpu_scale"),
         terms=(_one, lambda a: a.vpus),
         samples=({"vpus": 4}, {"vpus": 12}),
+        wide_muxes=True,
     ),
     Unit(
         "matrix_fetch", "matrix_fetch", _core,
@@ -144,6 +148,7 @@ UNITS: tuple[Unit, ...] = (
         lambda a: {"Vpus": a.vpus, "Channels": a.channels, "Entries": a.acc_entries},
         terms=(_one, _drain_lanes, lambda a: a.vpus * a.channels),
         samples=({"channels": 1, "vpus": 4}, {"channels": 4, "vpus": 4}, {"channels": 8, "vpus": 12}),
+        wide_muxes=True,
     ),
     Unit(
         "matrix_unit", "matrix_unit", _core,

@@ -104,9 +104,16 @@ def elaborate(arch: ArchConfig, top: str = "flightllm_top") -> None:
 
 
 def synthesise(
-    top: str, parameters: Mapping[str, int], black_boxes: Sequence[str] = (), timeout: float = TIMEOUT_S
+    top: str,
+    parameters: Mapping[str, int],
+    black_boxes: Sequence[str] = (),
+    wide_muxes: bool = False,
+    timeout: float = TIMEOUT_S,
 ) -> dict[str, Any]:
     """Netlist of `top` in the device's cells, flattened; instances of `black_boxes` stay as they are.
+
+    wide_muxes: cover selections of 5 and more with MUXF7 and MUXF8. It pays where data are selected by an index; elsewhere it lengthens
+    paths, and Yosys 0.70 has inputs on which it stops.
 
     Returns:
         Yosys' JSON of the module: ports, cells, netnames.
@@ -126,8 +133,9 @@ def synthesise(
                 *_unparameterised(black_boxes),
                 f"hierarchy -check -top {top}",
                 # dynamic element selection as trees of multiplexers, so that MUXF7 and MUXF8 cover them
-                "proc; opt; bmuxmap; techmap t:$shiftx",
-                f"synth_xilinx -family {FAMILY} -uram -flatten -noiopad -noclkbuf -widemux 5 -top {top} -run prepare:check",
+                *(["proc; opt; bmuxmap; techmap t:$shiftx"] if wide_muxes else []),
+                f"synth_xilinx -family {FAMILY} -uram -flatten -noiopad -noclkbuf {'-widemux 5' if wide_muxes else ''} -top {top} "
+                "-run prepare:check",
                 "blackbox =A:whitebox",
                 f"write_json {out}",
             ],

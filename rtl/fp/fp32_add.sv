@@ -96,7 +96,9 @@ module fp32_add (
   end
 
   // --- 4: normalise and round
+  /* verilator lint_off UNUSEDSIGNAL */  // bit 27 is the leading one
   logic [27:0] norm;
+  /* verilator lint_on UNUSEDSIGNAL */
   // leading one to bit 27; a carry kept the sticky bit because bit 0 is part of it
   assign norm = s3_sum_q << s3_lead_q;
   logic [31:0] rounded;

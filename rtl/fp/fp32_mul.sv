@@ -49,7 +49,9 @@ module fp32_mul (
   end
 
   // The product's leading one is bit 47 or 46.
+  /* verilator lint_off UNUSEDSIGNAL */  // bit 47 is the leading one, what lies below bit 23 is sticky
   logic [47:0] norm;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [31:0] rounded;
   assign norm = s2_product_q[47] ? s2_product_q : s2_product_q << 1;
   fp32_round i_round (

@@ -107,9 +107,13 @@ module fp32_table (
 
   // --- 3, 4: c0 + d (c1 + d c2), arithmetic shifts. A coefficient is added above the bits that the shift drops, which is the same
   // and leaves one multiply-add.
+  /* verilator lint_off UNUSEDSIGNAL */  // the shift drops bits
   logic signed [37:0] inner;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic signed [22:0] s3_inner_q;
+  /* verilator lint_off UNUSEDSIGNAL */  // the shift drops bits
   logic signed [45:0] outer;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic signed [30:0] s4_r_q;
   assign inner = 38'(s2_d_q * 30'(s2_c2_q)) + 38'(signed'({s2_c1_q, 15'd0}));
   assign outer = 46'(s3_d_q * 39'(s3_inner_q)) + 46'(signed'({s3_c0_q, 15'd0}));

@@ -72,7 +72,14 @@ module matrix_unit #(
   logic beats_release, row_release, rho_release, fetch_idle;
   logic [4:0] beats_count;
   pop_t pop, pop_q[PopLatency+1];
-  logic from_k_q[PopLatency+1];
+  // which words the MPUs see: W ring; K ring; its first two everywhere; its first everywhere
+  typedef enum logic [1:0] {
+    FromW,
+    FromK,
+    FromPair,
+    FromOne
+  } from_e;
+  from_e from_q[PopLatency+1];
 
   matrix_fetch #(
       .Vpus    (Vpus),
@@ -137,12 +144,19 @@ module matrix_unit #(
   // what a pop is for, until its data come
   always_comb begin
     pop_q[0] = pop;
-    from_k_q[0] = k_pop_o != 0;
+    from_q[0] = FromW;
+    if (k_pop_o != 0) begin
+      unique case (pop.dest)
+        DestLane2: from_q[0] = FromPair;
+        DestLane1: from_q[0] = FromOne;
+        default:   from_q[0] = FromK;
+      endcase
+    end
   end
   always_ff @(posedge clk_i) begin
     for (int i = 1; i <= PopLatency; i++) begin
       pop_q[i] <= pop_q[i-1];
-      from_k_q[i] <= from_k_q[i-1];
+      from_q[i] <= from_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end
   end
@@ -236,6 +250,17 @@ module matrix_unit #(
   logic [7:0] rho_row;
   logic [Channels-1:0][3:0][31:0] rho, bias;
   for (genvar c = 0; c < Channels; c++) begin : gen_mpu
+    logic [15:0][63:0] pop_data;
+    always_comb begin
+      for (int i = 0; i < 16; i++) begin
+        unique case (from_q[PopLatency])
+          FromW:    pop_data[i] = w_data_i[c][i];
+          FromK:    pop_data[i] = k_data_i[c][i];
+          FromPair: pop_data[i] = k_data_i[c][i%2];
+          default:  pop_data[i] = k_data_i[c][0];
+        endcase
+      end
+    end
     mpu #(
         .Vpus   (Vpus),
         .Entries(Entries)
@@ -243,7 +268,7 @@ module matrix_unit #(
         .clk_i,
         .ce_i          (x_ce || d_ce),
         .pop_i         (pop_q[PopLatency]),
-        .pop_data_i    (from_k_q[PopLatency] ? k_data_i[c] : w_data_i[c]),
+        .pop_data_i    (pop_data),
         .beat_valid_i  (beat_valid),
         .beat_i        (beat),
         .beat1_valid_i (beat1_valid),
