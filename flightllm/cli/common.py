@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +36,26 @@ def common(command: F) -> F:
     )(command)
     return click.option(
         "--json", "as_json", is_flag=True, callback=_set_json, is_eager=True, help="Print one JSON document."
+    )(command)
+
+
+def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            out[name.strip()] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            raise click.BadParameter(f"{text!r}: {value!r} is not a number") from None
+    return out
+
+
+def settings_option(command: F) -> F:
+    """--set NAME=VALUE, any number of times (as `settings`): parameters of the architecture config."""
+    return click.option(
+        "--set", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE", help="One such parameter."
     )(command)
 
 

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any
 
 import click
 
-from flightllm.cli.common import common, print_json, progress_line, table
-
-
-def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-        try:
-            out[name.strip()] = tomllib.loads(f"x = {value}")["x"]
-        except tomllib.TOMLDecodeError:
-            raise click.BadParameter(f"{text!r}: {value!r} is not a number") from None
-    return out
+from flightllm.cli.common import common, print_json, progress_line, settings_option, table
 
 
 @click.command("compile", short_help="Compile a model into a package.")
@@ -28,7 +14,7 @@ def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 @click.option("--board", required=True, help="Name of a board (see `flightllm boards`) or its file.")
 @click.option("-o", "--output", type=click.Path(), help="Package folder. [default: NAME.flpkg here]")
 @click.option("--arch", type=click.Path(), help="TOML file: parameters that differ from the board's config.")
-@click.option("--set", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE", help="One such parameter.")
+@settings_option
 @click.option("--weights", help="Bits per weight (4), a budget with a point (3.5), or as-stored.  [default: as-stored]")
 @click.option("--group", type=int, help="Columns per scale: 32, 64 or 128.")
 @click.option("--sparsity", type=int, help="N of N:16 sparsity: 2, 4, 8, or 16 for dense.")

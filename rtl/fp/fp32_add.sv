@@ -1,7 +1,7 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // a + b in fp32 (docs/numerics.md): round to nearest even, subnormals flushed on both sides. Latency 4, no stall.
-//   1 order by magnitude   2 align   3 add or subtract   4 normalise, round, pack
+//   1 order by magnitude   2 align   3 add or subtract, count leading zeros   4 normalise, round, pack
 
 module fp32_add (
     input  logic        clk_i,
@@ -68,43 +68,49 @@ module fp32_add (
     end
   end
 
-  // --- 3: add
-  logic s3_special_q, s3_sign_q;
+  // --- 3: add; zeros above the leading one
+  logic s3_special_q, s3_sign_q, s3_zero_q;
   logic [31:0] s3_value_q;
   logic [ 7:0] s3_exp_q;
-  logic [27:0] s3_sum_q;
+  logic [27:0] s3_sum_q, sum;
+  logic [4:0] s3_lead_q, lead;
+  logic zero;
+  assign sum = {1'b0, s2_big_q, 3'd0} + ({1'b0, s2_small_q} ^ {28{s2_subtract_q}}) + 28'(s2_subtract_q);
+  leading_zeros #(
+      .Width(28)
+  ) i_lead (
+      .in_i   (sum),
+      .count_o(lead),
+      .zero_o (zero)
+  );
   always_ff @(posedge clk_i) begin
     if (valid_q[1]) begin
       s3_special_q <= s2_special_q;
-      s3_value_q <= s2_value_q;
-      s3_sign_q <= s2_sign_q;
-      s3_exp_q <= s2_exp_q;
-      s3_sum_q     <= s2_subtract_q ? {1'b0, s2_big_q, 3'd0} - {1'b0, s2_small_q} :
-          {1'b0, s2_big_q, 3'd0} + {1'b0, s2_small_q};
+      s3_value_q   <= s2_value_q;
+      s3_sign_q    <= s2_sign_q;
+      s3_exp_q     <= s2_exp_q;
+      s3_sum_q     <= sum;
+      s3_lead_q    <= lead;
+      s3_zero_q    <= zero;
     end
   end
 
   // --- 4: normalise and round
-  logic [ 4:0] lead;  // zeros above the leading one
+  /* verilator lint_off UNUSEDSIGNAL */  // bit 27 is the leading one
   logic [27:0] norm;
-  logic signed [9:0] exponent, exponent_r;
-  logic round_up;
-  logic [24:0] rounded;
-  logic [31:0] result;
-  always_comb begin
-    lead = 5'd28;
-    for (int i = 0; i < 28; i++) if (s3_sum_q[i]) lead = 5'(27 - i);
-    // leading one to bit 27; a carry kept the sticky bit because bit 0 is part of it
-    norm       = s3_sum_q << lead;
-    exponent   = 10'(signed'({2'b0, s3_exp_q})) + 10'sd1 - 10'(signed'({5'd0, lead}));
-    round_up   = norm[3] && (|norm[2:0] || norm[4]);
-    rounded    = {1'b0, norm[27:4]} + 25'(round_up);
-    exponent_r = exponent + 10'(signed'({9'd0, rounded[24]}));
-    if (s3_special_q) result = s3_value_q;
-    else if (lead == 5'd28) result = 32'd0;
-    else if (exponent < 10'sd1) result = {s3_sign_q, 31'd0};
-    else if (exponent_r > 10'sd254) result = {s3_sign_q, 8'hff, 23'd0};
-    else result = {s3_sign_q, exponent_r[7:0], rounded[24] ? rounded[23:1] : rounded[22:0]};
+  /* verilator lint_on UNUSEDSIGNAL */
+  // leading one to bit 27; a carry kept the sticky bit because bit 0 is part of it
+  assign norm = s3_sum_q << s3_lead_q;
+  logic [31:0] rounded;
+  fp32_round i_round (
+      .sign_i    (s3_sign_q),
+      .exponent_i(10'(signed'({2'b0, s3_exp_q})) + 10'sd1 - 10'(signed'({5'd0, s3_lead_q}))),
+      .fraction_i(norm[26:4]),
+      .half_i    (norm[3]),
+      .sticky_i  (|norm[2:0]),
+      .out_o     (rounded)
+  );
+  always_ff @(posedge clk_i) begin
+    if (valid_q[2]) out_o <= s3_special_q ? s3_value_q : s3_zero_q ? 32'd0 : rounded;
   end
-  always_ff @(posedge clk_i) if (valid_q[2]) out_o <= result;
 endmodule

@@ -48,21 +48,19 @@ module fp32_mul (
     end
   end
 
+  // The product's leading one is bit 47 or 46.
+  /* verilator lint_off UNUSEDSIGNAL */  // bit 47 is the leading one, what lies below bit 23 is sticky
   logic [47:0] norm;
-  logic signed [9:0] exponent, exponent_r;
-  logic round_up;
-  logic [24:0] rounded;
-  logic [31:0] result;
-  always_comb begin
-    norm       = s2_product_q[47] ? s2_product_q : s2_product_q << 1;
-    exponent   = s2_exp_q + 10'(signed'({9'd0, s2_product_q[47]}));
-    round_up   = norm[23] && (|norm[22:0] || norm[24]);
-    rounded    = {1'b0, norm[47:24]} + 25'(round_up);
-    exponent_r = exponent + 10'(signed'({9'd0, rounded[24]}));
-    if (s2_special_q) result = s2_value_q;
-    else if (exponent < 10'sd1) result = {s2_sign_q, 31'd0};
-    else if (exponent_r > 10'sd254) result = {s2_sign_q, 8'hff, 23'd0};
-    else result = {s2_sign_q, exponent_r[7:0], rounded[24] ? rounded[23:1] : rounded[22:0]};
-  end
-  always_ff @(posedge clk_i) if (valid_q[1]) out_o <= result;
+  /* verilator lint_on UNUSEDSIGNAL */
+  logic [31:0] rounded;
+  assign norm = s2_product_q[47] ? s2_product_q : s2_product_q << 1;
+  fp32_round i_round (
+      .sign_i    (s2_sign_q),
+      .exponent_i(s2_exp_q + 10'(signed'({9'd0, s2_product_q[47]}))),
+      .fraction_i(norm[46:24]),
+      .half_i    (norm[23]),
+      .sticky_i  (|s2_product_q[21:0] || (s2_product_q[47] && s2_product_q[22])),
+      .out_o     (rounded)
+  );
+  always_ff @(posedge clk_i) if (valid_q[1]) out_o <= s2_special_q ? s2_value_q : rounded;
 endmodule

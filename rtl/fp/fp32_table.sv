@@ -1,7 +1,8 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // exp2, recip and rsqrt by one quadratic interpolator in integers (docs/numerics.md, "Table functions"). Latency 5, no stall.
-//   1 special cases; exp2: to fixed point   2 coefficients   3 inner product   4 outer product   5 round, pack
+//   1 special cases; exp2: shift to fixed point   2 exp2: sign; coefficients   3 inner product   4 outer product   5 round, pack
+// The products are a DSP each, with the coefficient at its adder.
 
 module fp32_table (
     input  logic        clk_i,
@@ -29,13 +30,14 @@ module fp32_table (
   side_t s1_q, s2_q, s3_q, s4_q;
   logic [1:0] s1_table_q;
   logic [22:0] s1_fraction_q;
+  logic s1_fixed_q, s1_minus_q, s1_lost_q;  // exp2 of a number that is not zero
+  logic [30:0] s1_mag_q;
 
   // t * 2^23, floor: significand shifted by the exponent; 31 bits and those that fall off
   logic [7:0] e;
   logic [53:0] wide;
   logic [30:0] mag;
   logic lost;
-  logic signed [31:0] fixed;
   logic [4:0] left;
   logic signed [9:0] power;
   assign e     = x_i[30:23];
@@ -43,18 +45,21 @@ module fp32_table (
   assign wide  = 54'({1'b1, x_i[22:0]}) << left;
   assign mag   = e < 8'd104 ? 31'd0 : wide[53:23];
   assign lost  = e < 8'd104 ? 1'b1 : |wide[22:0];
-  assign fixed = x_i[31] ? -signed'({1'b0, mag}) - 32'(lost) : signed'({1'b0, mag});
   assign power = 10'(signed'({2'b0, e})) - 10'sd127;
 
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
       s1_q <= '0;
       s1_fraction_q <= x_i[22:0];
+      s1_fixed_q <= function_i == TableExp2 && !is_zero(x_i);
+      s1_minus_q <= x_i[31];
+      s1_lost_q <= lost;
+      s1_mag_q <= mag;
       unique case (function_i)
         TableExp2: begin
           s1_table_q <= 2'd0;
-          s1_fraction_q <= is_zero(x_i) ? 23'd0 : fixed[22:0];
-          s1_q.exponent <= is_zero(x_i) ? 10'sd127 : 10'(fixed >>> 23) + 10'sd127;
+          s1_fraction_q <= 23'd0;  // of zero; another number's comes from s1_mag_q
+          s1_q.exponent <= 10'sd127;
           s1_q.special <= 1'b1;
           if (is_nan(x_i)) s1_q.value <= NotANumber;
           else if (!x_i[31] && e >= 8'd134) s1_q.value <= 32'h7f800000;  // t >= 128
@@ -78,39 +83,50 @@ module fp32_table (
     end
   end
 
-  // --- 2: coefficients of the segment
+  // --- 2: sign of the fixed-point number, rounded down; coefficients of the segment
+  logic signed [31:0] fixed;
+  logic [22:0] fraction;
+  assign fixed = (signed'({1'b0, s1_mag_q}) ^ {32{s1_minus_q}}) + 32'(s1_minus_q && !s1_lost_q);
+  assign fraction = s1_fixed_q ? fixed[22:0] : s1_fraction_q;
   logic signed [$bits(C0[0])-1:0] s2_c0_q, s3_c0_q;
   logic signed [$bits(C1[0])-1:0] s2_c1_q;
   logic signed [$bits(C2[0])-1:0] s2_c2_q;
   logic signed [15:0] s2_d_q, s3_d_q;
   logic [8:0] row;
-  assign row = {s1_table_q, s1_fraction_q[22:16]};
+  assign row = {s1_table_q, fraction[22:16]};
   always_ff @(posedge clk_i) begin
     if (valid_q[0]) begin
       s2_q    <= s1_q;
       s2_c0_q <= C0[row];
       s2_c1_q <= C1[row];
       s2_c2_q <= C2[row];
-      s2_d_q  <= {!s1_fraction_q[15], s1_fraction_q[14:0]};
+      s2_d_q  <= {!fraction[15], fraction[14:0]};
+      if (s1_fixed_q) s2_q.exponent <= 10'(fixed >>> 23) + 10'sd127;
     end
   end
 
-  // --- 3, 4: c0 + d (c1 + d c2), arithmetic shifts
-  logic signed [31:0] inner_product, s3_inner_q;
-  logic signed [47:0] outer_product;
-  logic signed [31:0] s4_r_q;
-  assign inner_product = 32'(s2_d_q) * 32'(s2_c2_q);
-  assign outer_product = 48'(s3_d_q) * 48'(s3_inner_q);
+  // --- 3, 4: c0 + d (c1 + d c2), arithmetic shifts. A coefficient is added above the bits that the shift drops, which is the same
+  // and leaves one multiply-add.
+  /* verilator lint_off UNUSEDSIGNAL */  // the shift drops bits
+  logic signed [37:0] inner;
+  /* verilator lint_on UNUSEDSIGNAL */
+  logic signed [22:0] s3_inner_q;
+  /* verilator lint_off UNUSEDSIGNAL */  // the shift drops bits
+  logic signed [45:0] outer;
+  /* verilator lint_on UNUSEDSIGNAL */
+  logic signed [30:0] s4_r_q;
+  assign inner = 38'(s2_d_q * 30'(s2_c2_q)) + 38'(signed'({s2_c1_q, 15'd0}));
+  assign outer = 46'(s3_d_q * 39'(s3_inner_q)) + 46'(signed'({s3_c0_q, 15'd0}));
   always_ff @(posedge clk_i) begin
     if (valid_q[1]) begin
       s3_q       <= s2_q;
       s3_c0_q    <= s2_c0_q;
       s3_d_q     <= s2_d_q;
-      s3_inner_q <= 32'(s2_c1_q) + (inner_product >>> 15);
+      s3_inner_q <= inner[37:15];
     end
     if (valid_q[2]) begin
       s4_q   <= s3_q;
-      s4_r_q <= 32'(s3_c0_q) + 32'(outer_product >>> 15);
+      s4_r_q <= outer[45:15];
     end
   end
 
@@ -119,7 +135,7 @@ module fp32_table (
   logic [26:0] significand;
   /* verilator lint_on UNUSEDSIGNAL */
   logic signed [9:0] exponent;
-  assign significand = 27'((s4_r_q + 32'sd16) >>> 5);
+  assign significand = 27'((32'(s4_r_q) + 32'sd16) >>> 5);
   assign exponent    = s4_q.exponent + 10'(signed'({9'd0, significand[24]}));
   always_ff @(posedge clk_i) begin
     if (valid_q[3]) begin

@@ -146,6 +146,7 @@ module matrix_execute #(
   logic in_strip_q, half_q;
   logic issue, window_last, pair_last, no_pairs, tile_done, strip_ok, two_lanes, skip;
   logic [3:0] need;
+  logic [5:0] alive_q;  // cycles until the last beat issued has left the array
 
   assign no_pairs = tokens_q == 0;
   assign two_lanes = mop_q.dual || token_q + 26'd1 < tokens_q;
@@ -339,7 +340,6 @@ module matrix_execute #(
   end
 
   // --- control ---------------------------------------------------------------------------------------------------
-  logic [5:0] alive_q;
   assign ce_o         = issue || alive_q != 0;
   assign take_valid_o = state_q == StTake && start_ready_i;
   assign take_mask_o  = mop_q.wait_mask;

@@ -53,6 +53,7 @@ module matrix_unit #(
   import matrix_pkg::*;
   localparam int unsigned AW = $clog2(Entries);
   localparam int unsigned PopLatency = 3;
+  localparam int unsigned KeySlots = flightllm_isa_pkg::key_slots(Channels);
 
   // --- fetch -----------------------------------------------------------------------------------------------------
   logic [4:0] w_level, k_level;
@@ -72,7 +73,14 @@ module matrix_unit #(
   logic beats_release, row_release, rho_release, fetch_idle;
   logic [4:0] beats_count;
   pop_t pop, pop_q[PopLatency+1];
-  logic from_k_q[PopLatency+1];
+  // which words the MPUs see: W ring; K ring; the words of KeySlots lanes, repeated
+  typedef enum logic [1:0] {
+    FromW,
+    FromK,
+    FromKeys8,
+    FromKeys4
+  } from_e;
+  from_e from_q[PopLatency+1];
 
   matrix_fetch #(
       .Vpus    (Vpus),
@@ -137,12 +145,19 @@ module matrix_unit #(
   // what a pop is for, until its data come
   always_comb begin
     pop_q[0] = pop;
-    from_k_q[0] = k_pop_o != 0;
+    from_q[0] = FromW;
+    if (k_pop_o != 0) begin
+      unique case (pop.dest)
+        DestKeys8: from_q[0] = FromKeys8;
+        DestKeys4: from_q[0] = FromKeys4;
+        default:   from_q[0] = FromK;
+      endcase
+    end
   end
   always_ff @(posedge clk_i) begin
     for (int i = 1; i <= PopLatency; i++) begin
       pop_q[i] <= pop_q[i-1];
-      from_k_q[i] <= from_k_q[i-1];
+      from_q[i] <= from_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end
   end
@@ -236,15 +251,26 @@ module matrix_unit #(
   logic [7:0] rho_row;
   logic [Channels-1:0][3:0][31:0] rho, bias;
   for (genvar c = 0; c < Channels; c++) begin : gen_mpu
+    logic [15:0][63:0] pop_data;
+    always_comb begin
+      for (int i = 0; i < 16; i++) begin
+        unique case (from_q[PopLatency])
+          FromW:     pop_data[i] = w_data_i[c][i];
+          FromK:     pop_data[i] = k_data_i[c][i];
+          FromKeys8: pop_data[i] = k_data_i[c][i%(2*KeySlots)];
+          default:   pop_data[i] = k_data_i[c][i%KeySlots];
+        endcase
+      end
+    end
     mpu #(
         .Vpus    (Vpus),
-        .KeySlots(flightllm_isa_pkg::key_slots(Channels)),
+        .KeySlots(KeySlots),
         .Entries (Entries)
     ) i_mpu (
         .clk_i,
         .ce_i          (x_ce || d_ce),
         .pop_i         (pop_q[PopLatency]),
-        .pop_data_i    (from_k_q[PopLatency] ? k_data_i[c] : w_data_i[c]),
+        .pop_data_i    (pop_data),
         .beat_valid_i  (beat_valid),
         .beat_i        (beat),
         .beat1_valid_i (beat1_valid),

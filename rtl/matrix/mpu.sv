@@ -12,7 +12,7 @@ module mpu #(
 ) (
     input  logic                                              clk_i,
     input  logic                                              ce_i,
-    // popped words
+    // popped words, repeated as their destination wants them: words of DestKeys8 and DestKeys4 fill all 16 places
     input  matrix_pkg::pop_t                                  pop_i,
     input  logic             [               15:0][63:0]      pop_data_i,
     // execute
@@ -67,21 +67,24 @@ module mpu #(
   logic [127:0] rho_mem[RhoRows];
   logic [127:0] bias_mem[RhoRows];
 
+  logic [CodeWords-1:0] code_we;
+  always_comb begin
+    for (int w = 0; w < CodeWords; w++) begin
+      unique case (pop_i.dest)
+        DestCode:  code_we[w] = w / 16 == int'(pop_i.offset) / 16;
+        DestKeys8: code_we[w] = w / KeyWords == int'(pop_i.offset) / KeySlots;
+        DestKeys4: code_we[w] = w < Vpus && w / KeySlots == int'(pop_i.offset) / KeySlots;
+        default:   code_we[w] = 1'b0;
+      endcase
+    end
+  end
   always_ff @(posedge clk_i) begin
     if (pop_i.valid) begin
+      // word w of a memory comes from place w % 16 whatever the destination, so that only the enables differ
+      for (int w = 0; w < CodeWords; w++) begin
+        if (code_we[w]) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%16];
+      end
       unique case (pop_i.dest)
-        DestCode:
-        for (int w = 0; w < CodeWords; w++) begin
-          if (w / 16 == int'(pop_i.offset) / 16) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%16];
-        end
-        DestKeys8:
-        for (int w = 0; w < CodeWords; w++) begin
-          if (w / KeyWords == int'(pop_i.offset) / KeySlots) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%KeyWords];
-        end
-        DestKeys4:
-        for (int w = 0; w < Vpus; w++) begin
-          if (w / KeySlots == int'(pop_i.offset) / KeySlots) code_mem[pop_i.index[3:0]][w] <= pop_data_i[w%KeySlots];
-        end
         DestIndex:
         for (int w = 0; w < Vpus; w++) begin
           if (w / 16 == int'(pop_i.offset) / 16) index_mem[pop_i.index[3:0]][w] <= pop_data_i[w%16];
@@ -108,6 +111,37 @@ module mpu #(
   logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
   logic [Vpus-1:0][15:0][7:0] code_q;
 
+  // Code k of VPU v. The sign is selected once and fills all bits above the code: a multiplexer of all widths for each of eight
+  // bits would be half as large again.
+  function automatic logic [7:0] unpack(int v, int k);
+    logic [7:0] code;
+    logic sign;
+    int unsigned n;
+    n = 32'(v) * 16 + 32'(k);
+    unique case (beat1_width_i)
+      3'd0:    sign = raw_q[n*2+1];
+      3'd1:    sign = raw_q[n*3+2];
+      3'd2:    sign = raw_q[n*4+3];
+      3'd3:    sign = raw_q[n*5+4];
+      3'd4:    sign = raw_q[n*6+5];
+      WidthV4: sign = raw_q[(32'(v)/2*16+32'(k))*8+(32'(v)%2)*4+3];
+      default: sign = raw_q[n*8+7];
+    endcase
+    for (int unsigned j = 0; j < 8; j++) begin
+      code[j] = sign;
+      unique case (beat1_width_i)
+        3'd0:    if (j < 1) code[j] = raw_q[n*2+j];
+        3'd1:    if (j < 2) code[j] = raw_q[n*3+j];
+        3'd2:    if (j < 3) code[j] = raw_q[n*4+j];
+        3'd3:    if (j < 4) code[j] = raw_q[n*5+j];
+        3'd4:    if (j < 5) code[j] = raw_q[n*6+j];
+        WidthV4: if (j < 3) code[j] = raw_q[(32'(v)/2*16+32'(k))*8+(32'(v)%2)*4+j];
+        default: if (j < 7) code[j] = raw_q[n*8+j];
+      endcase
+    end
+    return code;
+  endfunction
+
   always_ff @(posedge clk_i) begin
     if (beat_valid_i) begin
       raw_q       <= code_mem[beat_i];
@@ -116,15 +150,7 @@ module mpu #(
     if (beat1_valid_i) begin
       for (int v = 0; v < Vpus; v++) begin
         for (int k = 0; k < 16; k++) begin
-          unique case (beat1_width_i)
-            3'd0:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*2+:2]));
-            3'd1:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*3+:3]));
-            3'd2:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*4+:4]));
-            3'd3:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*5+:5]));
-            3'd4:    code_q[v][k] <= 8'(signed'(raw_q[(v*16+k)*6+:6]));
-            WidthV4: code_q[v][k] <= 8'(signed'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4]));
-            default: code_q[v][k] <= raw_q[(v*16+k)*8+:8];
-          endcase
+          code_q[v][k]  <= unpack(v, k);
           index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
         end
       end

@@ -91,10 +91,10 @@ module vpu (
       assign tap = wait_q[Wait-1];
     end
     logic [23:0] a_q, b_q, a_d, b_d;
-    // The low lane is negative when bit 17 is set; it then has borrowed one from the high lane. The one is a carry from below: a
-    // third operand would cost an adder of its own.
-    logic carried;
-    assign {a_d, carried} = {first_i ? 24'd0 : a_q, 1'b1} + {24'(signed'(tap[35:18])), tap[17]};
+    // The low lane is negative when bit 17 is set; it then has borrowed one from the high lane. The one comes as a carry from the
+    // bit below, which both operands have: a third operand would cost an adder of its own.
+    logic borrowed;
+    assign {a_d, borrowed} = 25'(signed'(tap[35:17])) + {first_i ? 24'd0 : a_q, tap[17]};
     assign b_d = 24'(signed'(tap[17:0])) + (first_i ? 24'd0 : b_q);
     always_ff @(posedge clk_i) begin
       if (ce_i && valid_i) begin

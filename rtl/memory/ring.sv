@@ -5,7 +5,8 @@
 // before it pushes, the reader at level_o before it pops; level_o counts words whose push is visible to a pop of this cycle.
 
 module ring #(
-    parameter int unsigned Bytes = 65536
+    parameter int unsigned Bytes      = 65536,
+    parameter bit          WholeBeats = 1'b0    // push_first_i is always 0 and push_count_i 8
 ) (
     input  logic              clk_i,
     input  logic              rst_ni,
@@ -61,27 +62,54 @@ module ring #(
     end
   end
 
-  logic [15:0][63:0] bank_q;
-  logic [3:0] turn_q;
-  for (genvar b = 0; b < 16; b++) begin : gen_bank
-    (* ram_style = "ultra" *) logic [63:0] mem[Rows];
-    logic [3:0] wplace, rplace;  // this bank's place in the push and in the pop
-    assign wplace = 4'(b) - wbank_q;
-    assign rplace = 4'(b) - rbank_q;
+  // Word w of the push goes to bank (wbank + w) % 16; banks b and b + 8 see the same word.
+  logic [7:0][63:0] push_turned;
+  if (WholeBeats) begin : gen_whole
+    assign push_turned = push_data_i;
     always_ff @(posedge clk_i) begin
-      if (push_valid_i && {1'b0, wplace} < pushed) begin
-        mem[(5'(b)<5'(wbank_q))?next_row(wrow_q) : wrow_q] <= push_data_i[3'(push_first_i+wplace[2:0])];
-      end
-      if ({1'b0, rplace} < pop_i) bank_q[b] <= mem[(5'(b)<5'(rbank_q))?next_row(rrow_q) : rrow_q];
+      assert (!push_valid_i || (push_first_i == 0 && push_count_i == 8))
+      else $error("ring: not a whole beat");
+    end
+  end else begin : gen_part
+    logic [2:0] shift;
+    assign shift = push_first_i - wbank_q[2:0];
+    for (genvar b = 0; b < 8; b++) begin : gen_word
+      assign push_turned[b] = push_data_i[3'(b)+shift];
     end
   end
 
-  // Rotation: word i of the pop lies in bank (first + i) % 16.
+  // A memory of a thousand rows fills an UltraRAM better than block RAMs.
+  logic [15:0][63:0] bank_q;
+  logic [3:0] turn_q;
+  logic [1:0] turn_low_q;
+  for (genvar b = 0; b < 16; b++) begin : gen_bank
+    logic [3:0] wplace, rplace;  // this bank's place in the push and in the pop
+    assign wplace = 4'(b) - wbank_q;
+    assign rplace = 4'(b) - rbank_q;
+    ram #(
+        .Width(64),
+        .Depth(Rows),
+        .Ultra(Rows >= 1024)
+    ) i_ram (
+        .clk_i,
+        .we_i   (push_valid_i && {1'b0, wplace} < pushed),
+        .waddr_i((5'(b) < 5'(wbank_q)) ? next_row(wrow_q) : wrow_q),
+        .wdata_i(push_turned[b%8]),
+        .re_i   ({1'b0, rplace} < pop_i),
+        .raddr_i((5'(b) < 5'(rbank_q)) ? next_row(rrow_q) : rrow_q),
+        .rdata_o(bank_q[b])
+    );
+  end
+
+  // Rotation in two steps of one LUT a bit each, by fours and by ones: word i of the pop lies in bank (first + i) % 16.
   logic [15:0][63:0] turned_q;
   always_ff @(posedge clk_i) begin
     if (pop_i != 0) turn_q <= rbank_q;
-    for (int i = 0; i < 16; i++) turned_q[i] <= bank_q[4'(i)+turn_q];
-    data_o <= turned_q;
+    turn_low_q <= turn_q[1:0];
+    for (int i = 0; i < 16; i++) begin
+      turned_q[i] <= bank_q[4'(i)+{turn_q[3:2], 2'b00}];
+      data_o[i]   <= turned_q[4'(i)+4'(turn_low_q)];
+    end
   end
 
 endmodule

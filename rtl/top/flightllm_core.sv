@@ -323,7 +323,8 @@ module flightllm_core #(
   logic [3:0] push_count;
   for (genvar c = 0; c < Channels; c++) begin : gen_ring
     ring #(
-        .Bytes(WRingBytes)
+        .Bytes(WRingBytes),
+        .WholeBeats(1'b1)
     ) i_w_ring (
         .clk_i,
         .rst_ni,
