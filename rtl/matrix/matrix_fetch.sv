@@ -196,7 +196,8 @@ module matrix_fetch #(
   logic first_tile_q;
   logic [7:0] lane_q;
   logic [7:0] qk_nv;
-  logic [6:0] pv_jj_q, pv_jj_count;  // row slots of a window in steps of V: heads of 256 on one channel of 4 VPUs have 64
+  // row slots of a window in steps of V: a head of 256 on one channel of 4 VPUs has 64
+  logic [6:0] pv_jj_q, pv_jj_count;
   logic [11:0] pv_left;
 
   // --- room ------------------------------------------------------------------------------------------------------
