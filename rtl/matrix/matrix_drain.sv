@@ -141,7 +141,12 @@ module matrix_drain #(
   logic [5:0] fly_q;  // steps between issue and write
   logic issue, wrote, row_end, token_last;
   logic read_grant;
-  logic [3:0] wait_q;
+  // A strip whose reads find the accumulators busy gets them by pauses of execute, a cycle for each token's turn. Pairs take 2, 4
+  // or 8 cycles: an odd turn meets each of them.
+  localparam int unsigned Turn = (Steps + 4) | 1;
+  logic [3:0] wait_q;  // cycles that this read has waited
+  logic starved_q;  // a read of this strip has waited long
+  logic [$clog2(Turn)-1:0] turn_q;
 
   assign slots_left = strip.slots - slot_q;
   assign valid_elems = (slots_left < 20'(Vpus) ? 32'(slots_left) : 32'(Vpus)) << LogC;
@@ -153,7 +158,7 @@ module matrix_drain #(
   assign capture_o = state_q == StEntry;
   assign capture_dual_o = mop.dual;
   assign capture_lane_o = token_q[0];
-  assign waits_o = wait_q[3];
+  assign waits_o = starved_q && turn_q == '0;
   assign ce_o = state_q == StRead || state_q == StEntry;
   assign strip_take  = (state_q == StWait && open_q != 0 && strip_there && (strip.empty || tokens == 0)) ||
       (issue && step_q + 16'd1 == steps && token_last && row_end);
@@ -383,10 +388,14 @@ module matrix_drain #(
       state_q <= StWait;
       fly_q <= '0;
       wait_q <= '0;
+      starved_q <= 1'b0;
+      turn_q <= '0;
       rho_half_q <= 1'b0;
     end else begin
       fly_q  <= fly_q + 6'(issue) - 6'(wrote);
       wait_q <= (state_q == StRead && !read_grant) ? (wait_q[3] ? wait_q : wait_q + 4'd1) : 4'd0;
+      starved_q <= state_q != StWait && state_q != StFlush && (starved_q || wait_q[3]);
+      turn_q <= (!starved_q || turn_q == ($clog2(Turn))'(Turn - 1)) ? '0 : turn_q + 1'b1;
       if (rho_release_o) rho_half_q <= !rho_half_q;
       unique case (state_q)
         StWait: begin

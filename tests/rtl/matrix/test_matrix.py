@@ -144,6 +144,15 @@ def test_matrix_mode_keeps_the_array_busy():
     assert beats / cycles > 0.95
 
 
+def test_strips_are_drained_beside_the_next():
+    """Four strips, each half as long: the drain takes a cycle or little more from each token's row, and shows behind the last strip only."""
+    p = Program(4, 8, seed=0)
+    p.uniform(EntryFormat(4, 16, True), rows=1024, k=2048, group=32, m=8, tokens=16)
+    cycles, (beats, *_rest) = p.run()
+    assert beats == 4 * 8 * 128 * 8
+    assert beats / cycles > 0.95
+
+
 def test_matrix_vector_mode_keeps_the_port_busy():
     """One token, dense 4-bit weights: the ring gives 95 % or more of what the port brings (8 words a cycle)."""
     p = Program(4, 8, seed=0)
