@@ -60,15 +60,12 @@ def importances(graph: Graph) -> dict[str, float]:
     """How much the relative error of each linear's product counts, by node name.
 
     Counting each product alike would starve the large matrices, counting each weight alike the small ones: inside the layers the root of
-    the number of weights stands between (measured: docs/compression.md). Their results are terms of the residual stream, two a layer,
-    so that the error of one is a fraction of the last hidden state's; the output matrix's goes into the logits whole, and counts
-    like as many average ones as there are terms.
+    the number of weights stands between. The errors of layers are drowned in the residual stream, those of the output matrix go into the
+    logits whole: it counts as much as all others together (both measured: docs/compression.md).
     """
     inner = {
         n.name: float(np.sqrt(n.op.weight.shape[0] * n.op.weight.shape[1]))
         for n in graph.linears()
-        if isinstance(n.op, Linear)
+        if isinstance(n.op, Linear) and n.name != graph.output.name
     }
-    inner.pop(graph.output.name)
-    average = float(np.mean(list(inner.values()))) if inner else 1.0
-    return inner | {graph.output.name: 2 * max(1, graph.info.layers) * average}
+    return inner | {graph.output.name: sum(inner.values()) or 1.0}
