@@ -108,7 +108,7 @@ def compile_model(
     report("planning", 0, 1)
     options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
     calibration = calibrate(graph, recipe.calibration, report) if recipe.calibration else {}
-    mixes = budgeted_mixes(plans, recipes, calibration, arch, report)
+    mixes = budgeted_mixes(graph, plans, recipes, calibration, arch, report)
     path = Path(output)
     with PackageWriter(path, cores=arch.cores, channels=arch.channels, force=force) as writer:
         builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, mixes, calibration, writer, report)

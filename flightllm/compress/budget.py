@@ -42,7 +42,7 @@ SQUARE_LIMIT = (FP32_MAX / BLOCK) ** 0.5 / 2
 class BudgetPart:
     """Rows of one weight in a matrix. rows: for each core, the weight's row at each row of its part, -1: a zero row.
 
-    Parts whose recipe has another budget, or none, take part only by the place they need.
+    Parts whose recipe has another budget, or none, take part only by the place they need. importance: how much its loss counts.
     """
 
     name: str
@@ -50,6 +50,7 @@ class BudgetPart:
     rows: tuple[np.ndarray, ...]
     recipe: TensorRecipe
     calibration: Calibration | None = None
+    importance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _measure(matrix: BudgetMatrix, budget: float, arch: ArchConfig) -> _Pieces:
                 choices = MIX
             else:
                 choices = _choices(stored[i])
-            loss[:, :, i, : len(choices)] += losses(
+            loss[:, :, i, : len(choices)] += part.importance * losses(
                 data,
                 choices,
                 group,

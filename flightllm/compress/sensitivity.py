@@ -2,8 +2,7 @@
 
 Without calibration the loss of a piece is its squared error relative to the mean square of the whole matrix. With calibration each column's
 error counts by the second moment of its input, relative to the energy of the output: the relative error of the product itself, if
-inputs were uncorrelated. That times the root of the number of weights is the loss: counting each product alike starves the large
-matrices, counting each weight alike the small ones (measured: docs/compression.md).
+inputs were uncorrelated. How much each matrix's loss counts is for the caller to say (`BudgetPart.importance`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from flightllm.streams.coded import block_reduce
 from flightllm.streams.formats import BLOCK, EntryFormat
 
 #: weights of a matrix from which on only a part of its rows is measured
-SAMPLE = 1 << 17
+SAMPLE = 1 << 16
 #: but of no granule fewer rows than this, if it has as many
 SAMPLE_ROWS = 4
 
@@ -33,7 +32,7 @@ def losses(
     """Loss of each piece under each choice: float64 [granules, blocks, choices].
 
     weight: float32 [rows, k]. granule_of: int [rows], the granule each row lies in, -1 for none. The sum over pieces is the relative
-    squared error of the matrix (with calibration: of its product, times the root of its size), so losses of different matrices compare. Of large matrices every 2nd to 32nd row of a granule is measured.
+    squared error of the matrix, so losses of different matrices compare. Of large matrices every 2nd to 32nd row of a granule is measured.
     """
     k = weight.shape[1]
     blocks = -(-k // BLOCK)
@@ -52,8 +51,6 @@ def losses(
             coded = producer.code(w, CodingRequest(group, formats, search, calibration))
             error = block_reduce(np.add, weighted_square(coded.dense() - w, moment), BLOCK) * each
             np.add.at(out[:, :, i], home[used], error[used])
-    if calibration is not None:
-        out *= weight.size**0.5
     return out / energy if energy else out
 
 

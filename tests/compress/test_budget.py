@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from graphs import decoder
 
-from flightllm.compiler.budget import budgeted_mixes
+from flightllm.compiler.budget import budgeted_mixes, importances
 from flightllm.compiler.calibrate import second_moments
 from flightllm.compiler.fusion import fuse
 from flightllm.compiler.geometry import Geometry
@@ -200,7 +200,7 @@ def test_calibration_makes_a_model_better_at_the_same_size() -> None:
     plans = plan_matrices(graph, fuse(graph), Geometry(ARCH))
     errors = []
     for calibration in ({}, measured):
-        mixes = budgeted_mixes(plans, recipes, calibration, ARCH, lambda *a: None)
+        mixes = budgeted_mixes(graph, plans, recipes, calibration, ARCH, lambda *a: None)
         coded = {}
         for node in graph.linears():
             c, _ = code_tensor(
@@ -219,3 +219,27 @@ def evaluate_with(graph, ids, weights):
         return weights[id(weight)] if id(weight) in weights else weight.read()
 
     return evaluate(graph, ids, cache=Cache(reader=read))
+
+
+def test_what_is_important_gets_more_bits() -> None:
+    parts = [
+        BudgetPart(
+            f"w{i}",
+            Weight.of(f"w{i}", np.random.default_rng(0).standard_normal((64, 512))),
+            (np.arange(64),),
+            TensorRecipe(budget=3.6, as_stored=False, search=True),
+            importance=x,
+        )
+        for i, x in enumerate((1.0, 50.0))
+    ]
+    mixes = allocate([BudgetMatrix(p.name, (p,)) for p in parts], ARCH)
+    width = {name: (m.formats & 7).mean() for name, m in mixes.items()}
+    assert width["w1"] > width["w0"] + 1
+
+
+def test_the_output_matrix_counts_as_much_as_all_others_together() -> None:
+    graph = decoder(layers=3)
+    by = importances(graph)
+    inner = [by[n.name] for n in graph.linears() if n.name != "lm_head"]
+    assert by["lm_head"] == pytest.approx(sum(inner))
+    assert by["layers.1.mlp.up"] == pytest.approx((80 * 48) ** 0.5)
