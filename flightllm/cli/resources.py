@@ -116,7 +116,10 @@ def _text(result: Estimate, board: Board | None) -> str:
         cells: list[Any] = [name, _number(need), _number(per_core)]
         if board is not None:
             have = getattr(board.resources, name, None)
-            cells += [have, None if have is None else f"{100 * need / have:.0f} %" + ("" if need <= have else " too much")]
+            cells += [
+                have,
+                None if have is None else f"{100 * need / have:.0f} %" + ("" if need <= have else " too much"),
+            ]
             cells += [None if have is None else _number(have // board.slrs)]
         cells.append(FLIGHTLLM_U280.get(name))
         beside.append(cells)

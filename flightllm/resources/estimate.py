@@ -159,6 +159,8 @@ def reference_estimate(reference: Reference, record: Mapping[str, Any]) -> dict[
     arch = sample_arch(reference.arch)
     total = dict.fromkeys(RESOURCES, 0.0)
     for unit in UNITS:
-        for resource, amount in unit_counts(unit, record["units"][unit.name], arch).items() if unit.name in reference.units else ():
+        for resource, amount in (
+            unit_counts(unit, record["units"][unit.name], arch).items() if unit.name in reference.units else ()
+        ):
             total[resource] += reference.units[unit.name] * amount
     return total

@@ -61,7 +61,11 @@ def boards() -> str:
         for resource in LIMITED:
             need, have = result.total(resource), getattr(board.resources, resource)
             mark = "" if need <= have else " **too much**"
-            shares.append(f"{need:,.0f} ({100 * need / have:.0f} %){mark}" if have else f"{need:,.0f} (none there){mark if need else ''}")
+            shares.append(
+                f"{need:,.0f} ({100 * need / have:.0f} %){mark}"
+                if have
+                else f"{need:,.0f} (none there){mark if need else ''}"
+            )
         rows.append([name, *shares])
     rows.append(["FlightLLM's U280", *(_cell(FLIGHTLLM_U280[r]) if r in FLIGHTLLM_U280 else "-" for r in LIMITED)])
     return _rows(["board", *LIMITED], rows)

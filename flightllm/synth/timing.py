@@ -66,7 +66,9 @@ class PortTiming:
     def slowest(self, other: PortTiming) -> PortTiming:
         """The worse of two units of the same module, path by path."""
 
-        def worse(a: Mapping[str, tuple[float, int]], b: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
+        def worse(
+            a: Mapping[str, tuple[float, int]], b: Mapping[str, tuple[float, int]]
+        ) -> dict[str, tuple[float, int]]:
             return {k: max(a.get(k, (0.0, 0)), b.get(k, (0.0, 0))) for k in {*a, *b}}
 
         across = {k: worse(self.across.get(k, {}), other.across.get(k, {})) for k in {*self.across, *other.across}}
@@ -148,13 +150,13 @@ class _Cell:
             self.launch = {"Q": (FF_OUT, 0)}
             self.setup = {p: (FF_SETUP, 0) for p in ins if p != "C"}
         elif kind.startswith("SRL"):
-            self.launch = {p: (SRL_OUT, 0) for p in outs}
+            self.launch = dict.fromkeys(outs, (SRL_OUT, 0))
             self.setup = {p: (LUTRAM_SETUP, 0) for p in ins if p in ("D", "CE")}
             self.arcs = [_Arc(i, o, LUT, 1) for i in ins if i.startswith("A") for o in outs]
         elif kind.startswith("RAMB") or kind.startswith("URAM"):
             self._ram(par, ins, outs)
         elif kind.startswith("RAM"):
-            self.launch = {p: (SRL_OUT, 0) for p in outs}
+            self.launch = dict.fromkeys(outs, (SRL_OUT, 0))
             self.setup = {p: (LUTRAM_SETUP, 0) for p in ins if "CLK" not in p}
             self.arcs = [_Arc(i, o, LUT, 1) for i, o in self._lutram_reads(ins, outs)]
         elif kind == "DSP48E2":
@@ -164,7 +166,9 @@ class _Cell:
 
     def _ram(self, par: Mapping[str, str], ins: list[str], outs: list[str]) -> None:
         for p in outs:
-            registered = any(_integer(par, name, 0) for name in (f"DO{p[-1]}_REG", f"OREG_{p[-1]}", "DOA_REG", "DOB_REG"))
+            registered = any(
+                _integer(par, name, 0) for name in (f"DO{p[-1]}_REG", f"OREG_{p[-1]}", "DOA_REG", "DOB_REG")
+            )
             self.launch[p] = (RAM_OUT_REGISTERED if registered else RAM_OUT, 0)
         self.setup = {p: (RAM_SETUP, 0) for p in ins if "CLK" not in p}
 
@@ -173,9 +177,11 @@ class _Cell:
         """Address -> data of an asynchronous read. Ports are named ADDRx -> DOx, DPRA -> DPO, A -> SPO."""
         for o in outs:
             for i in ins:
-                if i.startswith("ADDR") and o.startswith("DO") and i[4:5] == o[2:3]:
-                    yield i, o
-                elif (i.startswith("DPRA") and o == "DPO") or (i.startswith("A") and not i.startswith("ADDR") and o in ("SPO", "O")):
+                if (
+                    (i.startswith("ADDR") and o.startswith("DO") and i[4:5] == o[2:3])
+                    or (i.startswith("DPRA") and o == "DPO")
+                    or (i.startswith("A") and not i.startswith("ADDR") and o in ("SPO", "O"))
+                ):
                     yield i, o
 
     def _dsp(self, par: Mapping[str, str]) -> None:
@@ -197,7 +203,21 @@ class _Cell:
                 self.setup[port] = (need, 1)
             else:
                 self.arcs += [_Arc(port, o, need, 1) for o in outs]
-        for port in ("CEA1", "CEA2", "CEB1", "CEB2", "CEC", "CED", "CEAD", "CEM", "CEP", "RSTA", "RSTB", "RSTP", "RSTM"):
+        for port in (
+            "CEA1",
+            "CEA2",
+            "CEB1",
+            "CEB2",
+            "CEC",
+            "CED",
+            "CEAD",
+            "CEM",
+            "CEP",
+            "RSTA",
+            "RSTB",
+            "RSTP",
+            "RSTM",
+        ):
             self.setup[port] = (DSP_SETUP, 0)
 
 
@@ -224,7 +244,9 @@ class Analysis:
         self.module = module
         self.cells = {n: _Cell(c, boxes or {}) for n, c in module["cells"].items()}
         self.names: dict[Any, str] = {}
-        for name, net in sorted(module["netnames"].items(), key=lambda item: (item[1].get("hide_name", 0), len(item[0]))):
+        for name, net in sorted(
+            module["netnames"].items(), key=lambda item: (item[1].get("hide_name", 0), len(item[0]))
+        ):
             for i, bit in enumerate(net["bits"]):
                 self.names.setdefault(bit, f"{name}[{i}]" if len(net["bits"]) > 1 else name)
         self.driver: dict[Any, tuple[str, str]] = {}
@@ -246,7 +268,13 @@ class Analysis:
         """Net bits that this one depends on without a register, with the arcs."""
         name, port = self.driver[bit]
         connections = self.module["cells"][name]["connections"]
-        return [(b, arc) for arc in self.cells[name].arcs if arc.target == port for b in connections.get(arc.source, ()) if isinstance(b, int)]
+        return [
+            (b, arc)
+            for arc in self.cells[name].arcs
+            if arc.target == port
+            for b in connections.get(arc.source, ())
+            if isinstance(b, int)
+        ]
 
     def _walk(self) -> None:
         open_bits: set[Any] = set()
@@ -295,7 +323,11 @@ class Analysis:
                     kind, driver_port = (self.cells[before[0]].kind, before[1]) if before else ("", "")
                     for start, path in self.arrival.get(bit, {}).items():
                         ns = path.ns + _net(cell.kind, port, kind, driver_port) + setup
-                        yield start, "", Path(ns, path.levels + levels, path.start, self._end(name, cell, port), path.through)
+                        yield (
+                            start,
+                            "",
+                            Path(ns, path.levels + levels, path.start, self._end(name, cell, port), path.through),
+                        )
         for name, port_record in self.module["ports"].items():
             if port_record["direction"] == "output":
                 for bit in port_record["bits"]:

@@ -40,7 +40,10 @@ class Memory:
 def _blocks(width: int, depth: int) -> float:
     """36 Kb blocks of a memory: columns of one aspect ratio, the rest by the same rule."""
     best = math.inf
-    for size, ratios in ((1.0, ((72, 512), (36, 1024), (18, 2048), (9, 4096))), (0.5, ((36, 512), (18, 1024), (9, 2048)))):
+    for size, ratios in (
+        (1.0, ((72, 512), (36, 1024), (18, 2048), (9, 4096))),
+        (0.5, ((36, 512), (18, 1024), (9, 2048))),
+    ):
         for w, d in ratios:
             full, rest = divmod(width, w)
             rows = math.ceil(depth / d)

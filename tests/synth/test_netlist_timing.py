@@ -50,7 +50,21 @@ class Net:
 
 def test_counts_of_every_kind():
     n = Net()
-    kinds = ["LUT6", "LUT2", "INV", "MUXF7", "SRL16E", "SRLC32E", "RAM32M16", "RAM64M8", "FDRE", "FDSE", "CARRY4", "CARRY4", "CARRY4"]
+    kinds = [
+        "LUT6",
+        "LUT2",
+        "INV",
+        "MUXF7",
+        "SRL16E",
+        "SRLC32E",
+        "RAM32M16",
+        "RAM64M8",
+        "FDRE",
+        "FDSE",
+        "CARRY4",
+        "CARRY4",
+        "CARRY4",
+    ]
     kinds += ["DSP48E2", "RAMB36E2", "RAMB18E2", "URAM288", "box"]
     for kind in kinds:
         n.cell(kind, {}, {})
@@ -83,7 +97,9 @@ def test_carry_chain_is_one_level_and_takes_no_routing():
         co = carry[3:]
     n.ff(out[3:], "b")
     path = Analysis(n.module).report()[0]["inside"]
-    want = timing.FF_OUT + timing.NET + timing.LUT + timing.CARRY_IN + 2 * timing.CARRY_STEP + timing.NET + timing.FF_SETUP
+    want = (
+        timing.FF_OUT + timing.NET + timing.LUT + timing.CARRY_IN + 2 * timing.CARRY_STEP + timing.NET + timing.FF_SETUP
+    )
     assert path.ns == pytest.approx(want)
     assert path.levels == 2
 

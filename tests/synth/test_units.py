@@ -58,7 +58,10 @@ def test_memories_became_blocks(unit, figures):
         memories = unit.memories(sample_arch(sample["arch"]))
         have = sample["counts"]
         if memories:
-            assert (have["uram"], have["bram36"]) == (sum(m.uram() for m in memories), sum(m.bram36() for m in memories))
+            assert (have["uram"], have["bram36"]) == (
+                sum(m.uram() for m in memories),
+                sum(m.bram36() for m in memories),
+            )
         bits = sum(m.width * m.depth * m.copies for m in memories)
         assert have["ff"] < 40_000 and (not bits or have["ff"] < bits)
 
@@ -136,7 +139,9 @@ def test_dsp_model_has_names_widths_and_defaults_of_the_primitive():
         assert mine
         assert {name: theirs.get(name) for name in mine} == mine
     # every input of the primitive is an input of the model, so that Verilator demands its connection
-    assert {n for n, d in real[1].items() if d.startswith("input")} == {n for n, d in model[1].items() if d.startswith("input")}
+    assert {n for n, d in real[1].items() if d.startswith("input")} == {
+        n for n, d in model[1].items() if d.startswith("input")
+    }
 
 
 @pytest.mark.slow
