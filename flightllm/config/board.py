@@ -14,11 +14,12 @@ from flightllm.errors import ConfigError, FitError
 
 #: data bytes of one URAM (4,096 x 72 bits) and one BRAM36 (512 x 72): 64 of 72 bits, as the other 8 are parity or ECC
 URAM_BYTES, BRAM36_BYTES = 32768, 4096
-#: DSPs of a VPU: the chain of 16, and one for the scales
-DSP_PER_VPU = 17
-#: DSPs of an SFU lane, an estimate until the RTL is synthesised: an fp32 multiplier (2) and the interpolator's two products
-#: with their scaling (3)
-DSP_PER_LANE = 5
+#: DSPs of a VPU: the chain of 16, and two for the scales
+DSP_PER_VPU = 18
+#: DSPs of an fp32 multiplier, and of a table function with its two multiply-adds
+DSP_PER_MULTIPLIER, DSP_PER_TABLE = 2, 2
+#: DSPs of an SFU lane: seven multipliers, two table functions
+DSP_PER_LANE = 7 * DSP_PER_MULTIPLIER + 2 * DSP_PER_TABLE
 #: bytes of one 48-bit accumulator
 ACCUMULATOR_BYTES = 6
 #: tool flows that build the hardware; "none" is a board that exists in simulation only
@@ -221,15 +222,19 @@ def on_chip_bytes(arch: ArchConfig) -> dict[str, int]:
 
 
 def dsp_count(arch: ArchConfig) -> int:
-    """DSPs of all cores: channels * vpus * (16 + 1) + lanes * 5 each; the second term is an estimate (DSP_PER_LANE)."""
-    return arch.cores * (arch.channels * arch.vpus * DSP_PER_VPU + arch.lanes * DSP_PER_LANE)
+    """DSPs of all cores by design: channels * vpus * (16 + 2) + lanes * 18 + 4 for each of the min(16, 4 channels) lanes of the drain.
+
+    A few more for addresses and counts come on top; `flightllm.resources` has them from synthesis.
+    """
+    drain = min(16, 4 * arch.channels) * 2 * DSP_PER_MULTIPLIER
+    return arch.cores * (arch.channels * arch.vpus * DSP_PER_VPU + arch.lanes * DSP_PER_LANE + drain)
 
 
 def fit_rows(board: Board, arch: ArchConfig) -> list[FitRow]:
     """Need and have of every resource that can be known without synthesis.
 
-    Memory counts bytes, not blocks: how widths and depths map to BRAM and URAM is for synthesis to say. So a config that is
-    refused cannot be built; one that is accepted may still be too large.
+    Memory counts bytes, not blocks, and LUTs do not count: a config that is refused cannot be built; one that is accepted may still be
+    too large. `flightllm resources` estimates blocks and LUTs from recorded synthesis.
     """
     memory = board.resources.uram * URAM_BYTES + board.resources.bram36 * BRAM36_BYTES
     return [

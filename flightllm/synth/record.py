@@ -71,12 +71,12 @@ def stale(record: Mapping[str, Any] | None = None) -> list[str]:
 
 
 def _boxes(unit: Unit, record: Mapping[str, Any]) -> dict[str, PortTiming]:
-    """Port timing of the modules below a unit, the slowest of the units that are the same module."""
-    found: dict[str, PortTiming] = {}
+    """Port timing of the modules below a unit, the slowest of the units that are the same module; none of those not recorded."""
+    found: dict[str, PortTiming] = {name: PortTiming() for name in unit.boxes}
     for other in UNITS:
         if other.module in unit.boxes and other.name in record["units"]:
             timing = PortTiming.from_dict(record["units"][other.name]["ports"])
-            found[other.module] = found[other.module].slowest(timing) if other.module in found else timing
+            found[other.module] = found[other.module].slowest(timing)
     return found
 
 
@@ -114,6 +114,9 @@ def measure(unit: Unit, record: Mapping[str, Any]) -> dict[str, Any]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "tool": yosys.version(),
         "samples": samples,
+        "untimed_boxes": sorted(
+            b for b in unit.boxes if not any(u.module == b and u.name in record["units"] for u in UNITS)
+        ),
         "loops": sorted(set(analysis.loops))[:8],
         "paths": {kind: path.to_dict() for kind, path in sorted(paths.items())},
         "ports": ports.to_dict(),

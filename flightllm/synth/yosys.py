@@ -34,7 +34,7 @@ def share_folder() -> Path:
     """
     spec = importlib.util.find_spec("pyosys")
     if spec is None or not spec.submodule_search_locations:
-        raise ToolError("Yosys is not installed", do="pip install pyosys")
+        raise ToolError("Yosys is not installed", do="pip install 'flightllm[synth]'")
     return Path(next(iter(spec.submodule_search_locations))) / "share"
 
 

@@ -1,0 +1,36 @@
+"""Elaborate the whole RTL for boards' configs, and say which recorded figures are out of date: `python -m flightllm.synth.lint`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from flightllm.config.board import load_board
+from flightllm.errors import FlightError
+from flightllm.resources.estimate import RTL_LANES
+from flightllm.synth import page, yosys
+from flightllm.synth.record import stale
+
+#: boards whose default configs are elaborated, all instances of all modules
+BOARDS = ("tiny", "u280")
+
+
+def main() -> int:
+    """1 if the RTL does not elaborate, or the page is not what the record says; stale figures are only named."""
+    for name in BOARDS:
+        arch = load_board(name).arch
+        try:
+            yosys.elaborate(replace(arch, lanes=min(arch.lanes, RTL_LANES)))
+        except FlightError as error:
+            print(f"flightllm_top does not elaborate for {name}: {error}")
+            return 1
+    old = stale()
+    if old:
+        print(
+            f"synthesis figures are older than the RTL of: {', '.join(old)}. `make synth` renews them; it takes minutes a unit."
+        )
+    return page.main(["--check"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
