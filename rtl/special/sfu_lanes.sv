@@ -2,7 +2,7 @@
 //
 // The arithmetic pipeline of the special-function unit, Lanes elements wide: a chain of stages, each of which a pass uses or
 // passes by (docs/rtl.md, "Special-function unit"). The configuration stays during a pass and changes only when the pipeline is
-// empty. Operands that later stages need wait in FIFOs, so results come in the order of the issues, without stall: at most
+// empty; scalars belong to the issue with which they come. Operands that later stages need wait in FIFOs, so results come in the order of the issues, without stall: at most
 // MaxFly issues may be on their way.
 
 /* verilator lint_off PINCONNECTEMPTY */  // no more than MaxFly operands are on their way: the caller counts
@@ -35,6 +35,25 @@ module sfu_lanes #(
     return v;
   endfunction
 
+  // Scalars at the stages that use them: s1 behind a0 if that adds, s3 behind two multiplications (softmax); s2 stays.
+  logic [31:0] s1_late, s1, s3;
+  delay_line #(
+      .Width(32),
+      .Depth(AddLatency)
+  ) i_s1 (
+      .clk_i,
+      .in_i (scalars_i.s1),
+      .out_o(s1_late)
+  );
+  delay_line #(
+      .Width(32),
+      .Depth(2 * MulLatency)
+  ) i_s3 (
+      .clk_i,
+      .in_i (scalars_i.s3),
+      .out_o(s3)
+  );
+
   lanes_t x, y, z, w;
   assign x = data_i[StreamX];
   assign y = data_i[StreamY];
@@ -58,6 +77,7 @@ module sfu_lanes #(
       .valid_o(a0_sum_v),
       .out_o(a0_sum)
   );
+  assign s1  = a0_add ? s1_late : scalars_i.s1;
   assign a_v = a0_add ? a0_sum_v : valid_i;
   assign a   = a0_add ? a0_sum : stages_i.a0 == A0Relu ? a0_relu : a0_in;
 
@@ -168,7 +188,7 @@ module sfu_lanes #(
     unique case (stages_i.m1)
       M1Self:    m1_b = a;
       M1StreamY: m1_b = y;
-      default:   m1_b = all_lanes(scalars_i.s1);
+      default:   m1_b = all_lanes(s1);
     endcase
   end
   lane_mul #(
@@ -209,7 +229,7 @@ module sfu_lanes #(
     unique case (stages_i.a3)
       A3StreamZ: a3_b = z3;
       A3Side:    a3_b = side;
-      default:   a3_b = all_lanes(scalars_i.s3);
+      default:   a3_b = all_lanes(s3);
     endcase
   end
   lane_add #(
