@@ -111,7 +111,8 @@ module special_unit #(
     logic [19:0] src;
     logic [19:0] dst;
     logic [19:0] ab;
-    logic [19:0] second;  // gate, other operand, or rope table row
+    logic [19:0] second;  // gate, other operand, rope table row, or key scales
+    logic [19:0] third;   // value scales
   } vector_t;
   vector_t vectors[Batch];
   vector_t at_q, at0_q;  // the next vector; the one of its row with i1 = 0
@@ -124,9 +125,16 @@ module special_unit #(
     unique case (opcode)
       OpAct:   {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
       OpAdd:   {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
+      OpSoftmax: {second, second_s0, second_s1} = {sm.ks, 20'd0, 20'd0};
       default: {second, second_s0, second_s1} = {rope.has_table, rope.table_s0, 20'd0};
     endcase
   end
+  // heads of one KV head share its scales
+  logic [9:0] in_group_q;
+  logic group_end;
+  logic [19:0] kv_step;
+  assign group_end = in_group_q + 10'd1 == sm.group;
+  assign kv_step   = group_end ? sm.kv_s : 20'd0;
   vector_t next_row, next_head;
   always_comb begin
     next_row = '{
@@ -134,14 +142,16 @@ module special_unit #(
         src: at0_q.src + src_s0,
         dst: at0_q.dst + dst_s0,
         ab: at0_q.ab + ab_s0,
-        second: at0_q.second + second_s0
+        second: at0_q.second + second_s0,
+        third: sm.vs
     };
     next_head = '{
         i0: at_q.i0,
         src: at_q.src + src_s1,
         dst: at_q.dst + dst_s1,
         ab: at_q.ab + ab_s1,
-        second: at_q.second + second_s1
+        second: at_q.second + (is_softmax ? kv_step : second_s1),
+        third: at_q.third + kv_step
     };
   end
   assign vector_last = i1_q + 10'd1 == n1 && at_q.i0 + 32'd1 == 32'(n0);
@@ -350,8 +360,8 @@ module special_unit #(
         row_end[StreamW] = there.src + 20'((len - 32'd1) >> 4);
       end
       default: begin
-        base[StreamY] = sm.ks;
-        base[StreamZ] = sm.vs;
+        base[StreamY] = there.second;
+        base[StreamZ] = there.third;
       end
     endcase
   end
@@ -819,9 +829,11 @@ module special_unit #(
         vectors[vectors_q[4:0]] <= at_q;
         vectors_q <= vectors_q + 6'd1;
         i1_q <= i1_q + 10'd1;
+        in_group_q <= group_end ? 10'd0 : in_group_q + 10'd1;
         at_q <= next_head;
         if (i1_q + 10'd1 == n1) begin
           i1_q   <= '0;
+          in_group_q <= '0;
           at_q   <= next_row;
           at0_q  <= next_row;
         end
@@ -848,9 +860,10 @@ module special_unit #(
         end
         StTake:
         if (take_ready_i) begin
-          at_q <= '{i0: '0, src: src, dst: dst, ab: ab, second: second};
-          at0_q <= '{i0: '0, src: src, dst: dst, ab: ab, second: second};
+          at_q <= '{i0: '0, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
+          at0_q <= '{i0: '0, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
           i1_q <= '0;
+          in_group_q <= '0;
           over_q <= 1'b0;
           state_q <= (n0 <= 0 || n1 == 0) ? StGive : StBatch;
         end
