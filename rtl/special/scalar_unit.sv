@@ -13,13 +13,13 @@ module scalar_unit (
     input  logic                  [31:0] eps_i,
     input  logic                         job_valid_i,
     input  special_pkg::program_e        program_i,
-    input  logic                  [ 4:0] vec_i,
+    input  logic                  [ 6:0] tag_i,
     input  logic                  [31:0] sum_i,
     input  logic                  [31:0] max_i,       // largest magnitude
     output logic                         job_ready_o,
     output logic                         done_o,
     output special_pkg::program_e        program_o,
-    output logic                  [ 4:0] vec_o,
+    output logic                  [ 6:0] tag_o,
     output logic                  [31:0] result_o,    // mean; r
     output logic                  [31:0] scale_o,
     output logic                  [31:0] inverse_o
@@ -111,7 +111,7 @@ module scalar_unit (
   logic [2:0] turn_q, next_turn;  // the slot of this cycle; that of the next, whose result is captured now
   logic [Slots-1:0] active_q;
   program_e program_q[Slots];
-  logic [4:0] vec_q[Slots];
+  logic [6:0] tag_q[Slots];
   logic [2:0] step_q[Slots];
   logic [31:0] sum_q[Slots];
   logic [31:0] max_q[Slots];
@@ -224,7 +224,7 @@ module scalar_unit (
   assign job_ready_o = !here;
   assign done_o = here && now.op == OpEnd;
   assign program_o = program_q[turn_q];
-  assign vec_o = vec_q[turn_q];
+  assign tag_o = tag_q[turn_q];
   assign result_o = t_q[turn_q];
   assign inverse_o = none ? 32'd0 : inverse_q[turn_q];
   assign scale_o = (none || (program_o == ScalarSoftmax && is_zero(inverse_q[turn_q]))) ? 32'd0 : scale_q[turn_q];
@@ -241,7 +241,7 @@ module scalar_unit (
     if (go) step_q[turn_q] <= step_q[turn_q] + 3'd1;
     if (job_valid_i && job_ready_o) begin
       program_q[turn_q] <= program_i;
-      vec_q[turn_q]     <= vec_i;
+      tag_q[turn_q]     <= tag_i;
       step_q[turn_q]    <= '0;
       sum_q[turn_q]     <= sum_i;
       max_q[turn_q]     <= max_i;

@@ -690,64 +690,76 @@ module special_unit #(
   end
 
   // --- scalars ---------------------------------------------------------------------------------------------------
-  // A job for each vector: when its sum is there, or its maximum if there is no sum.
+  // A job for each vector: when its sum is there, or its maximum if there is no sum. Sums may come when the next pass has begun.
   typedef struct packed {
     program_e    program_id;
+    logic [1:0]  pass;
     logic [4:0]  vec;
     logic [31:0] sum;
   } job_t;
-  job_t job_in, job;
-  logic job_new, job_valid, job_ready, scalar_done;
-  logic [1:0][4:0] claimed_vec_q;  // whose sum an accumulator has, and what it is for
-  program_e claimed_program_q[2];
+  job_t claimed_q[2];  // what the sum of an accumulator is for
+  job_t sum_job_in, sum_job, max_job_in, max_job, job;
+  logic sum_job_valid, max_job_valid, job_ready, scalar_done;
   program_e scalar_program;
+  logic [1:0] scalar_pass;
   logic [4:0] scalar_vec;
   logic [31:0] result, scale, inverse;
-  assign job_new = sum_done || (max_done && to_scalar && !to_sum);
-  assign job_in = '{
-      program_id: sum_done ? claimed_program_q[sum_done_which] : program_id,
-      vec: sum_done ? claimed_vec_q[sum_done_which] : max_vec,
-      sum: sum
-  };
+  always_comb begin
+    sum_job_in     = claimed_q[sum_done_which];
+    sum_job_in.sum = sum;
+    max_job_in     = '{program_id: program_id, pass: pass_q, vec: max_vec, sum: '0};
+  end
   fifo #(
       .Width($bits(job_t)),
-      .Depth(Batch)
-  ) i_jobs (
+      .Depth(4)
+  ) i_sum_jobs (
       .clk_i,
       .rst_ni,
-      .in_valid_i (job_new),
-      .in_data_i  (job_in),
+      .in_valid_i (sum_done),
+      .in_data_i  (sum_job_in),
       .in_ready_o (),
-      .out_valid_o(job_valid),
-      .out_data_o (job),
+      .out_valid_o(sum_job_valid),
+      .out_data_o (sum_job),
       .out_ready_i(job_ready),
       .count_o    ()
   );
+  fifo #(
+      .Width($bits(job_t)),
+      .Depth(Batch)
+  ) i_max_jobs (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (max_done && to_scalar && !to_sum),
+      .in_data_i  (max_job_in),
+      .in_ready_o (),
+      .out_valid_o(max_job_valid),
+      .out_data_o (max_job),
+      .out_ready_i(job_ready && !sum_job_valid),
+      .count_o    ()
+  );
+  assign job = sum_job_valid ? sum_job : max_job;
   scalar_unit i_scalar (
       .clk_i,
       .rst_ni,
       .quant_i    (quant),
       .inv_n_i    (norm.inv_n),
       .eps_i      (norm.eps),
-      .job_valid_i(job_valid),
+      .job_valid_i(sum_job_valid || max_job_valid),
       .program_i  (job.program_id),
-      .vec_i      (job.vec),
+      .tag_i      ({job.pass, job.vec}),
       .sum_i      (job.sum),
       .max_i      (max_mem[job.vec]),
       .job_ready_o(job_ready),
       .done_o     (scalar_done),
       .program_o  (scalar_program),
-      .vec_o      (scalar_vec),
+      .tag_o      ({scalar_pass, scalar_vec}),
       .result_o   (result),
       .scale_o    (scale),
       .inverse_o  (inverse)
   );
 
   always_ff @(posedge clk_i) begin
-    if (claim) begin
-      claimed_vec_q[sum_which]     <= slot.vec;
-      claimed_program_q[sum_which] <= program_id;
-    end
+    if (claim) claimed_q[sum_which] <= '{program_id: program_id, pass: pass_q, vec: slot.vec, sum: '0};
     if (max_done && max_ordered) top_score_mem[max_vec] <= max;
     if (max_done && !max_ordered) max_mem[max_vec] <= max;
     if (scalar_done) begin
@@ -760,17 +772,15 @@ module special_unit #(
         inverse_mem[scalar_vec] <= inverse;
       end
     end
-    assert (!(sum_done && max_done && to_scalar && !to_sum))
-    else $error("special_unit: two scalar jobs in a cycle");
   end
 
   // --- control ---------------------------------------------------------------------------------------------------
-  // Vectors of the batch: whose scalars are there (over all passes), whose top score is, whose words are all in the vector buffer.
-  logic [6:0] scalars_q, scalars_before_q, scalars_asked_q;
+  // Vectors of the batch: whose scalars of a pass are there, whose top score is, whose words are all in the vector buffer.
+  logic [3:0][5:0] scalars_q;  // [pass]
   logic [5:0] tops_q, written_q, with_scalars;
   logic slots_done_q, batch_start;
   logic [2:0] wait_q;
-  assign with_scalars = 6'(scalars_q - scalars_before_q);
+  assign with_scalars = scalars_q[pass_q-2'd1];
   always_comb begin
     if (codes_q) allowed = (words != 0 && written_q < with_scalars) ? written_q : with_scalars;
     else if (pass_q == 2'd0) allowed = vectors_q;
@@ -822,7 +832,7 @@ module special_unit #(
       if (slots_done) slots_done_q <= 1'b1;
       if (wait_q != 0) wait_q <= wait_q - 3'd1;
       // what is there
-      if (scalar_done) scalars_q <= scalars_q + 7'd1;
+      if (scalar_done) scalars_q[scalar_pass] <= scalars_q[scalar_pass] + 6'd1;
       if (max_done && max_ordered) tops_q <= tops_q + 6'd1;
       if (out_take && out_head.last) written_q <= written_q + 6'd1;
       if (describe) begin
@@ -846,8 +856,6 @@ module special_unit #(
         pass_q <= '0;
         codes_q <= 1'b0;
         scalars_q <= '0;
-        scalars_before_q <= '0;
-        scalars_asked_q <= '0;
         tops_q <= '0;
         written_q <= '0;
       end
@@ -881,10 +889,6 @@ module special_unit #(
             slots_done_q <= 1'b0;
             pass_q <= pass_q + 2'd1;
             codes_q <= to_vb;  // a result that goes on as codes
-            if (to_scalar) begin
-              scalars_before_q <= scalars_asked_q;
-              scalars_asked_q  <= scalars_asked_q + 7'(vectors_q);
-            end
             state_q <= StPass;
           end
           if (batch_over) state_q <= over_q ? StGive : StBatch;

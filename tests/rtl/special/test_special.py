@@ -122,7 +122,7 @@ class Program:
         cycles = library(lanes).special_run(
             ops, DISPATCH_WORDS, len(self.program), ctypes.c_void_p(vb.ctypes.data), ctypes.c_uint64(VB // 16),
             ctypes.c_void_p(ab.ctypes.data), ctypes.c_uint64(AB), ctypes.c_void_p(mb.ctypes.data), int(slow), seed,
-            ctypes.c_int64(2_000_000),
+            ctypes.c_int64(200_000),
         )  # fmt: skip
         assert cycles > 0, f"the testbench stopped with {cycles}"
         got, want = vb.view(np.uint32), self.core.vb.view(np.uint32)
