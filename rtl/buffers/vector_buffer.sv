@@ -33,35 +33,51 @@ module vector_buffer #(
     return BankWidth'(addr & 20'(Banks - 1));
   endfunction
 
-  // --- arbitration -----------------------------------------------------------------------------------------------
-  logic [Banks-1:0] rd_go, wr_go;
+  // --- arbitration: each bank by itself, lower client first ------------------------------------------------------
+  logic [Banks-1:0] rd_go, wr_go, rd_beyond, wr_beyond;
   logic [Banks-1:0][19:0] rd_addr, wr_addr;
   logic [Banks-1:0][15:0][31:0] wr_data;
   logic [Banks-1:0][15:0] wr_mask;
-  always_comb begin
-    rd_go = '0;
-    wr_go = '0;
-    rd_addr = '0;
-    wr_addr = '0;
-    wr_data = '0;
-    wr_mask = '0;
-    rd_ready_o = '0;
-    wr_ready_o = '0;
-    for (int i = 0; i < ReadClients; i++) begin
-      if (rd_valid_i[i] && !rd_go[bank_of(rd_addr_i[i])]) begin
-        rd_go[bank_of(rd_addr_i[i])]   = 1'b1;
-        rd_addr[bank_of(rd_addr_i[i])] = rd_addr_i[i];
-        rd_ready_o[i]                  = 1'b1;
+  logic [Banks-1:0][ReadClients-1:0] rd_grant;
+  logic [Banks-1:0][WriteClients-1:0] wr_grant;
+  for (genvar b = 0; b < Banks; b++) begin : gen_choose
+    logic [ ReadClients-1:0] rd_ask;
+    logic [WriteClients-1:0] wr_ask;
+    always_comb begin
+      for (int i = 0; i < ReadClients; i++) rd_ask[i] = rd_valid_i[i] && bank_of(rd_addr_i[i]) == BankWidth'(b);
+      for (int i = 0; i < WriteClients; i++) wr_ask[i] = wr_valid_i[i] && bank_of(wr_addr_i[i]) == BankWidth'(b);
+      rd_grant[b] = rd_ask & (~rd_ask + ReadClients'(1));  // the lowest bit that is set
+      wr_grant[b] = wr_ask & (~wr_ask + WriteClients'(1));
+      rd_go[b] = rd_ask != '0;
+      wr_go[b] = wr_ask != '0;
+      rd_addr[b] = '0;
+      rd_beyond[b] = 1'b0;
+      wr_addr[b] = '0;
+      wr_beyond[b] = 1'b0;
+      wr_data[b] = '0;
+      wr_mask[b] = '0;
+      for (int i = 0; i < ReadClients; i++) begin
+        if (rd_grant[b][i]) begin
+          rd_addr[b]   = rd_addr_i[i];
+          rd_beyond[b] = 32'(rd_addr_i[i]) >= Words;
+        end
+      end
+      for (int i = 0; i < WriteClients; i++) begin
+        if (wr_grant[b][i]) begin
+          wr_addr[b]   = wr_addr_i[i];
+          wr_beyond[b] = 32'(wr_addr_i[i]) >= Words;
+          wr_data[b]   = wr_data_i[i];
+          wr_mask[b]   = wr_mask_i[i];
+        end
       end
     end
-    for (int i = 0; i < WriteClients; i++) begin
-      if (wr_valid_i[i] && !wr_go[bank_of(wr_addr_i[i])]) begin
-        wr_go[bank_of(wr_addr_i[i])]   = 1'b1;
-        wr_addr[bank_of(wr_addr_i[i])] = wr_addr_i[i];
-        wr_data[bank_of(wr_addr_i[i])] = wr_data_i[i];
-        wr_mask[bank_of(wr_addr_i[i])] = wr_mask_i[i];
-        wr_ready_o[i]                  = 1'b1;
-      end
+  end
+  always_comb begin
+    rd_ready_o = '0;
+    wr_ready_o = '0;
+    for (int b = 0; b < Banks; b++) begin
+      rd_ready_o |= rd_grant[b];
+      wr_ready_o |= wr_grant[b];
     end
   end
 
@@ -73,9 +89,9 @@ module vector_buffer #(
     always_ff @(posedge clk_i) begin
       if (rd_go[b]) begin
         bank_q[b]   <= mem[RowWidth'(rd_addr[b]>>LogBanks)];
-        beyond_q[b] <= 32'(rd_addr[b]) >= Words;
+        beyond_q[b] <= rd_beyond[b];
       end
-      if (wr_go[b] && 32'(wr_addr[b]) < Words) begin
+      if (wr_go[b] && !wr_beyond[b]) begin
         for (int e = 0; e < 16; e++) if (wr_mask[b][e]) mem[RowWidth'(wr_addr[b]>>LogBanks)][e] <= wr_data[b][e];
       end
       bank_q2[b] <= beyond_q[b] ? '0 : bank_q[b];
@@ -97,7 +113,7 @@ module vector_buffer #(
     end
     error_q <= 1'b0;
     for (int b = 0; b < Banks; b++) begin
-      if ((rd_go[b] && 32'(rd_addr[b]) >= Words) || (wr_go[b] && 32'(wr_addr[b]) >= Words)) error_q <= rst_ni;
+      if ((rd_go[b] && rd_beyond[b]) || (wr_go[b] && wr_beyond[b])) error_q <= rst_ni;
     end
   end
   assign error_o = error_q;

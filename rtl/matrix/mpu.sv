@@ -111,36 +111,10 @@ module mpu #(
   logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
   logic [Vpus-1:0][15:0][7:0] code_q;
 
-  // Code k of VPU v. The sign is selected once and fills all bits above the code: a multiplexer of all widths for each of eight
-  // bits would be half as large again.
-  function automatic logic [7:0] unpack(int v, int k);
-    logic [7:0] code;
-    logic sign;
-    int unsigned n;
-    n = 32'(v) * 16 + 32'(k);
-    unique case (beat1_width_i)
-      3'd0:    sign = raw_q[n*2+1];
-      3'd1:    sign = raw_q[n*3+2];
-      3'd2:    sign = raw_q[n*4+3];
-      3'd3:    sign = raw_q[n*5+4];
-      3'd4:    sign = raw_q[n*6+5];
-      WidthV4: sign = raw_q[(32'(v)/2*16+32'(k))*8+(32'(v)%2)*4+3];
-      default: sign = raw_q[n*8+7];
-    endcase
-    for (int unsigned j = 0; j < 8; j++) begin
-      code[j] = sign;
-      unique case (beat1_width_i)
-        3'd0:    if (j < 1) code[j] = raw_q[n*2+j];
-        3'd1:    if (j < 2) code[j] = raw_q[n*3+j];
-        3'd2:    if (j < 3) code[j] = raw_q[n*4+j];
-        3'd3:    if (j < 4) code[j] = raw_q[n*5+j];
-        3'd4:    if (j < 5) code[j] = raw_q[n*6+j];
-        WidthV4: if (j < 3) code[j] = raw_q[(32'(v)/2*16+32'(k))*8+(32'(v)%2)*4+j];
-        default: if (j < 7) code[j] = raw_q[n*8+j];
-      endcase
-    end
-    return code;
-  endfunction
+  // Bits above a code of this width, which its sign fills: selecting the sign once costs less than a multiplexer of all widths for
+  // each of eight bits.
+  logic [7:0] above;
+  assign above = 8'(9'h1ff << width_bits(beat1_width_i));  // 4 bits for the V cache's width, too
 
   always_ff @(posedge clk_i) begin
     if (beat_valid_i) begin
@@ -150,7 +124,18 @@ module mpu #(
     if (beat1_valid_i) begin
       for (int v = 0; v < Vpus; v++) begin
         for (int k = 0; k < 16; k++) begin
-          code_q[v][k]  <= unpack(v, k);
+          automatic logic [7:0] code;  // zeros above it
+          automatic logic sign;
+          unique case (beat1_width_i)
+            3'd0:    {sign, code} = {raw_q[(v*16+k)*2+1], 8'(raw_q[(v*16+k)*2+:2])};
+            3'd1:    {sign, code} = {raw_q[(v*16+k)*3+2], 8'(raw_q[(v*16+k)*3+:3])};
+            3'd2:    {sign, code} = {raw_q[(v*16+k)*4+3], 8'(raw_q[(v*16+k)*4+:4])};
+            3'd3:    {sign, code} = {raw_q[(v*16+k)*5+4], 8'(raw_q[(v*16+k)*5+:5])};
+            3'd4:    {sign, code} = {raw_q[(v*16+k)*6+5], 8'(raw_q[(v*16+k)*6+:6])};
+            WidthV4: {sign, code} = {raw_q[((v/2)*16+k)*8+(v%2)*4+3], 8'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4])};
+            default: {sign, code} = {1'b0, raw_q[(v*16+k)*8+:8]};
+          endcase
+          code_q[v][k]  <= code | (sign ? above : 8'd0);
           index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
         end
       end
