@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flightllm.config.board import boards
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
+    from flightllm.resources import estimate
 
 __all__ = [
     "FlightError",
@@ -22,6 +23,7 @@ __all__ = [
     "check",
     "compile",
     "doctor",
+    "estimate",
     "inspect",
     "load",
 ]
@@ -31,6 +33,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "FlightError": "flightllm.errors",
     "boards": "flightllm.config.board",
     "doctor": "flightllm.installed",
+    "estimate": "flightllm.resources",
 }
 
 

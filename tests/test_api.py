@@ -21,6 +21,7 @@ NAMES = {
     "check": "flightllm.check",
     "boards": "flightllm.boards",
     "doctor": "flightllm.doctor",
+    "resources": "flightllm.estimate",
 }
 TEXT = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife."
 

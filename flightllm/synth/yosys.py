@@ -51,11 +51,16 @@ def run(commands: Sequence[str], timeout: float = TIMEOUT_S) -> str:
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ToolError(f"Yosys took longer than {timeout:.0f} s", where=commands[0][:200]) from None
+        raise ToolError(
+            f"Yosys took longer than {timeout:.0f} s",
+            where=commands[0][:200],
+            do="try again when the machine is less busy",
+        ) from None
     if done.returncode:
         text = (done.stdout + done.stderr).splitlines()
         wrong = [line for line in text if re.search(r"\berror\b", line, re.IGNORECASE)]
-        raise ToolError("Yosys failed", where=commands[0][:200], why="\n".join((wrong or text)[-20:]))
+        why = "\n".join((wrong or text)[-20:])
+        raise ToolError("Yosys failed", where=commands[0][:200], why=why, do="report this with the message")
     return done.stdout
 
 

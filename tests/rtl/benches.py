@@ -58,12 +58,15 @@ BENCHES = {
     "word_stream": "special/test_word_stream.py",
     "special_unit": "special/test_special.py",
     "exchange": "top/test_exchange.py",
-    "flightllm_core": "whole/test_whole.py",
     "flightllm_top": "top/test_top.py",
 }
 #: modules without a bench of their own -> the bench of what they are part of
 INSIDE = {
     "dsp_slice": "matrix/test_dsp.py",
+    "ram": "memory/test_ring.py",
+    "fp32_round": "fp/test_fp.py",
+    "leading_zeros": "fp/test_fp.py",
+    "flightllm_core": "whole/test_whole.py",
 }
 
 
