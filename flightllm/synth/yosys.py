@@ -73,7 +73,9 @@ def primitive_stub(name: str) -> str:
     library = (share_folder() / "xilinx" / "cells_xtra.v").read_text()
     found = re.search(rf"^module {name}\b.*?^endmodule", library, re.DOTALL | re.MULTILINE)
     if found is None:
-        raise ToolError(f"Yosys' cell library has no {name}")
+        raise ToolError(
+            f"Yosys' cell library has no {name}", do="install the version of pyosys that pyproject.toml names"
+        )
     return f"(* blackbox *)\n{found.group(0)}\n"
 
 
