@@ -104,8 +104,9 @@ module DSP48E2 #(
   if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY") begin : gen_refuse
     $error("this model needs MREG = PREG = 1 and USE_MULT = MULTIPLY");
   end
-  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0) begin : gen_refuse_reg
-    $error("this model needs control inputs without registers: OPMODEREG, INMODEREG, ALUMODEREG, CARRYINREG, CARRYINSELREG = 0");
+  localparam int Registers = OPMODEREG + INMODEREG + ALUMODEREG + CARRYINREG + CARRYINSELREG;
+  if (Registers != 0) begin : gen_refuse_reg
+    $error("this model needs OPMODEREG = INMODEREG = ALUMODEREG = CARRYINREG = CARRYINSELREG = 0");
   end
   if (UseAd && (DREG != 1 || ADREG != 1 || AREG != 1)) begin : gen_refuse_ad
     $error("this model needs AREG = DREG = ADREG = 1 with the pre-adder");
