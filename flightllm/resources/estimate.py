@@ -115,7 +115,9 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
             continue
         worst = max(recorded["paths"].values(), key=lambda p: float(p["ns"]), default={"ns": 0.0, "levels": 0})
         rows.append(
-            UnitRow(unit.name, unit.count(arch), unit_counts(unit, recorded, arch), worst["ns"], worst["levels"])
+            UnitRow(
+                unit.name, unit.count(arch), unit_counts(unit, recorded, arch), float(worst["ns"]), int(worst["levels"])
+            )
         )
     notes = []
     if arch.lanes > RTL_LANES:

@@ -28,7 +28,7 @@ module fp32_table (
     logic signed [9:0] exponent;  // biased, of a significand in [1, 2)
   } side_t;
   side_t s1_q, s2_q, s3_q, s4_q;
-  logic [1:0] s1_table_q;
+  logic [ 1:0] s1_table_q;
   logic [22:0] s1_fraction_q;
   logic s1_fixed_q, s1_minus_q, s1_lost_q;  // exp2 of a number that is not zero
   logic [30:0] s1_mag_q;

@@ -144,7 +144,7 @@ module matrix_unit #(
 
   // what a pop is for, until its data come
   always_comb begin
-    pop_q[0] = pop;
+    pop_q[0]  = pop;
     from_q[0] = FromW;
     if (k_pop_o != 0) begin
       unique case (pop.dest)
@@ -156,7 +156,7 @@ module matrix_unit #(
   end
   always_ff @(posedge clk_i) begin
     for (int i = 1; i <= PopLatency; i++) begin
-      pop_q[i] <= pop_q[i-1];
+      pop_q[i]  <= pop_q[i-1];
       from_q[i] <= from_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end

@@ -127,13 +127,34 @@ module mpu #(
           automatic logic [7:0] code;  // zeros above it
           automatic logic sign;
           unique case (beat1_width_i)
-            3'd0:    {sign, code} = {raw_q[(v*16+k)*2+1], 8'(raw_q[(v*16+k)*2+:2])};
-            3'd1:    {sign, code} = {raw_q[(v*16+k)*3+2], 8'(raw_q[(v*16+k)*3+:3])};
-            3'd2:    {sign, code} = {raw_q[(v*16+k)*4+3], 8'(raw_q[(v*16+k)*4+:4])};
-            3'd3:    {sign, code} = {raw_q[(v*16+k)*5+4], 8'(raw_q[(v*16+k)*5+:5])};
-            3'd4:    {sign, code} = {raw_q[(v*16+k)*6+5], 8'(raw_q[(v*16+k)*6+:6])};
-            WidthV4: {sign, code} = {raw_q[((v/2)*16+k)*8+(v%2)*4+3], 8'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4])};
-            default: {sign, code} = {1'b0, raw_q[(v*16+k)*8+:8]};
+            3'd0: begin
+              code = 8'(raw_q[(v*16+k)*2+:2]);
+              sign = raw_q[(v*16+k)*2+1];
+            end
+            3'd1: begin
+              code = 8'(raw_q[(v*16+k)*3+:3]);
+              sign = raw_q[(v*16+k)*3+2];
+            end
+            3'd2: begin
+              code = 8'(raw_q[(v*16+k)*4+:4]);
+              sign = raw_q[(v*16+k)*4+3];
+            end
+            3'd3: begin
+              code = 8'(raw_q[(v*16+k)*5+:5]);
+              sign = raw_q[(v*16+k)*5+4];
+            end
+            3'd4: begin
+              code = 8'(raw_q[(v*16+k)*6+:6]);
+              sign = raw_q[(v*16+k)*6+5];
+            end
+            WidthV4: begin
+              code = 8'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4]);
+              sign = raw_q[((v/2)*16+k)*8+(v%2)*4+3];
+            end
+            default: begin
+              code = raw_q[(v*16+k)*8+:8];
+              sign = 1'b0;
+            end
           endcase
           code_q[v][k]  <= code | (sign ? above : 8'd0);
           index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
