@@ -106,18 +106,12 @@ module DSP48E2 #(
   if (MREG != 1 || PREG != 1 || USE_MULT != "MULTIPLY") begin : gen_refuse
     $error("this model needs MREG = PREG = 1 and USE_MULT = MULTIPLY");
   end
-<<<<<<< HEAD
-  if (OPMODEREG != 0 || INMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0)
-  begin : gen_refuse_reg
-    $error("this model needs control inputs without registers: OPMODEREG, INMODEREG, ALUMODEREG, CARRYIN(SEL)REG = 0");
-  end
-  if ((AREG != 1 && AREG != 2) || (BREG != 1 && BREG != 2)) begin : gen_refuse_ab
-    $error("this model needs AREG and BREG of 1 or 2");
-=======
   localparam int Registers = OPMODEREG + INMODEREG + ALUMODEREG + CARRYINREG + CARRYINSELREG;
   if (Registers != 0) begin : gen_refuse_reg
     $error("this model needs OPMODEREG = INMODEREG = ALUMODEREG = CARRYINREG = CARRYINSELREG = 0");
->>>>>>> synth
+  end
+  if ((AREG != 1 && AREG != 2) || (BREG != 1 && BREG != 2)) begin : gen_refuse_ab
+    $error("this model needs AREG and BREG of 1 or 2");
   end
   if (UseAd && (DREG != 1 || ADREG != 1 || AREG != 1)) begin : gen_refuse_ad
     $error("this model needs AREG = DREG = ADREG = 1 with the pre-adder");
