@@ -139,7 +139,8 @@ module store_unit #(
   assign unit = is_v ? pos_q >> 4 : slot >> LogKeySlots;
   assign code_addr = head_addr_q + 40'(unit) * 40'(kv.unit_bytes);
   assign row_slots = kv.len >> LogC;
-  assign code_bytes = is_v ? (four ? ((row_slots + 16'd1) >> 1) << 4 : row_slots << 4) : (four ? kv.len >> 1 : kv.len) << LogKeySlots;
+  assign code_bytes = is_v ? (four ? ((row_slots + 16'd1) >> 1) << 4 : row_slots << 4) :
+      (four ? kv.len >> 1 : kv.len) << LogKeySlots;
   assign beats = 7'((32'(code_addr[5:0]) + 32'(code_bytes) + 32'd63) >> 6);
   assign scale_addr = kv.scales + ((40'(slot) * 40'(kv.n1) + 40'(head_q)) << 1);
   assign scale_word = scale_q + 32'h0000ffff;  // bf16, rounded up in magnitude
