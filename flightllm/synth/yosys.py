@@ -55,7 +55,8 @@ def run(commands: Sequence[str], timeout: float = TIMEOUT_S) -> str:
     if done.returncode:
         text = (done.stdout + done.stderr).splitlines()
         wrong = [line for line in text if re.search(r"\berror\b", line, re.IGNORECASE)]
-        raise ToolError("Yosys failed", where=commands[0][:200], why="\n".join((wrong or text)[-20:]))
+        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
+        raise ToolError(f"Yosys {how}", where=commands[0][:200], why="\n".join((wrong or text)[-20:]))
     return done.stdout
 
 
