@@ -113,19 +113,19 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
         if recorded is None:
             missing.append(unit.name)
             continue
-        worst = max(recorded["paths"].values(), key=lambda p: float(p["ns"]), default={"ns": 0.0, "levels": 0})
+        paths = [(float(p["ns"]), int(p["levels"])) for p in recorded["paths"].values()]
         rows.append(
-            UnitRow(
-                unit.name, unit.count(arch), unit_counts(unit, recorded, arch), float(worst["ns"]), int(worst["levels"])
-            )
+            UnitRow(unit.name, unit.count(arch), unit_counts(unit, recorded, arch), *max(paths, default=(0.0, 0)))
         )
     notes = []
     if arch.lanes > RTL_LANES:
         notes.append(
             f"{arch.lanes} fp32 lanes: the RTL is written for up to {RTL_LANES}; the special-function unit is extrapolated"
         )
+    unfit = {u.name: u.unfit for u in UNITS if u.unfit}
     if missing:
-        notes.append(f"units without figures, which the sums lack: {', '.join(missing)}")
+        named = ", ".join(f"{n} (cannot be synthesised as it stands: {unfit[n]})" if n in unfit else n for n in missing)
+        notes.append(f"units without figures, which the sums lack: {named}")
     return Estimate(arch, rows, missing, notes)
 
 

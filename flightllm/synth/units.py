@@ -77,6 +77,8 @@ class Unit:
     memories: Callable[[ArchConfig], list[Memory]] = field(default=lambda a: [])
     #: cover wide selections with MUXF7 and MUXF8 (yosys.synthesise)
     wide_muxes: bool = False
+    #: why it cannot be synthesised as it stands; "" otherwise. Estimates say so and lack the unit
+    unfit: str = ""
 
 
 def sample_arch(changes: dict[str, Any]) -> ArchConfig:
@@ -219,6 +221,7 @@ UNITS: tuple[Unit, ...] = (
         "store_unit", "store_unit", _core, lambda a: {"Channels": a.channels},
         terms=(_one, lambda a: a.channels),
         samples=({"channels": 2}, {"channels": 8}),
+        unfit="64 bytes of every channel, each selected from the 256 codes of a row, twice: 450,000 gates for two channels",
     ),
     Unit(
         "special_unit", "special_unit", _core, lambda a: {"Lanes": a.lanes},

@@ -59,8 +59,9 @@ def run(commands: Sequence[str], timeout: float = TIMEOUT_S) -> str:
     if done.returncode:
         text = (done.stdout + done.stderr).splitlines()
         wrong = [line for line in text if re.search(r"\berror\b", line, re.IGNORECASE)]
+        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
         why = "\n".join((wrong or text)[-20:])
-        raise ToolError("Yosys failed", where=commands[0][:200], why=why, do="report this with the message")
+        raise ToolError(f"Yosys {how}", where=commands[0][:200], why=why, do="report this with the message")
     return done.stdout
 
 

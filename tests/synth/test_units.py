@@ -39,7 +39,7 @@ def test_a_unit_stands_behind_its_boxes():
 
 
 def test_every_unit_is_recorded():
-    assert [u.name for u in UNITS if u.name not in load()["units"]] == []
+    assert [u.name for u in UNITS if u.name not in load()["units"]] == [u.name for u in UNITS if u.unfit]
 
 
 @pytest.mark.parametrize(("unit", "figures"), recorded(), ids=lambda x: getattr(x, "name", ""))
