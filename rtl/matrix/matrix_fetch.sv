@@ -170,6 +170,7 @@ module matrix_fetch #(
   logic [19:0] last_nv_q, nv;  // VPUs that take part in the last beat down the strip
   logic [3:0] windows_q, group_windows;
   logic [2:0] groups_q, group_q;
+  logic last_jj;
   logic [5:0] scale_left_q;  // scale beats of the section not yet popped
   logic [5:0] scale_total_q;
   logic [2:0] scale_row_q, scale_base_q;  // next row to fill; first row of the entry
@@ -181,7 +182,19 @@ module matrix_fetch #(
 
   assign fmt = mm_q.has_table ? table_mem[table_at_q] : mm_q.format;
   assign group_windows = 4'd2 << mm_q.group;
-  assign nv = (jj_q + 4'd1 == jj_count_q) ? last_nv_q : 20'(Vpus);
+  assign last_jj = jj_q + 4'd1 == jj_count_q;
+  assign nv = last_jj ? last_nv_q : 20'(Vpus);
+
+  // words of the codes of a beat: ceil(nv * 2 * bits / 8). Known a cycle after the format and last_nv_q, which StScale sets before
+  // its first pop
+  function automatic logic [7:0] code_words(logic [19:0] n, logic [2:0] width);
+    return 8'((12'(n) * 12'(width_bits(width)) + 12'd3) >> 2);
+  endfunction
+  logic [7:0] full_words_q, last_words_q;
+  always_ff @(posedge clk_i) begin
+    full_words_q <= code_words(20'(Vpus), fmt_q[2:0]);
+    last_words_q <= code_words(last_nv_q, fmt_q[2:0]);
+  end
 
   logic [2:0] groups;
   logic [5:0] scale_total;
@@ -258,7 +271,7 @@ module matrix_fetch #(
         dest = bias_phase_q ? DestMu : DestSigma;
       end
       StCode: begin
-        section_words = index_phase_q ? 8'(nv) : 8'((12'(nv) * 12'(width_bits(fmt_q[2:0])) + 12'd3) >> 2);
+        section_words = index_phase_q ? 8'(nv) : last_jj ? last_words_q : full_words_q;
         dest = index_phase_q ? DestIndex : DestCode;
       end
       StQk: begin

@@ -55,14 +55,29 @@ module matrix_unit #(
   localparam int unsigned PopLatency = 3;
 
   // --- fetch -----------------------------------------------------------------------------------------------------
+  // The least level of all channels. Unary per channel, so that it is one AND of all and not a chain of comparisons.
   logic [4:0] w_level, k_level;
+  logic [15:0] w_more, k_more;  // [n]: every channel has more than n words
+  function automatic logic [4:0] binary(logic [15:0] more);
+    logic [4:0] n;
+    n[4] = more[15];
+    n[3] = more[7] && !more[15];
+    n[2] = (n[3] ? more[11] : more[3]) && !more[15];
+    n[1] = more[{n[3:2], 2'd1}] && !more[15];
+    n[0] = more[{n[3:1], 1'd0}] && !more[15];
+    return n;
+  endfunction
   always_comb begin
-    w_level = 5'd16;
-    k_level = 5'd16;
-    for (int c = 0; c < Channels; c++) begin
-      if (w_level_i[c] < w_level) w_level = w_level_i[c];
-      if (k_level_i[c] < k_level) k_level = k_level_i[c];
+    for (int n = 0; n < 16; n++) begin
+      w_more[n] = 1'b1;
+      k_more[n] = 1'b1;
+      for (int c = 0; c < Channels; c++) begin
+        if (w_level_i[c] <= 5'(n)) w_more[n] = 1'b0;
+        if (k_level_i[c] <= 5'(n)) k_more[n] = 1'b0;
+      end
     end
+    w_level = binary(w_more);
+    k_level = binary(k_more);
   end
 
   mop_t fetch_mop, mop;

@@ -109,11 +109,6 @@ module mpu #(
   logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
   logic [Vpus-1:0][15:0][7:0] code_q;
 
-  // Bits above a code of this width, which its sign fills: selecting the sign once costs less than a multiplexer of all widths for
-  // each of eight bits.
-  logic [7:0] above;
-  assign above = 8'(9'h1ff << width_bits(beat1_width_i));  // 4 bits for the V cache's width, too
-
   always_ff @(posedge clk_i) begin
     if (beat_valid_i) begin
       raw_q       <= code_mem[beat_i];
@@ -122,39 +117,27 @@ module mpu #(
     if (beat1_valid_i) begin
       for (int v = 0; v < Vpus; v++) begin
         for (int k = 0; k < 16; k++) begin
-          automatic logic [7:0] code;  // zeros above it
           automatic logic sign;
+          // The sign is selected once and fills all bits above the code: a multiplexer of all widths for each of eight bits
+          // costs more.
           unique case (beat1_width_i)
-            3'd0: begin
-              code = 8'(raw_q[(v*16+k)*2+:2]);
-              sign = raw_q[(v*16+k)*2+1];
-            end
-            3'd1: begin
-              code = 8'(raw_q[(v*16+k)*3+:3]);
-              sign = raw_q[(v*16+k)*3+2];
-            end
-            3'd2: begin
-              code = 8'(raw_q[(v*16+k)*4+:4]);
-              sign = raw_q[(v*16+k)*4+3];
-            end
-            3'd3: begin
-              code = 8'(raw_q[(v*16+k)*5+:5]);
-              sign = raw_q[(v*16+k)*5+4];
-            end
-            3'd4: begin
-              code = 8'(raw_q[(v*16+k)*6+:6]);
-              sign = raw_q[(v*16+k)*6+5];
-            end
-            WidthV4: begin
-              code = 8'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4]);
-              sign = raw_q[((v/2)*16+k)*8+(v%2)*4+3];
-            end
-            default: begin
-              code = raw_q[(v*16+k)*8+:8];
-              sign = 1'b0;
-            end
+            3'd0: sign = raw_q[(v*16+k)*2+1];
+            3'd1: sign = raw_q[(v*16+k)*3+2];
+            3'd2: sign = raw_q[(v*16+k)*4+3];
+            3'd3: sign = raw_q[(v*16+k)*5+4];
+            3'd4: sign = raw_q[(v*16+k)*6+5];
+            WidthV4: sign = raw_q[((v/2)*16+k)*8+(v%2)*4+3];
+            default: sign = raw_q[(v*16+k)*8+7];
           endcase
-          code_q[v][k]  <= code | (sign ? above : 8'd0);
+          unique case (beat1_width_i)
+            3'd0: code_q[v][k] <= {{7{sign}}, raw_q[(v*16+k)*2+:1]};
+            3'd1: code_q[v][k] <= {{6{sign}}, raw_q[(v*16+k)*3+:2]};
+            3'd2: code_q[v][k] <= {{5{sign}}, raw_q[(v*16+k)*4+:3]};
+            3'd3: code_q[v][k] <= {{4{sign}}, raw_q[(v*16+k)*5+:4]};
+            3'd4: code_q[v][k] <= {{3{sign}}, raw_q[(v*16+k)*6+:5]};
+            WidthV4: code_q[v][k] <= {{5{sign}}, raw_q[((v/2)*16+k)*8+(v%2)*4+:3]};
+            default: code_q[v][k] <= {sign, raw_q[(v*16+k)*8+:7]};
+          endcase
           index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
         end
       end

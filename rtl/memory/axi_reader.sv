@@ -43,19 +43,30 @@ module axi_reader #(
   logic [4:0] flying_q;
   logic [1:0] turn_q, chosen;
   logic any, issue;
-  logic [6:0] room, beats;
+  logic [6:0] beats;
 
+  // what each client's next burst would be, before the choice: up to the next 4 KB
+  logic [Clients-1:0][6:0] beats_of;
+  logic [Clients-1:0] last_of;
+  always_comb begin
+    for (int i = 0; i < Clients; i++) begin
+      automatic logic [6:0] room = 7'd64 - {1'b0, addr_q[i][11:6]};
+      last_of[i]  = left_q[i] <= 16'(room);
+      beats_of[i] = last_of[i] ? 7'(left_q[i]) : room;
+    end
+  end
+
+  // round robin: the first open client from turn_q on
+  function automatic logic [1:0] after(logic [1:0] turn, int unsigned i);
+    logic [2:0] sum;
+    sum = 3'(turn) + 3'(i);
+    return sum >= 3'(Clients) ? 2'(sum - 3'(Clients)) : 2'(sum);
+  endfunction
   always_comb begin
     chosen = turn_q;
-    any = 1'b0;
-    for (int i = Clients - 1; i >= 0; i--) begin
-      if (open_q[(32'(turn_q)+32'(i))%Clients]) begin
-        chosen = 2'((32'(turn_q) + 32'(i)) % Clients);
-        any = 1'b1;
-      end
-    end
-    room  = 7'd64 - {1'b0, addr_q[chosen][11:6]};  // beats up to the next 4 KB
-    beats = left_q[chosen] < 16'(room) ? 7'(left_q[chosen]) : room;
+    for (int i = Clients - 1; i >= 0; i--) if (open_q[after(turn_q, 32'(i))]) chosen = after(turn_q, 32'(i));
+    any   = open_q != '0;
+    beats = beats_of[chosen];
   end
   assign issue = any && (!arvalid_o || arready_i) && flying_q < 5'(MaxBursts);
   assign req_ready_o = ~open_q;
@@ -72,7 +83,7 @@ module axi_reader #(
       if (issue) begin
         arvalid_o <= 1'b1;
         turn_q <= chosen == 2'(Clients - 1) ? 2'd0 : chosen + 2'd1;
-        if (left_q[chosen] == 16'(beats)) open_q[chosen] <= 1'b0;
+        if (last_of[chosen]) open_q[chosen] <= 1'b0;
       end
       for (int i = 0; i < Clients; i++) if (req_valid_i[i] && !open_q[i]) open_q[i] <= 1'b1;
     end
