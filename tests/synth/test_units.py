@@ -9,7 +9,7 @@ import pytest
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
 from flightllm.errors import ToolError
-from flightllm.resources.estimate import unit_counts
+from flightllm.resources.estimate import estimate, unit_counts
 from flightllm.synth import yosys
 from flightllm.synth.netlist import RESOURCES, counts
 from flightllm.synth.record import load, modules_of, source_digest
@@ -38,8 +38,15 @@ def test_a_unit_stands_behind_its_boxes():
         seen.add(unit.module)
 
 
-def test_every_unit_is_recorded():
-    assert [u.name for u in UNITS if u.name not in load()["units"]] == [u.name for u in UNITS if u.unfit]
+def test_units_without_figures_are_named():
+    """A sum that lacks a unit says so, and why where the unit cannot be synthesised."""
+    result = estimate(ArchConfig())
+    assert result.missing == [u.name for u in UNITS if u.name not in load()["units"]]
+    assert [r.name for r in result.rows] == [u.name for u in UNITS if u.name in load()["units"]]
+    notes = " ".join(result.notes)
+    for unit in UNITS:
+        assert (unit.name in notes) == (unit.name in result.missing)
+        assert not unit.unfit or unit.unfit in notes
 
 
 @pytest.mark.parametrize(("unit", "figures"), recorded(), ids=lambda x: getattr(x, "name", ""))
