@@ -7,7 +7,7 @@ from itertools import combinations, product
 
 import pytest
 from generation import ATTENTION, CHUNKS, NEW, PROMPT, WEIGHTS, Case
-from lockstep import Lockstep
+from side_by_side import Lockstep
 
 from flightllm.sim.simulator import SimOptions
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 from generation import config
-from lockstep import Lockstep
 from packages import build
+from side_by_side import Lockstep
 
 from flightllm.frontends import load_model
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from graphs import decoder
-from lockstep import Lockstep
 from packages import build, small_arch
+from side_by_side import Lockstep
 
 from flightllm.errors import ProgramError
 from flightllm.executors.functional import FunctionalDevice
