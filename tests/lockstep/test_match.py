@@ -201,7 +201,9 @@ def test_cache(kv, tmp_path):
         def inner(e, events):
             o = e.operands
             if kind == "K":
-                channel, addr = position % c, o.addr + head * o.head + position // c * o.unit_bytes + dimension // per
+                slot, piece = position // c, 16 // per  # four slots side by side, a window of 16 codes each
+                channel, addr = position % c, o.addr + head * o.head + slot // 4 * o.unit_bytes
+                addr += (dimension // 16 * 4 + slot % 4) * piece + dimension % 16 // per
             elif kind == "V":
                 row = dimension // c // per
                 channel = dimension % c

@@ -13,7 +13,7 @@ from flightllm.errors import FlightError
 from flightllm.executors.lockstep.expected import Expected, starts
 from flightllm.executors.lockstep.match import Finding
 from flightllm.isa import decode_program, disassemble
-from flightllm.isa.blocks import units_of
+from flightllm.isa.blocks import key_slots, unit_positions, units_of
 from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.load import LDG, LDK, LDS, LDV, LDW
 from flightllm.isa.matrix import MM, MMPV, MMQK
@@ -181,7 +181,10 @@ class Names:
             unit, byte = divmod(at, v.unit_bytes)
             per = 2 if v.bits == "4" else 1
             if v.kind == "K":
-                return {"head": head, "position": unit * c + channel, "dimension": byte * per}
+                window, byte = divmod(byte, key_slots(c) * 16 // per)  # of all slots of the unit side by side
+                slot, byte = divmod(byte, 16 // per)
+                slot += unit * key_slots(c)
+                return {"head": head, "position": slot * c + channel, "dimension": 16 * window + byte * per}
             return {"head": head, "position": 16 * unit + byte % 16, "dimension": byte // 16 * per * c + channel}
         return {}
 
@@ -191,7 +194,7 @@ class Names:
 
     def _unit_of(self, o: Operands, number: int) -> int:
         """The number-th unit that an LDK visits."""
-        gran = self.m.arch.channels if o.kind == "K" else 16
+        gran = unit_positions(o.kind, self.m.arch.channels)
         for b in o.active:
             lo, hi = units_of(b, o.len, gran)
             if number < hi - lo:

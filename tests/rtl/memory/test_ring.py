@@ -13,7 +13,7 @@ from cocotb_runner import parameter, run_bench, start
 
 @pytest.mark.parametrize("size", [128, 384, 4096])
 def test_ring(size):
-    run_bench("ring", __file__, ["memory"], {"Bytes": size})
+    run_bench("ring", __file__, ["memory", "common"], {"Bytes": size})
 
 
 @cocotb.test()

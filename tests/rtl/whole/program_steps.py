@@ -10,6 +10,7 @@ from typing import Any
 from program_image import AB_WINDOWS, LENGTHS, MB_BYTES, TABLE_ROWS, TABLE_SLOTS, VB_WORDS
 from program_operands import COMPUTED, COUNTERS, NEGATIVE, SLOT, SLOTS, WALKERS, Choices, Loop, Operands, Rows
 
+from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.isa.control import ALU, ALU_OPS, BARRIER, HALT, LOOP, LOOP_DEPTH
 from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDG, LDK, LDM, LDS, LDV, LDW
@@ -70,7 +71,8 @@ class Builder(Operands):
         at += 32 * slots
         tokens = AB_WINDOWS // 16 - 1
         # a row's header, which is stored as bf16 only, is the last window of the row before
-        append = {"kind": "K", "n0": tokens, "n1": 1, "len": 256, "ab": 0, "ab_s0": 16, "unit_bytes": 256}
+        append = {"kind": "K", "n0": tokens, "n1": 1, "len": 256, "ab": 0, "ab_s0": 16}
+        append["unit_bytes"] = 256 * key_slots(c)
         self.emit(STKV(**append, addr=at, scales=at + 16 * AB_WINDOWS // c))
         self.emit(HALT())
         return self.out
@@ -196,7 +198,7 @@ class Builder(Operands):
         rows = self.quantised(c, [n for n in LENGTHS if n % max(16, channels) == 0], ("kv8", "kv4", "a8"))
         n0, n1, pos = min(rows.n0, (4, 3, 2, 1, 0, -2)[c(6)]), rows.n1, c(40)
         if kind == "K":
-            unit, granule = rows.length * bits // 8, channels
+            unit, granule = key_slots(channels) * rows.length * bits // 8, unit_positions("K", channels)
         else:
             slots = rows.length // channels
             unit, granule = (slots + (slots % 2 if bits == 4 else 0)) * 2 * bits, 16
@@ -314,7 +316,10 @@ class Builder(Operands):
 
         slots = -(-d // channels)
         row_slots = slots + (slots % 2 if bits == 4 else 0)
-        units = {"K": (d * bits // 8, -(-length // channels)), "V": (row_slots * 2 * bits, -(-length // 16))}
+        units = {
+            "K": (key_slots(channels) * d * bits // 8, -(-length // unit_positions("K", channels))),
+            "V": (row_slots * 2 * bits, -(-length // 16)),
+        }
         heads = 1 + c(2)
         words = -(-(length + channels) // 16) + 1
         scale_hulls, scales = [], []
