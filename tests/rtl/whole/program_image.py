@@ -10,12 +10,20 @@ import numpy as np
 from stream_cases import random_matrix
 
 from flightllm.config.arch import ArchConfig
+from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.streams import EntryFormat
 from flightllm.streams.formats import ABSENT
 from flightllm.streams.weights import pack, stream_format
 
 #: sizes of what programs work on: VB words (the last ones), AB windows, MB bytes
 VB_WORDS, AB_WINDOWS, MB_BYTES = 512, 1312, 64
+
+
+def ab_dump(channels: int) -> int:
+    """Bytes per channel of all AB rows but a last one as keys of 256 codes."""
+    return -(-(AB_WINDOWS // 16 - 1) // unit_positions("K", channels)) * 256 * key_slots(channels)
+
+
 #: windows of a slot of AB: a set of rows that one instruction writes; the first four for straight code, the others inside loops
 #: bytes per channel: places for constants by name, then what programs write
 PROGRAM_BYTES = 0x8000
@@ -64,7 +72,7 @@ class Image:
         self.constant = self.places[next(iter(VARIABLES))][0]
         self.dump = at
         c = arch.channels
-        size = at + 64 * VB_WORDS // c + 16 * AB_WINDOWS // c + 2 * AB_WINDOWS
+        size = at + 64 * VB_WORDS // c + ab_dump(c) + 2 * AB_WINDOWS
         self.memory = self.rng.integers(0, 256, (arch.cores * c, -(-size // 64) * 64), np.uint8)
         self._fill(corners)
         self.matrices = self._weights()

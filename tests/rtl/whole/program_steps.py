@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from program_image import AB_WINDOWS, LENGTHS, MB_BYTES, TABLE_ROWS, TABLE_SLOTS, VB_WORDS
+from program_image import AB_WINDOWS, LENGTHS, MB_BYTES, TABLE_ROWS, TABLE_SLOTS, VB_WORDS, ab_dump
 from program_operands import COMPUTED, COUNTERS, NEGATIVE, SLOT, SLOTS, WALKERS, Choices, Loop, Operands, Rows
 
 from flightllm.isa.blocks import key_slots, unit_positions
@@ -73,7 +73,7 @@ class Builder(Operands):
         # a row's header, which is stored as bf16 only, is the last window of the row before
         append = {"kind": "K", "n0": tokens, "n1": 1, "len": 256, "ab": 0, "ab_s0": 16}
         append["unit_bytes"] = 256 * key_slots(c)
-        self.emit(STKV(**append, addr=at, scales=at + 16 * AB_WINDOWS // c))
+        self.emit(STKV(**append, addr=at, scales=at + ab_dump(c)))
         self.emit(HALT())
         return self.out
 

@@ -16,7 +16,9 @@ from flightllm.checker.structure import check_structure
 from flightllm.errors import ProgramError
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.executors.functional.core import Core
+from flightllm.executors.functional.device import Steps
 from flightllm.isa import disassemble
+from flightllm.isa.blocks import key_slots
 from flightllm.isa.fields import Instruction
 from flightllm.isa.registers import host_registers
 from flightllm.sim.simulator import HbmTiming, SimOptions
@@ -34,7 +36,10 @@ def functional(program: Program, base: Image) -> np.ndarray:
         device.cores.append(core)
     device.program = program.instructions
     device._counters = {"instructions": 0}
-    device._run()
+    steps = Steps([device._run_core(core) for core in device.cores], device._exchange)
+    for k in range(ARCH.cores):
+        while steps.step(k):
+            pass
     return memory
 
 
@@ -47,7 +52,9 @@ def where(base: Image, channel: int, byte: int) -> str:
             element = slot * ARCH.channels + c
             return f"core {k}, VB word {element // 16} of the programs' part, element {element % 16}"
         at = byte - base.dump - 64 * VB_WORDS // ARCH.channels
-        return f"core {k}, AB window {1 + 16 * (at // 256 * ARCH.channels + c) + at % 256 // 16}"
+        group = key_slots(ARCH.channels)
+        slot = at // (256 * group) * group + at // 16 % group
+        return f"core {k}, AB window {1 + 16 * (slot * ARCH.channels + c) + at % (256 * group) // (16 * group)}"
     name = next((n for n, (at, size) in base.places.items() if at <= byte < at + size), "no place")
     return f"core {k}, channel {c}, memory {byte:#x} ({name})"
 
