@@ -46,6 +46,12 @@ class Steps:
             self._advance(core)
         return not self._ended[core]
 
+    def finish(self) -> None:
+        """Take all cores to their ends."""
+        for core in range(len(self._runs)):
+            while self.step(core):
+                pass
+
     def _advance(self, core: int) -> bool:
         """To the end of the next instruction, or to an exchange; False if the core has ended."""
         if not self._ended[core] and not self._waits[core]:
@@ -109,10 +115,7 @@ class FunctionalDevice:
 
     def run_chunk(self, ids: list[int], pos: int, nlog: int, masken: bool) -> np.ndarray:
         """Run the program once; see `flightllm.runtime.device.Device`."""
-        steps = self.start_chunk(ids, pos, nlog, masken)
-        for core in range(len(self.cores)):
-            while steps.step(core):
-                pass
+        self.start_chunk(ids, pos, nlog, masken).finish()
         return self.logits(nlog)
 
     def start_chunk(self, ids: list[int], pos: int, nlog: int, masken: bool) -> Steps:

@@ -36,10 +36,7 @@ def functional(program: Program, base: Image) -> np.ndarray:
         device.cores.append(core)
     device.program = program.instructions
     device._counters = {"instructions": 0}
-    steps = Steps([device._run_core(core) for core in device.cores], device._exchange)
-    for k in range(ARCH.cores):
-        while steps.step(k):
-            pass
+    Steps([device._run_core(core) for core in device.cores], device._exchange).finish()
     return memory
 
 
