@@ -14,7 +14,7 @@ from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.matrices import MatrixPlan, heads_of
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.streams import CacheRegions, Images, StreamInfo, VectorTable
-from flightllm.compress.plan import ACT_MAX, TensorReport, code_tensor
+from flightllm.compress.plan import TensorReport, code_tensor
 from flightllm.compress.producer import Calibration
 from flightllm.compress.tensor import Mix, TensorRecipe
 from flightllm.errors import FitError, ModelError
@@ -23,6 +23,7 @@ from flightllm.ir.ops import Embed, Linear, Norm, PosEmbed
 from flightllm.ir.values import FP32_MAX, read_values
 from flightllm.ir.weights import Weight
 from flightllm.isa.blocks import key_slots, unit_positions
+from flightllm.numerics.constants import QMAX
 from flightllm.package import PackageWriter, TensorRecord
 from flightllm.streams.arrange import stack_rows, take_columns, take_rows, widen_together
 from flightllm.streams.coded import CodedMatrix, granule_formats
@@ -240,7 +241,7 @@ class ImageBuilder:
         parts = [m.slice_rows(lo, hi) for m in whole]
         for part in parts:
             kind = "dual" if plan.parts[0].node.name in self.options.dual else "a8"
-            bound = part.integer_bound(ACT_MAX[kind])
+            bound = part.integer_bound(QMAX[kind])
             if bound >= 1 << 47:
                 raise FitError(
                     "a matrix could overflow the 48-bit accumulators",

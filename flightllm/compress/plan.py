@@ -16,12 +16,11 @@ from flightllm.config.arch import ArchConfig
 from flightllm.errors import RecipeError
 from flightllm.ir.values import FP32_MAX, check_values, read_values
 from flightllm.ir.weights import Weight
+from flightllm.numerics.constants import QMAX
 from flightllm.streams.coded import CodedMatrix, regroup, widen
 from flightllm.streams.formats import ABSENT, BLOCK, EntryFormat
 from flightllm.streams.weights import rows_per_vpu_needed, stream_bytes
 
-#: largest activation code by kind (docs/numerics.md)
-ACT_MAX = {"a8": 127, "dual": 16256}
 _OVERFLOW = "sums of products with them overflow fp32"
 
 
@@ -158,7 +157,7 @@ def _from_store(weight: Weight, recipe: TensorRecipe, notes: list[str]) -> tuple
 
 def _limit(recipe: TensorRecipe, k: int) -> float:
     """Largest weight of a row of `k` with which float(I) * rho is finite for any activations (half of it: room for rounding)."""
-    return FP32_MAX / (2 * max(1, k) * ACT_MAX[recipe.activations])
+    return FP32_MAX / (2 * max(1, k) * QMAX[recipe.activations])
 
 
 def relative_error(weight: np.ndarray, coded: CodedMatrix) -> float:
