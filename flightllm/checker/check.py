@@ -10,7 +10,7 @@ from flightllm.checker.ops import Op
 from flightllm.checker.races import check_races, check_weight_reads, exact_conflicts
 from flightllm.checker.rings import check_rings
 from flightllm.checker.simulate import simulate
-from flightllm.checker.structure import check_structure
+from flightllm.checker.structure import check_fields, check_structure
 from flightllm.checker.walk import walk_all, walk_one
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
@@ -46,6 +46,7 @@ def check_program(
 
     max_context: POS + NTOK at most. max_chunk: NTOK at most.
     """
+    check_fields(instructions, arch)
     check_structure(instructions)
     try:
         ops, conflicts = _check_all(instructions, arch, Domain(max_context, max_chunk, arch.cores))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NoReturn
 
+from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
 from flightllm.isa.control import BARRIER, HALT, LOOP, LOOP_DEPTH
 from flightllm.isa.fields import TOKEN_UNITS, Instruction
@@ -55,6 +56,13 @@ def check_structure(program: list[Instruction]) -> None:
             at_border[pc + 1] = weights
             ends.append((end, weights))
         _use(program, pc, tokens, streams)
+
+
+def check_fields(program: list[Instruction], arch: ArchConfig) -> None:
+    """Raise ProgramError for an instruction whose fields break a rule of its description, whatever the registers hold."""
+    for pc, inst in enumerate(program):
+        for broken in inst.broken_rules(arch):
+            _fail("an instruction is not legal", program, pc, broken)
 
 
 def _border(

@@ -28,6 +28,7 @@ from flightllm.errors import FitError, UnsupportedError
 from flightllm.frontends import load_model, plain_name
 from flightllm.ir.graph import Graph
 from flightllm.ir.ops import Attention, PosEmbed
+from flightllm.ir.supported import check_supported
 from flightllm.ir.verify import verify_graph
 from flightllm.isa import encode_program
 from flightllm.isa.fields import Instruction
@@ -95,6 +96,7 @@ def compile_model(
     report("reading the model", 0, 1)
     graph = model if isinstance(model, Graph) else load_model(model)
     verify_graph(graph)
+    check_supported(graph)
     recipe = recipe or Recipe.from_options()
     recipe.check(graph)
     recipes = {n.name: recipe.for_node(n.name, n.role, n.layer) for n in graph.linears()}

@@ -21,11 +21,11 @@ class ArchConfig:
 
     #: computing cores, one per SLR as a rule; all run the same program
     cores: int = 1
-    #: memory channels per core, a power of two up to 64; each feeds one MPU
+    #: memory channels per core, a power of two up to 32; each feeds one MPU
     channels: int = 4
     #: VPUs (CSD-chains of 16 DSPs) per MPU, a multiple of 4
     vpus: int = 8
-    #: fp32 lanes of the special-function unit: 4, 8, 16, 32 or 64
+    #: fp32 lanes of the special-function unit: 4, 8 or 16 (a word of the vector buffer)
     lanes: int = 16
     #: AXI data width of a memory channel in bits: 128, 256 or 512
     port_bits: int = 512
@@ -60,9 +60,9 @@ class ArchConfig:
                 )
 
         check(1 <= self.cores <= 4, "cores", "1 to 4")
-        check(self.channels in (1, 2, 4, 8, 16, 32, 64), "channels", "a power of two from 1 to 64")
+        check(self.channels in (1, 2, 4, 8, 16, 32), "channels", "a power of two from 1 to 32")
         check(self.vpus % 4 == 0 and 4 <= self.vpus <= 64, "vpus", "a multiple of 4 from 4 to 64")
-        check(self.lanes in (4, 8, 16, 32, 64), "lanes", "4, 8, 16, 32 or 64")
+        check(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
         check(self.port_bits in (128, 256, 512), "port_bits", "128, 256 or 512")
         check(1 <= self.max_chunk <= 1024, "max_chunk", "1 to 1024 tokens")
         check(self.acc_entries >= 8, "acc_entries", "at least 8")

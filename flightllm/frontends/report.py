@@ -11,10 +11,11 @@ from typing import Any
 from flightllm.compress.grids import holdable
 from flightllm.compress.plan import again
 from flightllm.compress.recipe import Recipe
-from flightllm.errors import FlightError, ModelError
+from flightllm.errors import FlightError, ModelError, UnsupportedError
 from flightllm.frontends import model_kind
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Attention, Embed, Linear, Norm, PosEmbed, Rope
+from flightllm.ir.supported import check_supported
 from flightllm.ir.verify import verify_graph
 from flightllm.ir.weights import Weight
 
@@ -89,10 +90,16 @@ def _problem(error: FlightError) -> CheckRow:
 
 
 def _onnx(file: Path) -> list[CheckRow]:
-    from flightllm.frontends.onnx import check_onnx
+    from flightllm.frontends.onnx import check_onnx, load_onnx
 
     found = check_onnx(file)
-    return [CheckRow(**{k: row[k] for k in ("operator", "where", "supported", "why", "do")}) for row in found]  # type: ignore[arg-type]
+    rows = [CheckRow(**{k: row[k] for k in ("operator", "where", "supported", "why", "do")}) for row in found]  # type: ignore[arg-type]
+    if all(row.supported for row in rows):
+        try:
+            check_supported(load_onnx(file))
+        except UnsupportedError as error:
+            rows.append(_problem(error))
+    return rows
 
 
 def _canonical(kind: str, file: Path) -> list[CheckRow]:
@@ -108,6 +115,7 @@ def _canonical(kind: str, file: Path) -> list[CheckRow]:
     rows = [_problem(e) for e in problems]
     if not problems:
         verify_graph(graph)
+        check_supported(graph)
     return rows + list(_groups(graph))
 
 

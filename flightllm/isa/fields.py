@@ -300,6 +300,10 @@ class Instruction:
         """Every access to shared state, as `flightllm.isa.footprint.Access`."""
         return iter(())
 
+    def broken_rules(self, arch: Any) -> Iterator[str]:
+        """What the fields alone break of the rules in the class's description, for an architecture config."""
+        return iter(())
+
     # --- text ---------------------------------------------------------------------------------------------------
     def text(self) -> str:
         """One line of assembly; `flightllm.isa.asm.assemble` reads it back."""

@@ -19,6 +19,8 @@ from flightllm.numerics import fp32
 GROUPS = ("32", "64", "128")
 ROWS_PER_VPU = ("1", "2", "4", "8")
 KV_BITS = ("8", "4")
+#: codes of a head at most: the windows of a K row fill the replay buffer of the matrix unit
+HEAD_CODES = 256
 
 
 def row_windows(length: int, dual: bool) -> int:
@@ -92,7 +94,7 @@ class MMQK(AttentionMatrix):
 
     opcode = 0x19
     unit = Unit.M
-    k = Field(16, "head size, a multiple of 16")
+    k = Field(16, "head size, a multiple of 16, at most 256")
 
     def execute(self, core: Any, o: Operands) -> None:
         c = core.channels
@@ -127,6 +129,9 @@ class MMQK(AttentionMatrix):
         if o.masked:
             yield Access("MB", False, o.mask, -(-max(0, o.len) // 512))
         yield Access("K", False, 0, total)
+
+    def broken_rules(self, arch: Any) -> Iterator[str]:
+        yield from head_rules("k", self.values["k"])
 
 
 class MMPV(AttentionMatrix):
@@ -170,6 +175,20 @@ class MMPV(AttentionMatrix):
             yield Access("MB", False, o.mask, -(-max(0, o.len) // 512))
         yield Access("K", False, 0, total)
         yield Access("VB", True, 16 * o.dst, o.slots * arch.channels, (o.n0, o.n1), (16 * o.dst_s0, 16 * o.dst_s1))
+
+    def broken_rules(self, arch: Any) -> Iterator[str]:
+        slots, stored = self.values["slots"], self.values["row_slots"]
+        yield from head_rules("slots * C", slots * arch.channels, 1)
+        if stored != slots + (slots % 2 if KV_BITS[self.values["bits"]] == "4" else 0):
+            yield f"row_slots is {stored} for {slots} slots of {KV_BITS[self.values['bits']]} bits"
+
+
+def head_rules(name: str, length: int, multiple: int = 16) -> Iterator[str]:
+    """Rules for the size of a head; name: of the operand."""
+    if not 0 < length <= HEAD_CODES:
+        yield f"{name} is {length}; heads have 1 to {HEAD_CODES} codes"
+    if length % multiple:
+        yield f"{name} is {length}, not a multiple of {multiple}"
 
 
 def nibbles(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.isa.fields import Addr, Choice, Count, Field, Instruction, Operands, Unit
 from flightllm.isa.footprint import Access
 from flightllm.isa.load import AB_BITS, MEM_BITS, VB_BITS
-from flightllm.isa.matrix import KV_BITS, row_windows
+from flightllm.isa.matrix import KV_BITS, head_rules, row_windows
 from flightllm.numerics.quant import f32_to_bf16
 
 
@@ -53,7 +53,7 @@ class STKV(Instruction):
     ab_s1 = Field(AB_BITS, "windows from head to head")
     n0 = Count(16, "tokens")
     n1 = Field(10, "heads")
-    len = Field(16, "head size, a multiple of 16 and of C")
+    len = Field(16, "head size, a multiple of 16 and of C, at most 256")
     pos = Count(24, "position of token 0")
     addr = Addr("MEM", MEM_BITS, "head 0")
     head = Field(32, "bytes per channel from head to head")
@@ -111,6 +111,9 @@ class STKV(Instruction):
         yield Access("MEM", True, o.addr + lo * o.unit_bytes, (hi - lo) * o.unit_bytes, (o.n1,), (o.head,))
         lo, hi = o.pos // arch.channels, (o.pos + o.n0 - 1) // arch.channels + 1
         yield Access("MEM", True, o.scales + 2 * o.n1 * lo, 2 * o.n1 * (hi - lo))
+
+    def broken_rules(self, arch: Any) -> Iterator[str]:
+        yield from head_rules("len", self.values["len"], max(16, arch.channels))
 
 
 class XCHG(Instruction):

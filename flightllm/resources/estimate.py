@@ -16,8 +16,6 @@ from flightllm.synth.record import load
 from flightllm.synth.references import REFERENCES, Reference
 from flightllm.synth.units import UNITS, Unit, sample_arch
 
-#: fp32 lanes that the RTL has been written for; beyond them the special-function unit is extrapolated
-RTL_LANES = 16
 #: FlightLLM on a U280 (arXiv 2401.03868, table 3), for comparison
 FLIGHTLLM_U280 = {"dsp": 6345, "lut": 574_000, "bram36": 1252, "uram": 792}
 #: resources that a board file limits
@@ -103,7 +101,7 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
     """Estimate a config.
 
     Args:
-        arch: any legal config, also one that the RTL cannot be built for yet.
+        arch: any legal config.
         record: of synthesis; default: the one that comes with flightllm.
     """
     units = (record if record is not None else load())["units"]
@@ -118,10 +116,6 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
             UnitRow(unit.name, unit.count(arch), unit_counts(unit, recorded, arch), *max(paths, default=(0.0, 0)))
         )
     notes = []
-    if arch.lanes > RTL_LANES:
-        notes.append(
-            f"{arch.lanes} fp32 lanes: the RTL is written for up to {RTL_LANES}; the special-function unit is extrapolated"
-        )
     unfit = {u.name: u.unfit for u in UNITS if u.unfit}
     if missing:
         named = ", ".join(f"{n} (cannot be synthesised as it stands: {unfit[n]})" if n in unfit else n for n in missing)

@@ -28,7 +28,7 @@ def parameters(arch: ArchConfig) -> list[tuple[str, int, str]]:
         ("Lanes", arch.lanes, "fp32 lanes of the special-function unit"),
         ("PortBits", arch.port_bits, "AXI data width of a channel"),
         ("VbWords", arch.vb_elements // 16, "vector buffer, words of 16 fp32 elements"),
-        ("VbBanks", 8 if arch.lanes > 16 else 4, "banks of the vector buffer"),
+        ("VbBanks", 4, "banks of the vector buffer"),
         ("AbWindows", arch.ab_windows, "activation buffer, windows of 16 codes"),
         ("MbBytes", arch.mb_bytes, "mask buffer"),
         ("WRingBytes", arch.w_ring_bytes, "weight ring, bytes of a channel"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flightllm.config.board import list_boards, load_board
-from flightllm.resources.estimate import FLIGHTLLM_U280, LIMITED, RTL_LANES, estimate, reference_errors
+from flightllm.resources.estimate import FLIGHTLLM_U280, LIMITED, estimate, reference_errors
 from flightllm.synth.record import load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "resources.md"
@@ -55,8 +54,7 @@ def boards() -> str:
     rows = []
     for name in list_boards():
         board = load_board(name)
-        lanes = min(board.arch.lanes, RTL_LANES)
-        result = estimate(replace(board.arch, lanes=lanes))
+        result = estimate(board.arch)
         shares = []
         for resource in LIMITED:
             need, have = result.total(resource), getattr(board.resources, resource)

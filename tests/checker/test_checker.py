@@ -424,3 +424,19 @@ def test_a_load_cannot_wait_for_its_own_taker():
     load = "LDK kind=K addr=0x0 unit_bytes=256 len={n} wait=M\n"
     with pytest.raises(ProgramError, match=r"(?s)deadlock.*a token from M.*its stream"):
         check((load + text).format(n=64))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("MMQK k=272 n1=1", "heads have 1 to 256 codes"),
+        ("MMQK k=24 n1=1", "not a multiple of 16"),
+        ("MMPV slots=2 row_slots=3 n1=1 bits=8", "row_slots is 3 for 2 slots of 8 bits"),
+        ("MMPV slots=3 row_slots=3 n1=1 bits=4", "row_slots is 3 for 3 slots of 4 bits"),
+        ("STKV kind=V len=288 n1=1", "heads have 1 to 256 codes"),
+    ],
+)
+def test_fields_that_no_run_makes_legal(line, message):
+    with pytest.raises(ProgramError, match="an instruction is not legal") as caught:
+        check_program(assemble(f"{line}\nHALT"), ARCH, **LIMITS)
+    assert caught.value.where.startswith("pc 0") and message in caught.value.why

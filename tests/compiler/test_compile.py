@@ -139,7 +139,7 @@ REFUSED = [
     (FitError, "memory", {"arch": small_arch(channels=1, channel_bytes=1 << 16)}),
     (FitError, r"on-chip buffers.*\n  where: VB has no room for .*\S\n  why", {"arch": small_arch(vb_elements=2048)}),
     (FitError, "on-chip buffers", {"arch": small_arch(ab_windows=64)}),
-    (FitError, "does not fit", {"arch": small_arch(channels=64)}),
+    (FitError, "does not fit", {"arch": small_arch(channels=32)}),
     (FitError, "does not fit", {"arch": small_arch(channels=32, vpus=64)}),
     (
         UnsupportedError,
@@ -193,3 +193,10 @@ def test_cores_share_one_layout_of_mixed_formats(variant, tmp_path):
     three = run(build(graph, tmp_path / "b.flpkg", small_arch(cores=3, channels=1), recipe), IDS)
     # Granules differ, so the mixes do; both must be sane.
     assert np.corrcoef(one.ravel(), three.ravel())[0, 1] > 0.95
+
+
+def test_heads_that_the_matrix_unit_cannot_hold(tmp_path):
+    graph = decoder(dim=64, heads=1, kv_heads=1, head_dim=272, ffn=64, vocab=70)
+    with pytest.raises(UnsupportedError, match="heads of 272") as caught:
+        compile_model(graph, board="u280", output=tmp_path / "p.flpkg")
+    assert caught.value.where == "layers.0.attn.core" and not (tmp_path / "p.flpkg").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from hf_models import CONFIGS, logits, save
+from hf_models import CONFIGS, SMALL, logits, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packages import build, feed
@@ -19,6 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from flightllm.errors import FlightError, ModelError, UnsupportedError
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.frontends import load_model, model_kind
+from flightllm.frontends.report import check_model
 from flightllm.ir.reference import Cache, evaluate
 from flightllm.ir.verify import verify_graph
 
@@ -504,3 +505,10 @@ def test_damaged_bytes_never_end_in_a_traceback(folder, data):
         pass
     finally:
         path.write_bytes(old)
+
+
+def test_heads_too_long_for_the_matrix_unit_are_a_row_of_the_check(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "long heads", transformers.LlamaConfig(**SMALL, head_dim=272))
+    save("long heads", tmp_path)
+    (row,) = [r for r in check_model(tmp_path).rows if not r.supported]
+    assert "heads of 272" in row.operator and row.where == "layers.0.attn.core" and "256" in row.why

