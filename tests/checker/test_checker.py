@@ -70,7 +70,7 @@ LDK kind=K addr=0x0 unit_bytes=64 len=64
 LDK kind=V addr=0x1000 unit_bytes=32 len=64
 MMQK ab=0x0 n0=1 n1=1 k=16 dst=0x0 len=64 signal=S
 SOFTMAX src=0x0 ks=0x100 vs=0x180 n0=1 n1=1 len=64 ab=0x100 wait=M signal=M
-MMPV ab=0x100 n0=1 n1=1 slots=4 row_slots=2 dst=0x200 len=64 dual=1 wait=S
+MMPV ab=0x100 n0=1 n1=1 slots=2 row_slots=2 dst=0x200 len=64 dual=1 wait=S
 HALT
 """
 
@@ -314,7 +314,7 @@ LOAD, USE = "LDW addr=0x0 nbytes=64", "MM k=16 slots=1 dst=0x40"
         (LOAD, ["ACT n0=1 n1=1 len=16"], USE, None),
         (LOAD, [LOAD, USE], USE, "streams are under way"),
         ("", [USE, LOAD], "", "taken before its load"),
-        ("LDK kind=K len=0", [], "MMQK k=0 n0=0 n1=1", "streams are under way"),
+        ("LDK kind=K len=0", [], "MMQK k=16 n0=0 n1=1", "streams are under way"),
         ("LDV slots=4 signal=S", ["ACT n1=1 len=16 wait=L"], "", "left over at a loop's border"),
         ("LDV slots=4 signal=S", [], "ACT n1=1 len=16 wait=L", "left over at a loop's border"),
         ("", ["LDV slots=4 signal=S"], "", "left over at a loop's border"),

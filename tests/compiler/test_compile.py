@@ -139,7 +139,7 @@ REFUSED = [
     (FitError, "memory", {"arch": small_arch(channels=1, channel_bytes=1 << 16)}),
     (FitError, r"on-chip buffers.*\n  where: VB has no room for .*\S\n  why", {"arch": small_arch(vb_elements=2048)}),
     (FitError, "on-chip buffers", {"arch": small_arch(ab_windows=64)}),
-    (FitError, "does not fit", {"arch": small_arch(channels=32)}),
+    (FitError, "does not fit", {"arch": small_arch(cores=4, channels=32)}),
     (FitError, "does not fit", {"arch": small_arch(channels=32, vpus=64)}),
     (
         UnsupportedError,
