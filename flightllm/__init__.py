@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
     from flightllm.resources import estimate
+    from flightllm.simulation import simulate
+    from flightllm.verification import verify
 
 __all__ = [
     "FlightError",
@@ -26,6 +28,8 @@ __all__ = [
     "estimate",
     "inspect",
     "load",
+    "simulate",
+    "verify",
 ]
 
 #: public name -> module; imported when used, because they bring numpy and more, which a command line that prints its help should not
@@ -34,6 +38,8 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "boards": "flightllm.config.board",
     "doctor": "flightllm.installed",
     "estimate": "flightllm.resources",
+    "simulate": "flightllm.simulation",
+    "verify": "flightllm.verification",
 }
 
 

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flightllm.cli.common import RTL_WINDOW, common, print_json, table
-from flightllm.errors import ProgramError, ToolError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from flightllm.config.arch import ArchConfig
-    from flightllm.runtime.device import Device
+    from flightllm.runtime.chunks import Chunk
 
 UNITS = ("W", "L", "M", "S", "T", "Q")
 EVENTS = ("busy", "token", "data", "space")
@@ -69,73 +66,48 @@ def command(
     as_json: bool,
 ) -> None:
     """Feed random tokens to PACKAGE on the simulated hardware; print cycles and what the units did."""
-    import numpy as np
-
-    from flightllm.executors.rtl import RtlDevice
-    from flightllm.executors.rtl.window import Window, WindowDevice
     from flightllm.package import Package
-    from flightllm.runtime.chunks import chunks
-    from flightllm.runtime.device import open_device
-    from flightllm.sim.simulator import SimOptions
+    from flightllm.simulation import simulate
 
-    if executor != "rtl":
-        raise ToolError(f"executor {executor!r} counts no cycles", do="use --on rtl")
     opened = Package.open(package, verify=True)
     m = opened.manifest
-    plan = chunks(m.limits, prompt_tokens, new_tokens, chunk)
-    rtl = RtlDevice(
-        SimOptions(jitter_ns=jitter, stall=stall, seed=seed), trace=trace, window=(trace_from, trace_cycles)
-    )
-    device: RtlDevice | WindowDevice = rtl if rtl_window is None else WindowDevice(Window.parse(rtl_window), rtl)
-    device.load(opened)
-    beside = open_device("functional", opened) if compare and device is rtl else None  # a window is always compared
-    ids = np.random.default_rng(seed).integers(0, m.model.vocab, prompt_tokens + new_tokens).tolist()
-    rows: list[dict[str, Any]] = []
+
+    def show(run: Chunk, counters: dict[str, int] | None) -> None:
+        if not as_json:
+            what = "functional executor" if counters is None else f"{counters['cycles']:,} cycles"
+            click.echo(f"  positions {run.pos} to {run.pos + run.count - 1}: {what}")
+
     if not as_json:
         click.echo(f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz")
-    for run in plan:
-        part = ids[run.pos : run.pos + run.count]
-        logits = device.run_chunk(part, run.pos, int(run.last), run.prompt)
-        if beside is not None:
-            _compare(beside, logits, part, run.pos, int(run.last), run.prompt)
-        where = f"  positions {run.pos} to {run.pos + run.count - 1}: "
-        if device.last is not None:
-            rows.append({"pos": run.pos, "tokens": run.count, "prompt": run.prompt} | device.last)
-        if not as_json:
-            click.echo(where + ("functional executor" if device.last is None else f"{device.last['cycles']:,} cycles"))
-    device.close()
+    result = simulate(
+        opened,
+        on=executor,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        chunk=chunk,
+        seed=seed,
+        compare=compare,
+        jitter_ns=jitter,
+        stall=stall,
+        rtl_window=rtl_window,
+        trace=trace,
+        trace_from=trace_from,
+        trace_cycles=trace_cycles,
+        observer=show,
+    )
     if as_json:
-        facts: dict[str, Any] = {"clock_mhz": m.arch.clock_mhz, "compared": compare or rtl_window is not None}
-        if isinstance(device, WindowDevice):
-            facts["rtl_window"] = device.to_json()
-        print_json({"package": m.name, "executor": executor, "seed": seed} | facts | {"runs": rows})
+        print_json(result.to_json())
         return
-    if rows:
-        click.echo("\n" + _report(rows, m.arch))
-    for prompt, title in ((True, "prompt"), (False, "one token at a time")):
-        some = [r for r in rows if r["prompt"] == prompt]
+    if result.runs:
+        click.echo("\n" + _report(result.runs, m.arch))
+    for prompted, title in ((True, "prompt"), (False, "one token at a time")):
+        some = [r for r in result.runs if r["prompt"] == prompted]
         if some:
             click.echo(f"\ncore 0, {title}, % of the cycles\n" + _units(some))
-    if isinstance(device, WindowDevice):
-        click.echo("\n" + device.summary())
+    if result.window is not None:
+        click.echo("\n" + result.window_text)
     elif compare:
         click.echo("every logit is the functional executor's, bit for bit")
-
-
-def _compare(beside: Device, logits: np.ndarray, ids: list[int], pos: int, nlog: int, masken: bool) -> None:
-    """ProgramError at the first logit whose bits differ."""
-    import numpy as np
-
-    right = beside.run_chunk(ids, pos, nlog, masken)
-    wrong = np.argwhere(right.view(np.uint32) != logits.view(np.uint32))
-    if wrong.size:
-        row, e = (int(i) for i in wrong[0])
-        raise ProgramError(
-            "the simulated hardware and the functional executor disagree",
-            where=f"run from position {pos}, {len(ids)} tokens: logit {e} of row {row}, the first of {len(wrong)} of {right.size}",
-            why=f"{logits[row, e]!r} instead of {right[row, e]!r}",
-            do="report this with the package; --trace writes the signals",
-        )
 
 
 def _report(rows: list[dict[str, Any]], arch: ArchConfig) -> str:

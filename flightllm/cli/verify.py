@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from flightllm.cli.common import common, print_json, progress_line
-from flightllm.errors import FlightError, ToolError
 
 if TYPE_CHECKING:
-    from flightllm.executors.lockstep import LockStep
+    from flightllm.runtime.chunks import Chunk
 
 
 @click.command("verify", short_help="Compare executors instruction by instruction.")
@@ -54,60 +53,35 @@ def command(
     Every write of every instruction is compared. The report names core, instruction, tensor and index. Exit code 1 if there is a
     difference.
     """
-    import numpy as np
+    from flightllm.verification import verify
 
-    from flightllm.executors.lockstep import Divergence, LockStep
-    from flightllm.executors.rtl import RtlDevice
-    from flightllm.package import Package
-    from flightllm.runtime.chunks import Chunk, chunks
-    from flightllm.runtime.tokenizer import Tokenizer
-    from flightllm.sim.simulator import SimOptions
-
-    if executor != "rtl":
-        raise ToolError(f"executor {executor!r} cannot be compared in lock step", do="use --against rtl")
-    opened = Package.open(package)
-    m = opened.manifest
-    if prompt is not None:
-        ids = Tokenizer.of(opened).encode(prompt)
-        if not ids:
-            raise FlightError("the prompt has no tokens", do="give a prompt of at least one token")
-    else:
-        ids = np.random.default_rng(seed).integers(0, m.model.vocab, prompt_tokens + new_tokens).tolist()
-    prompt_tokens = len(ids) if prompt is not None else prompt_tokens
-    plan = chunks(m.limits, prompt_tokens, new_tokens, chunk)
-    device = LockStep(RtlDevice(SimOptions(jitter_ns=jitter, stall=stall, seed=seed)))
-    device.load(opened)
-    done: list[Chunk] = []
-    report = {"package": m.name, "against": executor, "seed": seed, "prompt_tokens": prompt_tokens}
-    try:
-        for part in plan:
-            with progress_line(not as_json) as device.progress:
-                logits = device.run_chunk(ids[part.pos : part.pos + part.count], part.pos, int(part.last), part.prompt)
-            done.append(part)
-            if len(ids) == part.pos + part.count:
-                ids.append(int(logits[-1].argmax()))
-            if not as_json:
-                click.echo(f"  positions {part.pos} to {part.pos + part.count - 1}: {_counts(device)}")
-    except Divergence as error:
+    def show(run: Chunk, counts: dict[str, int]) -> None:
         if not as_json:
-            raise
-        print_json(report | _totals(device, done) | {"agree": False, "divergence": error.data})
-        click.get_current_context().exit(1)
+            click.echo(f"  positions {run.pos} to {run.pos + run.count - 1}: {_text(counts)}")
+
+    with progress_line(not as_json) as progress:
+        result = verify(
+            package,
+            against=executor,
+            prompt=prompt,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            chunk=chunk,
+            seed=seed,
+            jitter_ns=jitter,
+            stall=stall,
+            observer=show,
+            progress=progress,
+        )
     if as_json:
-        print_json(report | _totals(device, done) | {"agree": True})
-        return
-    click.echo(f"{m.name}: {executor} does what the functional executor does, bit for bit")
+        print_json(result.to_json())
+        click.get_current_context().exit(0 if result.agree else 1)
+    if result.divergence is not None:
+        raise result.divergence
+    click.echo(f"{result.package}: {executor} does what the functional executor does, bit for bit")
 
 
-def _totals(device: LockStep, done: list[Any]) -> dict[str, Any]:
-    c = device.counters()
-    runs = [{"pos": part.pos, "tokens": part.count} for part in done]
-    names = ("compared_instructions", "compared_writes", "cycles")
-    return {"runs_that_agree": runs} | {name: c.get(name, 0) for name in names}
-
-
-def _counts(device: LockStep) -> str:
-    c = device.counters()
+def _text(c: dict[str, int]) -> str:
     return (
         f"{c['cycles']:,} cycles so far, {c['compared_instructions']:,} instructions and "
         f"{c['compared_writes']:,} writes agree"
