@@ -22,11 +22,11 @@ module matrix_unit #(
     output logic idle_o,
     output logic beat_o,  // the array does a beat (performance counter)
     output logic wait_data_o,  // a tile waits for codes (performance counter)
-    // rings: words that can be popped now; data three cycles after the pop
-    input logic [Channels-1:0][4:0] w_level_i,
+    // rings: words that can be popped now, at most 63; data three cycles after the pop
+    input logic [Channels-1:0][5:0] w_level_i,
     output logic [4:0] w_pop_o,
     input logic [Channels-1:0][15:0][63:0] w_data_i,
-    input logic [Channels-1:0][4:0] k_level_i,
+    input logic [Channels-1:0][5:0] k_level_i,
     output logic [4:0] k_pop_o,
     input logic [Channels-1:0][15:0][63:0] k_data_i,
     // activation buffer
@@ -56,14 +56,36 @@ module matrix_unit #(
   localparam int unsigned KeySlots = flightllm_isa_pkg::key_slots(Channels);
 
   // --- fetch -----------------------------------------------------------------------------------------------------
-  logic [4:0] w_level, k_level;
-  always_comb begin
-    w_level = 5'd16;
-    k_level = 5'd16;
-    for (int c = 0; c < Channels; c++) begin
-      if (w_level_i[c] < w_level) w_level = w_level_i[c];
-      if (k_level_i[c] < k_level) k_level = k_level_i[c];
+  // The least level of all channels, in two steps of a cycle each: of every four, of all.
+  localparam int unsigned LevelAge = 2;
+  localparam int unsigned Fours = (Channels + 3) / 4;
+  logic [Fours-1:0][5:0] w_fours_q, k_fours_q;
+  logic [5:0] w_level_q, k_level_q;
+  function automatic logic [5:0] least(logic [5:0] a, logic [5:0] b);
+    return a < b ? a : b;
+  endfunction
+  function automatic logic [5:0] least_of_fours(logic [Fours-1:0][5:0] x);
+    logic [15:0][5:0] y;  // as a tree
+    y = '1;
+    for (int i = 0; i < Fours; i++) y[i] = x[i];
+    for (int n = 8; n > 0; n /= 2) for (int i = 0; i < n; i++) y[i] = least(y[i], y[i+n]);
+    return y[0];
+  endfunction
+  always_ff @(posedge clk_i) begin
+    for (int f = 0; f < Fours; f++) begin
+      automatic logic [3:0][5:0] w = '1;
+      automatic logic [3:0][5:0] k = '1;
+      for (int i = 0; i < 4; i++) begin
+        if (4 * f + i < Channels) begin
+          w[i] = w_level_i[4*f+i];
+          k[i] = k_level_i[4*f+i];
+        end
+      end
+      w_fours_q[f] <= least(least(w[0], w[1]), least(w[2], w[3]));
+      k_fours_q[f] <= least(least(k[0], k[1]), least(k[2], k[3]));
     end
+    w_level_q <= least_of_fours(w_fours_q);
+    k_level_q <= least_of_fours(k_fours_q);
   end
 
   mop_t fetch_mop, mop;
@@ -84,7 +106,8 @@ module matrix_unit #(
 
   matrix_fetch #(
       .Vpus    (Vpus),
-      .Channels(Channels)
+      .Channels(Channels),
+      .LevelAge(LevelAge)
   ) i_fetch (
       .clk_i,
       .rst_ni,
@@ -102,8 +125,8 @@ module matrix_unit #(
       .beats_count_i  (beats_count),
       .row_release_i  (row_release),
       .rho_release_i  (rho_release),
-      .w_level_i      (w_level),
-      .k_level_i      (k_level),
+      .w_level_i      (w_level_q),
+      .k_level_i      (k_level_q),
       .w_pop_o,
       .k_pop_o,
       .pop_o          (pop),
@@ -160,6 +183,8 @@ module matrix_unit #(
       from_q[i] <= from_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end
+    assert (!rst_ni || w_pop_o == 0 || k_pop_o == 0)
+    else $error("matrix_unit: both rings popped in one cycle");
   end
 
   // --- execute ---------------------------------------------------------------------------------------------------
