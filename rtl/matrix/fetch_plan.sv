@@ -55,10 +55,10 @@ module fetch_plan #(
     StRun,
     StEmpty
   } state_e;
-  state_e state_q;
+  state_e   state_q;
 
   // --- the instruction -------------------------------------------------------------------------------------------
-  mm_op_t mm;
+  mm_op_t   mm;
   mmqk_op_t qk;
   mmpv_op_t pv;
   assign mm = mm_op(op_i);
@@ -72,10 +72,10 @@ module fetch_plan #(
   logic [31:0] len_units_q;  // slots (K) or windows (V) with a key in them
   logic [11:0] sink_q;
   logic [15:0] mask_q;
-  logic [4:0] head_windows_q;  // K: windows of a row
+  logic [ 4:0] head_windows_q;  // K: windows of a row
   logic [11:0] pv_slots_q;
   logic [12:0] pv_sum_q;
-  logic [9:0] pv_rows_q;  // row beats of a window: ceil(slots / V)
+  logic [ 9:0] pv_rows_q;  // row beats of a window: ceil(slots / V)
 
   assign op_ready_o = state_q == StIdle;
   assign idle_o = state_q == StIdle;
@@ -129,7 +129,7 @@ module fetch_plan #(
   logic [9:0] table_at_q, table_end_q;
   logic [7:0] table_mem[TableBytes];
   logic [63:0] word_q, next_word_q;
-  logic [2:0] byte_q;
+  logic [ 2:0] byte_q;
   logic [17:0] blocks_left_q;  // blocks whose passes the table has not told yet
   logic ask_q, coming_q, there_q;  // the next word: to be asked for, on its way, in next_word_q
 
@@ -138,10 +138,10 @@ module fetch_plan #(
   logic [3:0] beats_q, windows_q, group_windows, last_scales;
   logic [2:0] groups_q, chunks_q;
   logic [7:0] words_q, tail_words_q, tail_vpus_q, sigma_words_q, mu_words_q;
-  logic [4:0] tail_windows_q;
-  logic [5:0] head_rows_q;  // rows of V slots before the last beat
+  logic [ 4:0] tail_windows_q;
+  logic [ 5:0] head_rows_q;  // rows of V slots before the last beat
   logic [19:0] tail_slots_q;
-  logic [5:0] scales_q;
+  logic [ 5:0] scales_q;
   logic entry_last, last_block;
   assign group_windows = 4'd2 << mm_q.group;
   assign last_block = k_left_q <= 25'd128;
@@ -178,10 +178,10 @@ module fetch_plan #(
         item_o.kind  = ItemTable;
         item_valid_o = ask_q;
       end
-      StRho: item_o.kind = ItemRho;
+      StRho:   item_o.kind = ItemRho;
       StEntry: item_o.kind = ItemEntry;
-      StPad: item_o.kind = ItemPad;
-      StRun: item_o.kind = is_qk_q ? ItemKeys : ItemValues;
+      StPad:   item_o.kind = ItemPad;
+      StRun:   item_o.kind = is_qk_q ? ItemKeys : ItemValues;
       StEmpty: item_o.kind = ItemEmpty;
       default: item_valid_o = 1'b0;
     endcase
@@ -239,7 +239,8 @@ module fetch_plan #(
     if (!rst_ni) begin
       state_q <= StIdle;
       half_q  <= 1'b0;
-    end else begin
+    end
+    else begin
       unique case (state_q)
         StIdle:
         if (op_fire) begin

@@ -70,10 +70,6 @@ module fetch_pop #(
         tile: section_q.tile
     };
   end
-  // more than 16, without a chain of carries
-  function automatic logic above_16(logic [7:0] n);
-    return n[7:5] != 3'd0 || (n[4] && n[3:0] != 4'd0);
-  endfunction
   assign push = valid_q && !(section_q.pad && words_mod_q == 3'd0);
   assign section_ready_o = !valid_q || (queue_ready && !more_q);
 
@@ -81,16 +77,18 @@ module fetch_pop #(
     if (!rst_ni) begin
       valid_q <= 1'b0;
       words_mod_q <= '0;
-    end else begin
+    end
+    else begin
       if (section_ready_o) valid_q <= section_valid_i;
       if (push && queue_ready && !section_q.is_k) words_mod_q <= words_mod_q + words[2:0];
     end
     if (section_ready_o) begin
       section_q <= section_i;
-      more_q <= above_16(section_i.words);
-    end else if (queue_ready) begin
+      more_q <= section_i.more;
+    end
+    else if (queue_ready) begin
       section_q.words <= section_q.words - 8'd16;
-      more_q <= above_16(section_q.words - 8'd16);
+      more_q <= section_q.words > 8'd32;
       section_q.offset <= section_q.offset + 8'd16;
       section_q.beats <= '0;
       section_q.row <= 1'b0;
@@ -130,7 +128,8 @@ module fetch_pop #(
       beats_free_q <= 5'(ReplayBeats);
       rows_free_q <= 4'(ScaleRows);
       rho_free_q <= 2'd2;
-    end else begin
+    end
+    else begin
       beats_free_q <= beats_free_q + beats_count_q - (fire ? head.beats : 5'd0);
       rows_free_q  <= rows_free_q + 4'(row_release_q) - 4'(fire && head.row);
       rho_free_q   <= rho_free_q + 2'(rho_release_q) - 2'(fire && head.rho);
@@ -185,7 +184,8 @@ module fetch_pop #(
     if (!rst_ni) begin
       pop_o.valid  <= 1'b0;
       tile_valid_o <= 1'b0;
-    end else begin
+    end
+    else begin
       tile_valid_o <= (fire && head.tile_start) || (tile_valid_o && !tile_ready_i);
     end
   end

@@ -49,6 +49,11 @@ module fetch_walk #(
   logic [3:0] key_window_q;
   logic begin_q;  // the next section begins a tile
   logic first_unit_q;
+  // which sections have more than one pop: lengths of the item above 16, compared when it comes
+  logic words_more_q, tail_words_more_q, tail_vpus_more_q, sigma_more_q, mu_more_q;
+  function automatic logic above_16(logic [7:0] n);
+    return n > 8'd16;
+  endfunction
   // these go on from item to item
   logic [3:0] beat_q;  // replay beat to fill
   logic [2:0] scale_row_q, scale_base_q;  // next row to fill; first row of the entry
@@ -97,24 +102,27 @@ module fetch_walk #(
       PhTable: section_o.dest = DestTable;
       PhRho, PhBias: begin
         section_o.words = (beat_end && item_q.short_row) ? 8'd1 : 8'd2;
-        section_o.dest = phase_q == PhBias ? DestBias : DestRho;
+        section_o.dest  = phase_q == PhBias ? DestBias : DestRho;
         section_o.index = row_q[7:0];
-        section_o.rho = phase_q == PhRho && begin_q;
+        section_o.rho   = phase_q == PhRho && begin_q;
       end
       PhSigma: begin
         section_o.words = chunks_left_q == 3'd1 ? item_q.sigma_words : 8'(Vpus);
-        section_o.dest = DestSigma;
+        section_o.more  = chunks_left_q == 3'd1 ? sigma_more_q : above_16(8'(Vpus));
+        section_o.dest  = DestSigma;
         section_o.index = 8'(scale_row_q);
-        section_o.row = 1'b1;
+        section_o.row   = 1'b1;
       end
       PhMu: begin
         // the mu of a scale row go into the same row
         section_o.words = chunks_left_q == 3'd1 ? item_q.mu_words : 8'(3 * Vpus / 2);
+        section_o.more  = chunks_left_q == 3'd1 ? mu_more_q : above_16(8'(3 * Vpus / 2));
         section_o.dest  = DestMu;
         section_o.index = 8'(scale_row_q);
       end
       PhCode: begin
         section_o.words = beat_end ? item_q.tail_words : item_q.words;
+        section_o.more = beat_end ? tail_words_more_q : words_more_q;
         section_o.dest = DestCode;
         section_o.index = 8'(beat_q);
         section_o.done = !sparse;
@@ -123,6 +131,7 @@ module fetch_walk #(
       end
       PhIndex: begin
         section_o.words = beat_end ? item_q.tail_vpus : 8'(Vpus);
+        section_o.more  = beat_end ? tail_vpus_more_q : above_16(8'(Vpus));
         section_o.dest  = DestIndex;
         section_o.index = 8'(beat_q);
         section_o.done  = 1'b1;
@@ -139,6 +148,7 @@ module fetch_walk #(
       end
       PhValues: begin
         section_o.words = beat_end ? item_q.tail_words : item_q.words;
+        section_o.more = beat_end ? tail_words_more_q : words_more_q;
         section_o.is_k = 1'b1;
         section_o.dest = DestCode;
         section_o.index = 8'(beat_q);
@@ -146,7 +156,7 @@ module fetch_walk #(
         section_o.beats = 5'd1;
         section_o.tile_start = 1'b1;
       end
-      PhPad: section_o.pad = 1'b1;
+      PhPad:   section_o.pad = 1'b1;
       default: begin  // PhEmpty
         section_o.words = 8'd0;
         section_o.tile_start = 1'b1;
@@ -201,7 +211,8 @@ module fetch_walk #(
       phase_q <= PhIdle;
       beat_q <= '0;
       scale_row_q <= '0;
-    end else if (item_ready_o) begin
+    end
+    else if (item_ready_o) begin
       if (phase_q == PhCode || phase_q == PhIndex || phase_q == PhValues) beat_q <= beat_q + 4'd1;
       if (phase_q == PhKeys) beat_q <= beat_q + item_q.windows[3:0];
       phase_q <= PhIdle;
@@ -216,7 +227,8 @@ module fetch_walk #(
           default:    phase_q <= PhEmpty;
         endcase
       end
-    end else if (section_ready_i) begin
+    end
+    else if (section_ready_i) begin
       unique case (phase_q)
         PhRho: if (beat_end) phase_q <= PhBias;
         PhSigma: begin
@@ -247,23 +259,29 @@ module fetch_walk #(
 
   always_ff @(posedge clk_i) begin
     if (item_ready_o) begin
-      item_q         <= item_i;
-      beats_left_q   <= item_i.beats;
-      row_q          <= (item_i.kind == ItemRho && item_i.half) ? 10'(2 * Vpus) : 10'd0;
-      groups_left_q  <= item_i.groups;
-      windows_left_q <= (item_i.kind == ItemEntry && item_i.groups == 3'd1) ? item_i.tail_windows : item_i.windows;
-      window_q       <= item_i.unit[19:0];
-      chunks_left_q  <= item_i.chunks;
-      scale_at_q     <= '0;
-      scale_base_q   <= scale_row_q;
-      unit_q         <= item_i.unit;
-      units_left_q   <= item_i.count;
-      lane_q         <= '0;
-      lanes_left_q   <= lanes_of(item_i.count);
-      key_window_q   <= '0;
-      begin_q        <= 1'b1;
-      first_unit_q   <= 1'b1;
-    end else if (section_ready_i) begin
+      item_q            <= item_i;
+      beats_left_q      <= item_i.beats;
+      row_q             <= (item_i.kind == ItemRho && item_i.half) ? 10'(2 * Vpus) : 10'd0;
+      groups_left_q     <= item_i.groups;
+      windows_left_q    <= (item_i.kind == ItemEntry && item_i.groups == 3'd1) ? item_i.tail_windows : item_i.windows;
+      window_q          <= item_i.unit[19:0];
+      chunks_left_q     <= item_i.chunks;
+      scale_at_q        <= '0;
+      scale_base_q      <= scale_row_q;
+      unit_q            <= item_i.unit;
+      units_left_q      <= item_i.count;
+      lane_q            <= '0;
+      lanes_left_q      <= lanes_of(item_i.count);
+      key_window_q      <= '0;
+      begin_q           <= 1'b1;
+      first_unit_q      <= 1'b1;
+      words_more_q      <= above_16(item_i.words);
+      tail_words_more_q <= above_16(item_i.tail_words);
+      tail_vpus_more_q  <= above_16(item_i.tail_vpus);
+      sigma_more_q      <= above_16(item_i.sigma_words);
+      mu_more_q         <= above_16(item_i.mu_words);
+    end
+    else if (section_ready_i) begin
       unique case (phase_q)
         PhRho, PhBias: begin
           begin_q <= 1'b0;

@@ -143,6 +143,7 @@ package matrix_pkg;
   // Neighbouring words of the stream, up to 255, and what their first pop takes of the room that there is.
   typedef struct packed {
     logic [7:0] words;
+    logic       more;        // more than 16
     logic       is_k;
     dest_e      dest;
     logic [7:0] offset;
