@@ -34,7 +34,8 @@ module fetch_walk #(
     PhValues,
     PhEmpty
   } phase_e;
-  phase_e phase_q;
+  phase_e phase_d, phase_q;
+  logic [11:0] on_q;  // decoded, a bit for each phase
   item_t item_q;
 
   logic [9:0] beats_left_q;
@@ -69,7 +70,7 @@ module fetch_walk #(
   assign beat_end = beats_left_q == 10'd1;
   assign unit_end = units_left_q == 32'd1;
   assign lane_end = lanes_left_q <= 8'(KeySlots);
-  assign beat_done = phase_q == PhIndex || (phase_q == PhCode && !sparse);
+  assign beat_done = on_q[PhIndex] || (on_q[PhCode] && !sparse);
   assign scale_next = scale_at_q + 6'(q);
 
   function automatic logic [7:0] lanes_of(logic [31:0] count);
@@ -80,18 +81,12 @@ module fetch_walk #(
   assign key_lanes = lanes_of(units_left_q);
 
   always_comb begin
-    unique case (phase_q)
-      PhTable, PhPad, PhEmpty: item_end = 1'b1;
-      PhRho: item_end = beat_end && !item_q.bias;
-      PhBias: item_end = beat_end;
-      PhCode, PhIndex: item_end = beat_done && window_end && group_end && beat_end;
-      PhKeys: item_end = window_end && lane_end && keys_last;
-      PhValues: item_end = beat_end && unit_end;
-      default: item_end = 1'b0;
-    endcase
+    item_end = on_q[PhTable] || on_q[PhPad] || on_q[PhEmpty] || (on_q[PhRho] && beat_end && !item_q.bias) ||
+        (on_q[PhBias] && beat_end) || (beat_done && window_end && group_end && beat_end) ||
+        (on_q[PhKeys] && window_end && lane_end && keys_last) || (on_q[PhValues] && beat_end && unit_end);
   end
-  assign section_valid_o = phase_q != PhIdle;
-  assign item_ready_o = phase_q == PhIdle || (section_ready_i && item_end);
+  assign section_valid_o = !on_q[PhIdle];
+  assign item_ready_o = on_q[PhIdle] || (section_ready_i && item_end);
 
   // --- the section -----------------------------------------------------------------------------------------------
   always_comb begin
@@ -102,9 +97,9 @@ module fetch_walk #(
       PhTable: section_o.dest = DestTable;
       PhRho, PhBias: begin
         section_o.words = (beat_end && item_q.short_row) ? 8'd1 : 8'd2;
-        section_o.dest  = phase_q == PhBias ? DestBias : DestRho;
+        section_o.dest  = on_q[PhBias] ? DestBias : DestRho;
         section_o.index = row_q[7:0];
-        section_o.rho   = phase_q == PhRho && begin_q;
+        section_o.rho   = on_q[PhRho] && begin_q;
       end
       PhSigma: begin
         section_o.words = chunks_left_q == 3'd1 ? item_q.sigma_words : 8'(Vpus);
@@ -206,54 +201,48 @@ module fetch_walk #(
   assign first_windows = item_q.groups == 3'd1 ? item_q.tail_windows : item_q.windows;
   assign next_windows  = groups_left_q == 3'd2 ? item_q.tail_windows : item_q.windows;
 
+  always_comb begin
+    phase_d = phase_q;
+    if (item_ready_o) begin
+      phase_d = PhIdle;
+      if (item_valid_i) begin
+        unique case (item_i.kind)
+          ItemTable:  phase_d = PhTable;
+          ItemRho:    phase_d = PhRho;
+          ItemEntry:  phase_d = PhSigma;
+          ItemPad:    phase_d = PhPad;
+          ItemKeys:   phase_d = PhKeys;
+          ItemValues: phase_d = PhValues;
+          default:    phase_d = PhEmpty;
+        endcase
+      end
+    end else if (section_ready_i) begin
+      unique case (phase_q)
+        PhRho:   if (beat_end) phase_d = PhBias;
+        PhSigma: if (chunks_left_q == 3'd1) phase_d = item_q.format[5] ? PhMu : PhCode;
+        PhMu:    if (chunks_left_q == 3'd1) phase_d = PhCode;
+        PhCode:  if (sparse) phase_d = PhIndex;
+        PhIndex: phase_d = PhCode;
+        default:       ;
+      endcase
+    end
+  end
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       phase_q <= PhIdle;
+      on_q <= 12'd1 << PhIdle;
       beat_q <= '0;
       scale_row_q <= '0;
-    end
-    else if (item_ready_o) begin
-      if (phase_q == PhCode || phase_q == PhIndex || phase_q == PhValues) beat_q <= beat_q + 4'd1;
-      if (phase_q == PhKeys) beat_q <= beat_q + item_q.windows[3:0];
-      phase_q <= PhIdle;
-      if (item_valid_i) begin
-        unique case (item_i.kind)
-          ItemTable:  phase_q <= PhTable;
-          ItemRho:    phase_q <= PhRho;
-          ItemEntry:  phase_q <= PhSigma;
-          ItemPad:    phase_q <= PhPad;
-          ItemKeys:   phase_q <= PhKeys;
-          ItemValues: phase_q <= PhValues;
-          default:    phase_q <= PhEmpty;
-        endcase
+    end else begin
+      phase_q <= phase_d;
+      on_q <= 12'd1 << phase_d;
+      if (section_ready_i) begin
+        if (beat_done || on_q[PhValues]) beat_q <= beat_q + 4'd1;
+        if (on_q[PhKeys] && window_end && lane_end) beat_q <= beat_q + item_q.windows[3:0];
+        if (on_q[PhSigma] || on_q[PhMu]) scale_row_q <= scale_row_q + 3'd1;
+        if (on_q[PhSigma] && chunks_left_q == 3'd1 && item_q.format[5]) scale_row_q <= scale_base_q;
       end
-    end
-    else if (section_ready_i) begin
-      unique case (phase_q)
-        PhRho: if (beat_end) phase_q <= PhBias;
-        PhSigma: begin
-          scale_row_q <= scale_row_q + 3'd1;
-          if (chunks_left_q == 3'd1) begin
-            phase_q <= item_q.format[5] ? PhMu : PhCode;
-            if (item_q.format[5]) scale_row_q <= scale_base_q;
-          end
-        end
-        PhMu: begin
-          scale_row_q <= scale_row_q + 3'd1;
-          if (chunks_left_q == 3'd1) phase_q <= PhCode;
-        end
-        PhCode: begin
-          if (sparse) phase_q <= PhIndex;
-          else beat_q <= beat_q + 4'd1;
-        end
-        PhIndex: begin
-          phase_q <= PhCode;
-          beat_q  <= beat_q + 4'd1;
-        end
-        PhKeys: if (window_end && lane_end) beat_q <= beat_q + item_q.windows[3:0];
-        PhValues: beat_q <= beat_q + 4'd1;
-        default: ;
-      endcase
     end
   end
 
