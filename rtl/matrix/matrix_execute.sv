@@ -142,16 +142,18 @@ module matrix_execute #(
   } op_t;
 
   logic [4:0] window_q, avail_q;
+  logic first_window_q, last_window_q;  // window_q is 0; it is the last, if it is not 0
   logic [3:0] ops_left_q;  // operations of the last pair still to come before the next pair may end
   logic [3:0] read_beat_q;
   logic [AW-1:0] pair_entry_q;
   logic [1:0] strips_open_q;
   logic in_strip_q, half_q;
-  logic issue, window_last, tile_done, strip_ok, skip;
+  logic issue, window_last, tile_done, strip_ok, skip, one_pair;
   logic [3:0] need;
   logic [5:0] alive_q;  // cycles until the last beat issued has left the array
 
-  assign window_last = window_q + 5'd1 == tile_i.nw;
+  assign window_last = first_window_q ? tile_i.nw == 5'd1 : last_window_q;
+  assign one_pair = mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
   assign strip_ok = in_strip_q || strips_open_q != 2'd2;
   assign need = tile_i.affine ? (two_lanes_q ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
   assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs_q && strip_ok &&
@@ -381,6 +383,7 @@ module matrix_execute #(
       in_strip_q <= 1'b0;
       half_q <= 1'b0;
       window_q <= '0;
+      first_window_q <= 1'b1;
     end else begin
       header_q <= {header_q[0], state_q == StScales};
       alive_q <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
@@ -402,7 +405,7 @@ module matrix_execute #(
           token_q <= '0;
           left_q <= tokens_q;
           no_pairs_q <= tokens_q == 0;
-          pair_last_q <= mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
+          pair_last_q <= one_pair;
           two_lanes_q <= mop_q.dual || tokens_q > 26'd1;
           if (taken_o) state_q <= tokens_q == 0 ? StRun : StScales;
         end
@@ -417,22 +420,19 @@ module matrix_execute #(
         end
         StRun: begin
           if (issue) begin
-            window_q <= window_q + 5'd1;
-            if (window_last) begin
-              window_q <= '0;
-              left_q <= mop_q.dual ? left_q - 26'd1 : left_q - 26'd2;
-              pair_last_q <= mop_q.dual ? left_q <= 26'd2 : left_q <= 26'd4;
-              two_lanes_q <= mop_q.dual || left_q > 26'd3;
-              place_q <= mop_q.dual ? second : next_place(second, mop_q);
-              pair_entry_q <= pair_entry_q + AW'(tile_i.strip.stride);
-            end
+            window_q <= window_last ? 5'd0 : window_q + 5'd1;
+            first_window_q <= window_last;
+            last_window_q <= window_q + 5'd2 == tile_i.nw;
+          end
+          // Next pair, or the first one for the next tile. A tile that is skipped has issued none.
+          if (issue && window_last) begin
+            left_q <= pair_last_q ? tokens_q : mop_q.dual ? left_q - 26'd1 : left_q - 26'd2;
+            pair_last_q <= pair_last_q ? one_pair : mop_q.dual ? left_q <= 26'd2 : left_q <= 26'd4;
+            two_lanes_q <= mop_q.dual || (pair_last_q ? tokens_q > 26'd1 : left_q > 26'd3);
+            place_q <= pair_last_q ? origin(mop_q) : mop_q.dual ? second : next_place(second, mop_q);
+            pair_entry_q <= pair_last_q ? '0 : pair_entry_q + AW'(tile_i.strip.stride);
           end
           if (tile_done) begin
-            left_q <= tokens_q;
-            pair_last_q <= mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
-            two_lanes_q <= mop_q.dual || tokens_q > 26'd1;
-            place_q <= origin(mop_q);
-            pair_entry_q <= '0;
             read_beat_q <= read_beat_q + tile_i.nw[3:0];
             if (tile_i.last && tile_i.strip.op_last) state_q <= StIdle;
           end
