@@ -90,7 +90,8 @@ module matrix_unit #(
 
   mop_t fetch_mop, mop;
   logic fetch_mop_valid, fetch_mop_ready, mop_valid, mop_ready, taken;
-  tile_t fetch_tile, tile;
+  tile_t fetch_tile, next_tile, tile;
+  logic next_valid, tile_load;
   logic fetch_tile_valid, fetch_tile_ready, tile_valid, tile_ready;
   logic beats_release, row_release, rho_release, fetch_idle;
   logic [4:0] beats_count;
@@ -159,11 +160,18 @@ module matrix_unit #(
       .in_valid_i(fetch_tile_valid && fetch_tile_ready),
       .in_data_i(fetch_tile),
       .in_ready_o(fetch_tile_ready),
-      .out_valid_o(tile_valid),
-      .out_data_o(tile),
-      .out_ready_i(tile_ready),
+      .out_valid_o(next_valid),
+      .out_data_o(next_tile),
+      .out_ready_i(tile_load),
       .count_o()
   );
+  // The tile that execute works on stands in a register: most of what execute decides begins with it.
+  assign tile_load = !tile_valid || tile_ready;
+  always_ff @(posedge clk_i) begin
+    if (tile_load) tile <= next_tile;
+    if (!rst_ni) tile_valid <= 1'b0;
+    else if (tile_load) tile_valid <= next_valid;
+  end
 
   // what a pop is for, until its data come
   always_comb begin
@@ -379,7 +387,7 @@ module matrix_unit #(
       .idle_o         (d_idle)
   );
 
-  assign idle_o      = fetch_idle && !mop_valid && !tile_valid && x_idle && d_idle;
+  assign idle_o      = fetch_idle && !mop_valid && !next_valid && !tile_valid && x_idle && d_idle;
   assign beat_o      = beat_valid;
   assign wait_data_o = tile_valid && !beat_valid;
 endmodule
