@@ -27,7 +27,9 @@ module fp32_add (
 
   logic s1_special_q, s1_sign_q, s1_subtract_q;
   logic [31:0] s1_value_q;
-  logic [7:0] s1_exp_q, s1_shift_q;
+  logic [7:0] s1_exp_q, shift;
+  logic [4:0] s1_shift_q;  // above 27 only the sticky bit is left
+  assign shift = swap ? b[30:23] - a[30:23] : a[30:23] - b[30:23];
   logic [23:0] s1_big_q, s1_small_q;
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
@@ -42,7 +44,7 @@ module fp32_add (
       s1_sign_q     <= swap ? b[31] : a[31];
       s1_subtract_q <= a[31] ^ b[31];
       s1_exp_q      <= swap ? b[30:23] : a[30:23];
-      s1_shift_q    <= swap ? b[30:23] - a[30:23] : a[30:23] - b[30:23];
+      s1_shift_q    <= shift > 8'd27 ? 5'd27 : shift[4:0];
       s1_big_q      <= {1'b1, swap ? b[22:0] : a[22:0]};
       s1_small_q    <= {1'b1, swap ? a[22:0] : b[22:0]};
     end
@@ -55,7 +57,7 @@ module fp32_add (
   logic [23:0] s2_big_q;
   logic [26:0] s2_small_q;
   logic [50:0] aligned;
-  assign aligned = {s1_small_q, 27'd0} >> (s1_shift_q > 8'd27 ? 5'd27 : s1_shift_q[4:0]);
+  assign aligned = {s1_small_q, 27'd0} >> s1_shift_q;
   always_ff @(posedge clk_i) begin
     if (valid_q[0]) begin
       s2_special_q  <= s1_special_q;

@@ -134,12 +134,16 @@ module matrix_drain #(
   logic [31:0] scale_q;
   logic [19:0] slot_q;  // first slot of the row beat, within the strip
   logic [31:0] elem_q;  // first element of the row beat, within the output vector
-  logic [31:0] valid_elems;  // elements of the row beat that exist
   logic [19:0] slots_left;
-  logic [15:0] step_q, steps;
+  // Set while the accumulators are read, so that the steps find them in registers.
+  logic row_end_q, token_last_q;
+  logic [7:0] slots_here_q;  // slots of the row beat that exist
+  logic [15:0] elems_left_q;  // of its elements, from this step on
+  logic [31:0] elem_now_q;  // first element of the step
+  logic [15:0] step_q;
   logic       rho_half_q;
   logic [5:0] fly_q;  // steps between issue and write
-  logic issue, wrote, row_end, token_last;
+  logic issue, wrote, step_last;
   logic read_grant;
   // A strip whose reads find the accumulators busy gets them by pauses of execute, a cycle for each token's turn. Pairs take 2, 4
   // or 8 cycles: an odd turn meets each of them.
@@ -149,10 +153,7 @@ module matrix_drain #(
   logic [$clog2(Turn)-1:0] turn_q;
 
   assign slots_left = strip.slots - slot_q;
-  assign valid_elems = (slots_left < 20'(Vpus) ? 32'(slots_left) : 32'(Vpus)) << LogC;
-  assign steps = 16'((valid_elems + 32'(Lanes) - 32'd1) / Lanes);
-  assign row_end = row_q + 10'd1 == strip.rows;
-  assign token_last = token_q + 26'd1 >= tokens;
+  assign step_last = elems_left_q <= 16'(Lanes);
   assign read_grant = state_q == StRead && !op3_valid_i;
   assign addr_o = entry_q;
   assign capture_o = state_q == StEntry;
@@ -161,29 +162,46 @@ module matrix_drain #(
   assign waits_o = starved_q && turn_q == '0;
   assign ce_o = state_q == StRead || state_q == StEntry;
   assign strip_take  = (state_q == StWait && open_q != 0 && strip_there && (strip.empty || tokens == 0)) ||
-      (issue && step_q + 16'd1 == steps && token_last && row_end);
+      (issue && step_last && token_last_q && row_end_q);
   assign strip_release_o = strip_take;
   assign rho_release_o = strip_take && mop.kind == KindMm;
   assign idle_o = open_q == 0;
 
   // --- one step --------------------------------------------------------------------------------------------------
-  logic [     31:0] elem;  // first element of the step
   logic [     19:0] word;
   logic [     15:0] step_mask;
   logic [Lanes-1:0] lane_valid;
-  assign elem = elem_q + 32'(step_q) * Lanes;
-  assign word = dst_q + 20'(elem >> 4);
+  assign word = dst_q + 20'(elem_now_q >> 4);
   for (genvar l = 0; l < Lanes; l++) begin : gen_mask
-    assign lane_valid[l] = 32'(step_q) * Lanes + l < valid_elems;
+    assign lane_valid[l] = 16'(l) < elems_left_q;
   end
   if (Lanes == 16) begin : gen_full
     assign step_mask = lane_valid;
   end else begin : gen_part
-    assign step_mask = 16'(lane_valid) << elem[3:0];
+    assign step_mask = 16'(lane_valid) << elem_now_q[3:0];
   end
-  assign rd_valid_o = state_q == StStep && mop.accumulate && fly_q < 6'(MaxFly);
-  assign rd_addr_o  = word;
-  assign issue      = state_q == StStep && fly_q < 6'(MaxFly) && (!mop.accumulate || rd_ready_i);
+  logic ask_more_q;  // a read waits behind another
+  assign issue = state_q == StStep && fly_q < 6'(MaxFly) && (!mop.accumulate || !ask_more_q);
+
+  // Reads of old values: two registers part the step from the arbitration of the vector buffer.
+  logic [19:0] ask_addr_q, ask_more_addr_q;
+  logic ask, ask_valid_q;
+  assign ask = issue && mop.accumulate;
+  assign rd_valid_o = ask_valid_q;
+  assign rd_addr_o = ask_addr_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      ask_valid_q <= 1'b0;
+      ask_more_q  <= 1'b0;
+    end else if (!ask_valid_q || rd_ready_i) begin
+      ask_valid_q <= ask || ask_more_q;
+      ask_more_q  <= 1'b0;
+    end else if (ask) begin
+      ask_more_q <= 1'b1;
+    end
+    if (!ask_valid_q || rd_ready_i) ask_addr_q <= ask_more_q ? ask_more_addr_q : word;
+    if (ask) ask_more_addr_q <= word;
+  end
 
   // operands of the lanes: accumulators and scale now; rho and bias come a cycle later
   logic [Flat-1:0][47:0] flat;
@@ -253,12 +271,13 @@ module matrix_drain #(
   // --- old values, final addition, write -------------------------------------------------------------------------
   typedef struct packed {
     logic        accumulate;
+    logic [3:0]  place;  // of the step within its word
     logic [19:0] addr;
     logic [15:0] mask;
   } where_t;
   where_t where_in, where_out;
   logic where_valid;
-  assign where_in = '{accumulate: mop.accumulate, addr: word, mask: step_mask};
+  assign where_in = '{accumulate: mop.accumulate, place: elem_now_q[3:0], addr: word, mask: step_mask};
 
   logic y_there, old_there, meet;
   logic [Lanes-1:0][31:0] y_head;
@@ -307,14 +326,18 @@ module matrix_drain #(
   );
   assign meet = y_there && where_valid && (!where_out.accumulate || old_there);
 
-  logic [Lanes-1:0][31:0] old_lanes, final_y, passed;
+  // what meets, in registers before the adders
+  logic [Lanes-1:0][31:0] old_q, y_q, final_y, passed;
   logic [Lanes-1:0] final_valid;
-  logic [31:0] first_lane;
-  always_comb begin
-    first_lane = 32'd0;  // place of the step within its word
-    for (int i = 15; i >= 0; i--) if (where_out.mask[i]) first_lane = 32'(i);
-    first_lane = first_lane & ~32'(Lanes - 1);
-    for (int l = 0; l < Lanes; l++) old_lanes[l] = old_head[4'(first_lane+32'(l))];
+  where_t where_q;
+  logic meet_q;
+  always_ff @(posedge clk_i) begin
+    meet_q <= rst_ni && meet;
+    if (meet) begin
+      where_q <= where_out;
+      y_q <= y_head;
+      for (int l = 0; l < Lanes; l++) old_q[l] <= old_head[(where_out.place&4'(16-Lanes))+4'(l)];
+    end
   end
   logic   added;
   where_t where_final;
@@ -323,7 +346,7 @@ module matrix_drain #(
       .Depth(AddLatency)
   ) i_added (
       .clk_i,
-      .in_i (where_out.accumulate),
+      .in_i (where_q.accumulate),
       .out_o(added)
   );
   delay_line #(
@@ -331,7 +354,7 @@ module matrix_drain #(
       .Depth(AddLatency)
   ) i_where_final (
       .clk_i,
-      .in_i (where_out),
+      .in_i (where_q),
       .out_o(where_final)
   );
   delay_line #(
@@ -339,16 +362,16 @@ module matrix_drain #(
       .Depth(AddLatency)
   ) i_passed (
       .clk_i,
-      .in_i (y_head),
+      .in_i (y_q),
       .out_o(passed)
   );
   for (genvar l = 0; l < Lanes; l++) begin : gen_final
     fp32_add i_add (
         .clk_i,
         .rst_ni,
-        .valid_i(meet),
-        .a_i(old_lanes[l]),
-        .b_i(y_head[l]),
+        .valid_i(meet_q),
+        .a_i(old_q[l]),
+        .b_i(y_q[l]),
         .valid_o(final_valid[l]),
         .out_o(final_y[l])
     );
@@ -415,17 +438,26 @@ module matrix_drain #(
             end
           end
         end
-        StRead:  if (read_grant) state_q <= StEntry;
+        StRead: begin
+          row_end_q <= row_q + 10'd1 == strip.rows;
+          token_last_q <= token_q + 26'd1 >= tokens;
+          slots_here_q <= slots_left < 20'(Vpus) ? 8'(slots_left) : 8'(Vpus);
+          if (read_grant) state_q <= StEntry;
+        end
         StEntry: state_q <= StCapture;
         StCapture: begin
           scale_q <= scale_mem[{head_q, token_q[SW-1:0]}];
           step_q  <= '0;
+          elems_left_q <= 16'(slots_here_q) << LogC;
+          elem_now_q <= elem_q;
           state_q <= StStep;
         end
         StStep:
         if (issue) begin
           step_q <= step_q + 16'd1;
-          if (step_q + 16'd1 == steps) begin
+          elems_left_q <= elems_left_q - 16'(Lanes);
+          elem_now_q <= elem_now_q + 32'(Lanes);
+          if (step_last) begin
             state_q <= StRead;
             token_q <= token_q + 26'd1;
             // the b lane of a pair lies in the same entry
@@ -438,7 +470,7 @@ module matrix_drain #(
               dst_q  <= dst0_q + mop.dst_s0;
               dst0_q <= dst0_q + mop.dst_s0;
             end
-            if (token_last) begin
+            if (token_last_q) begin
               token_q <= '0;
               i1_q <= '0;
               dst_q <= mop.dst;
@@ -447,7 +479,7 @@ module matrix_drain #(
               entry_q <= (strip_half ? AW'(Entries / 2) : AW'(0)) + AW'(row_q) + AW'(1);
               slot_q <= slot_q + 20'(Vpus);
               elem_q <= elem_q + 32'(Flat);
-              if (row_end) state_q <= strip.op_last ? StFlush : StWait;
+              if (row_end_q) state_q <= strip.op_last ? StFlush : StWait;
             end
           end
         end
@@ -458,5 +490,8 @@ module matrix_drain #(
   end
 
   logic unused;
-  assign unused = &{1'b0, y_valid, final_valid, where_final.accumulate, out_where.accumulate, scale_index_i, 1'b0};
+  assign unused = &{
+      1'b0, y_valid, final_valid, where_final.accumulate, where_final.place, out_where.accumulate, out_where.place,
+      scale_index_i, 1'b0
+  };
 endmodule

@@ -95,7 +95,10 @@ module matrix_execute #(
   mop_t mop_q;
   logic [25:0] tokens_q;  // rows: n0 * n1
   place_t place_q, second;
-  logic [25:0] token_q;  // number of the row at place_q
+  logic [25:0] token_q;  // number of the row at place_q, while scales are read
+  // Rows from place_q on, while beats are issued; what follows from their number is known a pair ahead.
+  logic [25:0] left_q;
+  logic pair_last_q, two_lanes_q, no_pairs_q;
 
   function automatic place_t next_place(place_t p, mop_t m);
     place_t n;
@@ -139,27 +142,26 @@ module matrix_execute #(
   } op_t;
 
   logic [4:0] window_q, avail_q;
+  logic first_window_q, last_window_q;  // window_q is 0; it is the last, if it is not 0
   logic [3:0] ops_left_q;  // operations of the last pair still to come before the next pair may end
   logic [3:0] read_beat_q;
   logic [AW-1:0] pair_entry_q;
   logic [1:0] strips_open_q;
   logic in_strip_q, half_q;
-  logic issue, window_last, pair_last, no_pairs, tile_done, strip_ok, two_lanes, skip;
+  logic issue, window_last, tile_done, strip_ok, skip, one_pair;
   logic [3:0] need;
   logic [5:0] alive_q;  // cycles until the last beat issued has left the array
 
-  assign no_pairs = tokens_q == 0;
-  assign two_lanes = mop_q.dual || token_q + 26'd1 < tokens_q;
-  assign window_last = window_q + 5'd1 == tile_i.nw;
-  assign pair_last = mop_q.dual ? token_q + 26'd1 >= tokens_q : token_q + 26'd2 >= tokens_q;
+  assign window_last = first_window_q ? tile_i.nw == 5'd1 : last_window_q;
+  assign one_pair = mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
   assign strip_ok = in_strip_q || strips_open_q != 2'd2;
-  assign need = tile_i.affine ? (two_lanes ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
-  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs && strip_ok &&
+  assign need = tile_i.affine ? (two_lanes_q ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
+  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs_q && strip_ok &&
       (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
   // Nothing to compute: the tile is only taken off, when no strip before it is under way.
   assign skip = state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 &&
-      (tile_i.nw == 0 || (no_pairs && avail_q >= tile_i.nw));
-  assign tile_done = (issue && window_last && pair_last) || skip;
+      (tile_i.nw == 0 || (no_pairs_q && avail_q >= tile_i.nw));
+  assign tile_done = (issue && window_last && pair_last_q) || skip;
   assign tile_ready_o = tile_done;
   assign beats_release_o = tile_done;
   assign beats_count_o = tile_i.nw;
@@ -184,7 +186,7 @@ module matrix_execute #(
         valid: issue,
         first: window_q == 0,
         last: window_last,
-        b_valid: two_lanes,
+        b_valid: two_lanes_q,
         n_index: tile_i.n_index,
         width: tile_i.width
     };
@@ -192,12 +194,12 @@ module matrix_execute #(
         unit_scale: tile_i.unit_scale,
         affine: tile_i.affine,
         n_index: tile_i.n_index,
-        both: two_lanes,
+        both: two_lanes_q,
         scale: tile_i.scale,
         overwrite: tile_i.first,
         entry: pair_entry_q + AW'(tile_i.row) + (half_q ? AW'(Entries / 2) : AW'(0)),
-        free_row: tile_i.free_row && pair_last && !tile_i.unit_scale,
-        strip_end: tile_i.last && pair_last,
+        free_row: tile_i.free_row && pair_last_q && !tile_i.unit_scale,
+        strip_end: tile_i.last && pair_last_q,
         strip: tile_i.strip,
         half: half_q
     };
@@ -243,32 +245,42 @@ module matrix_execute #(
     assign win_b_o[i] = win_b_q[i];
   end
 
-  // sums of the activations of a tile: window sum in t + 3, running sum in t + 4, at the operation in t + 14
+  // sums of the activations of a tile: of four codes in t + 3, of the window in t + 4, running sum in t + 5, at the operation
+  // in t + 14
+  typedef logic [3:0][9:0] fours_t;
+  fours_t fours_a_q, fours_b_q;
   logic signed [11:0] wsum_a_q, wsum_b_q;
-  logic signed [17:0] gsum_a_q[11];
-  logic signed [17:0] gsum_b_q[11];
+  logic signed [17:0] gsum_a_q[10];
+  logic signed [17:0] gsum_b_q[10];
   logic signed [17:0] gsum_b_held_q;
-  function automatic logic signed [11:0] window_sum(logic [127:0] w);
-    logic signed [11:0] s;
-    s = '0;
-    for (int i = 0; i < 16; i++) s = s + 12'(signed'(w[8*i+:8]));
-    return s;
+  function automatic fours_t sums_of_four(logic [127:0] w);
+    for (int f = 0; f < 4; f++) begin
+      sums_of_four[f] = 10'(signed'(w[32*f+:8])) + 10'(signed'(w[32*f+8+:8])) + 10'(signed'(w[32*f+16+:8])) +
+          10'(signed'(w[32*f+24+:8]));
+    end
+  endfunction
+  function automatic logic signed [11:0] window_sum(fours_t f);
+    return 12'(signed'(f[0])) + 12'(signed'(f[1])) + 12'(signed'(f[2])) + 12'(signed'(f[3]));
   endfunction
   always_ff @(posedge clk_i) begin
     if (ce_o) begin
       if (beat_q[2].valid) begin
-        wsum_a_q <= window_sum(ab_a_data_i);
-        wsum_b_q <= window_sum(win_b_now);
+        fours_a_q <= sums_of_four(ab_a_data_i);
+        fours_b_q <= sums_of_four(win_b_now);
       end
       if (beat_q[3].valid) begin
-        gsum_a_q[0] <= (beat_q[3].first ? 18'sd0 : gsum_a_q[0]) + 18'(wsum_a_q);
-        gsum_b_q[0] <= (beat_q[3].first ? 18'sd0 : gsum_b_q[0]) + 18'(wsum_b_q);
+        wsum_a_q <= window_sum(fours_a_q);
+        wsum_b_q <= window_sum(fours_b_q);
       end
-      for (int i = 1; i < 11; i++) begin
+      if (beat_q[4].valid) begin
+        gsum_a_q[0] <= (beat_q[4].first ? 18'sd0 : gsum_a_q[0]) + 18'(wsum_a_q);
+        gsum_b_q[0] <= (beat_q[4].first ? 18'sd0 : gsum_b_q[0]) + 18'(wsum_b_q);
+      end
+      for (int i = 1; i < 10; i++) begin
         gsum_a_q[i] <= gsum_a_q[i-1];
         gsum_b_q[i] <= gsum_b_q[i-1];
       end
-      gsum_b_held_q <= gsum_b_q[10];
+      gsum_b_held_q <= gsum_b_q[9];
     end
   end
 
@@ -310,7 +322,7 @@ module matrix_execute #(
   assign op_node_o = step_q[0].op.affine ? 3'd0 : step_q[0].index;
   assign op_affine_o = step_q[0].op.affine;
   assign op_lane_o = step_q[0].index[0];
-  assign group_sum_o = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[10];
+  assign group_sum_o = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[9];
   assign op3_valid_o = step_q[3].valid;
   assign op3_affine_o = step_q[3].op.affine;
   assign op3_addr_o = step_q[3].op.entry + (step_q[3].op.affine ? AW'(0) : AW'(step_q[3].index));
@@ -371,6 +383,7 @@ module matrix_execute #(
       in_strip_q <= 1'b0;
       half_q <= 1'b0;
       window_q <= '0;
+      first_window_q <= 1'b1;
     end else begin
       header_q <= {header_q[0], state_q == StScales};
       alive_q <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
@@ -390,6 +403,10 @@ module matrix_execute #(
         StTake: begin
           place_q <= origin(mop_q);
           token_q <= '0;
+          left_q <= tokens_q;
+          no_pairs_q <= tokens_q == 0;
+          pair_last_q <= one_pair;
+          two_lanes_q <= mop_q.dual || tokens_q > 26'd1;
           if (taken_o) state_q <= tokens_q == 0 ? StRun : StScales;
         end
         StScales: begin
@@ -403,18 +420,19 @@ module matrix_execute #(
         end
         StRun: begin
           if (issue) begin
-            window_q <= window_q + 5'd1;
-            if (window_last) begin
-              window_q <= '0;
-              token_q <= mop_q.dual ? token_q + 26'd1 : token_q + 26'd2;
-              place_q <= mop_q.dual ? second : next_place(second, mop_q);
-              pair_entry_q <= pair_entry_q + AW'(tile_i.strip.stride);
-            end
+            window_q <= window_last ? 5'd0 : window_q + 5'd1;
+            first_window_q <= window_last;
+            last_window_q <= window_q + 5'd2 == tile_i.nw;
+          end
+          // Next pair, or the first one for the next tile. A tile that is skipped has issued none.
+          if (issue && window_last) begin
+            left_q <= pair_last_q ? tokens_q : mop_q.dual ? left_q - 26'd1 : left_q - 26'd2;
+            pair_last_q <= pair_last_q ? one_pair : mop_q.dual ? left_q <= 26'd2 : left_q <= 26'd4;
+            two_lanes_q <= mop_q.dual || (pair_last_q ? tokens_q > 26'd1 : left_q > 26'd3);
+            place_q <= pair_last_q ? origin(mop_q) : mop_q.dual ? second : next_place(second, mop_q);
+            pair_entry_q <= pair_last_q ? '0 : pair_entry_q + AW'(tile_i.strip.stride);
           end
           if (tile_done) begin
-            token_q <= '0;
-            place_q <= origin(mop_q);
-            pair_entry_q <= '0;
             read_beat_q <= read_beat_q + tile_i.nw[3:0];
             if (tile_i.last && tile_i.strip.op_last) state_q <= StIdle;
           end

@@ -103,4 +103,58 @@ package matrix_pkg;
     strip_t      strip;
   } tile_t;
 
+  // Stages of fetch: fetch_plan works out items, with all lengths in them; fetch_walk turns an item into sections of the stream;
+  // fetch_pop takes sections apart into pops.
+  typedef enum logic [2:0] {
+    ItemTable,   // a word of format bytes
+    ItemRho,     // rho, and bias
+    ItemEntry,
+    ItemPad,     // to the end of a 64-byte beat
+    ItemKeys,    // a run of active blocks of K
+    ItemValues,  // and of V
+    ItemEmpty    // an instruction without keys
+  } item_e;
+
+  typedef struct packed {
+    item_e       kind;
+    strip_t      strip;
+    logic        half;          // rho memory
+    logic        bias;          // bias comes behind rho
+    logic        short_row;     // the last row of rho has two slots or one
+    logic [7:0]  format;
+    logic        four;          // KV cache in 4 bits
+    logic [9:0]  beats;         // rows of rho; beats down the strip; row beats of a window of V
+    logic [2:0]  groups;
+    logic [4:0]  windows;       // of each tile but the last of a beat; of a head
+    logic [4:0]  tail_windows;
+    logic [2:0]  chunks;        // scale rows
+    logic [5:0]  scales;        // scale beats
+    logic [7:0]  sigma_words;   // of the last scale row
+    logic [7:0]  mu_words;
+    logic [7:0]  words;         // of codes of every beat but the last down the strip
+    logic [7:0]  tail_words;
+    logic [7:0]  tail_vpus;     // VPUs that take part in the last one
+    logic [31:0] unit;          // first window of the entry; first slot (K) or window (V) of the run
+    logic [31:0] count;         // slots or windows of the run
+    logic        first;         // overwrite the accumulators
+    logic        last;          // last entry of the strip; last run
+  } item_t;
+
+  // Neighbouring words of the stream, up to 255, and what their first pop takes of the room that there is.
+  typedef struct packed {
+    logic [7:0] words;
+    logic       more;        // more than 16
+    logic       is_k;
+    dest_e      dest;
+    logic [7:0] offset;
+    logic [7:0] index;
+    logic       done;        // with the last pop
+    logic       pad;         // as many words as are missing to a beat of 64 bytes
+    logic [4:0] beats;       // of the replay buffer
+    logic       row;         // a scale row
+    logic       rho;         // rho and bias of a strip
+    logic       tile_start;  // the first pop begins this tile
+    tile_t      tile;
+  } section_t;
+
 endpackage

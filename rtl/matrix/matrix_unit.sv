@@ -22,11 +22,11 @@ module matrix_unit #(
     output logic idle_o,
     output logic beat_o,  // the array does a beat (performance counter)
     output logic wait_data_o,  // a tile waits for codes (performance counter)
-    // rings: words that can be popped now; data three cycles after the pop
-    input logic [Channels-1:0][4:0] w_level_i,
+    // rings: words that can be popped now, at most 63; data three cycles after the pop
+    input logic [Channels-1:0][5:0] w_level_i,
     output logic [4:0] w_pop_o,
     input logic [Channels-1:0][15:0][63:0] w_data_i,
-    input logic [Channels-1:0][4:0] k_level_i,
+    input logic [Channels-1:0][5:0] k_level_i,
     output logic [4:0] k_pop_o,
     input logic [Channels-1:0][15:0][63:0] k_data_i,
     // activation buffer
@@ -56,19 +56,42 @@ module matrix_unit #(
   localparam int unsigned KeySlots = flightllm_isa_pkg::key_slots(Channels);
 
   // --- fetch -----------------------------------------------------------------------------------------------------
-  logic [4:0] w_level, k_level;
-  always_comb begin
-    w_level = 5'd16;
-    k_level = 5'd16;
-    for (int c = 0; c < Channels; c++) begin
-      if (w_level_i[c] < w_level) w_level = w_level_i[c];
-      if (k_level_i[c] < k_level) k_level = k_level_i[c];
+  // The least level of all channels, in two steps of a cycle each: of every four, of all.
+  localparam int unsigned LevelAge = 2;
+  localparam int unsigned Fours = (Channels + 3) / 4;
+  logic [Fours-1:0][5:0] w_fours_q, k_fours_q;
+  logic [5:0] w_level_q, k_level_q;
+  function automatic logic [5:0] least(logic [5:0] a, logic [5:0] b);
+    return a < b ? a : b;
+  endfunction
+  function automatic logic [5:0] least_of_fours(logic [Fours-1:0][5:0] x);
+    logic [15:0][5:0] y;  // as a tree
+    y = '1;
+    for (int i = 0; i < Fours; i++) y[i] = x[i];
+    for (int n = 8; n > 0; n /= 2) for (int i = 0; i < n; i++) y[i] = least(y[i], y[i+n]);
+    return y[0];
+  endfunction
+  always_ff @(posedge clk_i) begin
+    for (int f = 0; f < Fours; f++) begin
+      automatic logic [3:0][5:0] w = '1;
+      automatic logic [3:0][5:0] k = '1;
+      for (int i = 0; i < 4; i++) begin
+        if (4 * f + i < Channels) begin
+          w[i] = w_level_i[4*f+i];
+          k[i] = k_level_i[4*f+i];
+        end
+      end
+      w_fours_q[f] <= least(least(w[0], w[1]), least(w[2], w[3]));
+      k_fours_q[f] <= least(least(k[0], k[1]), least(k[2], k[3]));
     end
+    w_level_q <= least_of_fours(w_fours_q);
+    k_level_q <= least_of_fours(k_fours_q);
   end
 
   mop_t fetch_mop, mop;
   logic fetch_mop_valid, fetch_mop_ready, mop_valid, mop_ready, taken;
-  tile_t fetch_tile, tile;
+  tile_t fetch_tile, next_tile, tile;
+  logic next_valid, tile_load;
   logic fetch_tile_valid, fetch_tile_ready, tile_valid, tile_ready;
   logic beats_release, row_release, rho_release, fetch_idle;
   logic [4:0] beats_count;
@@ -84,7 +107,8 @@ module matrix_unit #(
 
   matrix_fetch #(
       .Vpus    (Vpus),
-      .Channels(Channels)
+      .Channels(Channels),
+      .LevelAge(LevelAge)
   ) i_fetch (
       .clk_i,
       .rst_ni,
@@ -102,8 +126,8 @@ module matrix_unit #(
       .beats_count_i  (beats_count),
       .row_release_i  (row_release),
       .rho_release_i  (rho_release),
-      .w_level_i      (w_level),
-      .k_level_i      (k_level),
+      .w_level_i      (w_level_q),
+      .k_level_i      (k_level_q),
       .w_pop_o,
       .k_pop_o,
       .pop_o          (pop),
@@ -136,11 +160,18 @@ module matrix_unit #(
       .in_valid_i(fetch_tile_valid && fetch_tile_ready),
       .in_data_i(fetch_tile),
       .in_ready_o(fetch_tile_ready),
-      .out_valid_o(tile_valid),
-      .out_data_o(tile),
-      .out_ready_i(tile_ready),
+      .out_valid_o(next_valid),
+      .out_data_o(next_tile),
+      .out_ready_i(tile_load),
       .count_o()
   );
+  // The tile that execute works on stands in a register: most of what execute decides begins with it.
+  assign tile_load = !tile_valid || tile_ready;
+  always_ff @(posedge clk_i) begin
+    if (tile_load) tile <= next_tile;
+    if (!rst_ni) tile_valid <= 1'b0;
+    else if (tile_load) tile_valid <= next_valid;
+  end
 
   // what a pop is for, until its data come
   always_comb begin
@@ -160,6 +191,8 @@ module matrix_unit #(
       from_q[i] <= from_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end
+    assert (!rst_ni || w_pop_o == 0 || k_pop_o == 0)
+    else $error("matrix_unit: both rings popped in one cycle");
   end
 
   // --- execute ---------------------------------------------------------------------------------------------------
@@ -354,7 +387,7 @@ module matrix_unit #(
       .idle_o         (d_idle)
   );
 
-  assign idle_o      = fetch_idle && !mop_valid && !tile_valid && x_idle && d_idle;
+  assign idle_o      = fetch_idle && !mop_valid && !next_valid && !tile_valid && x_idle && d_idle;
   assign beat_o      = beat_valid;
   assign wait_data_o = tile_valid && !beat_valid;
 endmodule

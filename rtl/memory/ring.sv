@@ -15,7 +15,7 @@ module ring #(
     input  logic [ 2:0]       push_first_i,
     input  logic [ 3:0]       push_count_i,
     output logic [31:0]       free_o,        // words
-    output logic [ 4:0]       level_o,       // words, at most 16
+    output logic [ 5:0]       level_o,       // words, at most 63
     output logic [31:0]       count_o,       // words, all of them
     input  logic [ 4:0]       pop_i,
     output logic [15:0][63:0] data_o
@@ -32,7 +32,7 @@ module ring #(
   assign pushed  = push_valid_i ? 5'(push_count_i) : 5'd0;
   assign count_o = level_q;
   assign free_o  = free_q;
-  assign level_o = level_q > 32'd16 ? 5'd16 : 5'(level_q);
+  assign level_o = level_q > 32'd63 ? 6'd63 : 6'(level_q);
 
   function automatic logic [RowWidth-1:0] next_row(logic [RowWidth-1:0] r);
     return r == RowWidth'(Rows - 1) ? '0 : r + RowWidth'(1);

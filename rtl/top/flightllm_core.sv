@@ -312,7 +312,7 @@ module flightllm_core #(
   );
 
   // --- rings -----------------------------------------------------------------------------------------------------
-  logic [Channels-1:0][4:0] w_level, k_level;
+  logic [Channels-1:0][5:0] w_level, k_level;
   logic [Channels-1:0][15:0][63:0] w_data, k_data;
   logic [Channels-1:0][31:0] w_free, k_free, w_count, k_count;
   logic [4:0] w_pop, k_pop;

@@ -63,6 +63,9 @@ BENCHES = {
 #: modules without a bench of their own -> the bench of what they are part of
 INSIDE = {
     "dsp_slice": "matrix/test_dsp.py",
+    "fetch_plan": "matrix/test_matrix_fetch.py",
+    "fetch_walk": "matrix/test_matrix_fetch.py",
+    "fetch_pop": "matrix/test_matrix_fetch.py",
     "ram": "memory/test_ring.py",
     "fp32_round": "fp/test_fp.py",
     "leading_zeros": "fp/test_fp.py",

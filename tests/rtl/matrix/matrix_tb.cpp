@@ -62,13 +62,13 @@ extern "C" int64_t matrix_run(int channels, const uint32_t* ops, int op_words, i
     if (w_level > w_words - w_at) w_level = w_words - w_at;
     if (k_level < k_words - k_at && (!slow || chance(50))) k_level += slow ? rng() % 9 : 8;
     if (k_level > k_words - k_at) k_level = k_words - k_at;
-    uint8_t wl[64] = {0}, kl[64] = {0};  // packed five-bit fields
+    uint8_t wl[64] = {0}, kl[64] = {0};  // packed six-bit fields
     auto put_field = [](uint8_t* out, int index, uint64_t v) {
-      for (int bit = 0; bit < 5; bit++)
-        if (v >> bit & 1) out[(5 * index + bit) / 8] |= uint8_t(1 << (5 * index + bit) % 8);
+      for (int bit = 0; bit < 6; bit++)
+        if (v >> bit & 1) out[(6 * index + bit) / 8] |= uint8_t(1 << (6 * index + bit) % 8);
     };
     for (int c = 0; c < channels; c++) {
-      uint64_t a = w_level > 16 ? 16 : w_level, b = k_level > 16 ? 16 : k_level;
+      uint64_t a = w_level > 63 ? 63 : w_level, b = k_level > 63 ? 63 : k_level;
       if (slow && c == int(seed % channels)) a = a > 3 && chance(20) ? a - 3 : a;
       put_field(wl, c, a);
       put_field(kl, c, b);

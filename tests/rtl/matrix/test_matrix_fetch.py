@@ -22,11 +22,13 @@ DEST = TYPES.enum("dest_e")
 BITS = (2, 3, 4, 5, 6, 8)
 #: beats of the replay buffer, rows of the scale memory, strips of rho
 ROOM = {"beats": 16, "rows": 8, "rho": 2}
+#: cycles until matrix_fetch sees a level; words that the bench's rings hold
+LEVEL_AGE, RING_WORDS = 2, 100
 
 
 @pytest.mark.parametrize(("vpus", "channels"), [(4, 1), (12, 4), (8, 16)])
 def test_matrix_fetch(vpus, channels):
-    run_bench("matrix_fetch", __file__, ["matrix"], {"Vpus": vpus, "Channels": channels}, only="walk")
+    run_bench("matrix_fetch", __file__, ["matrix", "common"], {"Vpus": vpus, "Channels": channels}, only="walk")
 
 
 @dataclass
@@ -90,8 +92,8 @@ class Walk:
                     last = b == len(formats) - 1 and p == len(passes) - 1
                     self.entry(byte, r, min(128, o.k - 128 * b), int(o.group), strip, b, b == p == 0, last)
             left, base, self.half = left - r, base + r * self.channels, 1 - self.half
-        for _ in range(-self.words % 8):
-            self.pop(1, "DestDrop")
+        if self.words % 8:
+            self.pop(-self.words % 8, "DestDrop")
         return words
 
     def entry(
@@ -255,7 +257,10 @@ async def walk(dut, speed, seed):
     used = dict.fromkeys(ROOM, 0)
     waiting = {name: deque() for name in ROOM}
     answers, masks = deque([None] * 3), deque([0, 0])
+    there = {"w": 0, "k": 0}  # words in each ring
+    shown = deque([{"w": 0, "k": 0}] * LEVEL_AGE)
     handed = taken = popped = tiles = 0
+    held = None
     mops = deque()
     for cycle in range(60_000):
         offered = handed < len(program) and not next(give)
@@ -267,8 +272,12 @@ async def walk(dut, speed, seed):
         took = bool(mops) and not next(take)
         dut.taken_i.value = int(took)
         dut.tile_ready_i.value = tile_ready = int(not next(take))
-        levels = [0 if next(level) else rng.choice([16, 16, rng.randrange(17)]) for _ in range(2)]
-        dut.w_level_i.value, dut.k_level_i.value = levels
+        for ring in "wk":
+            there[ring] += 0 if next(level) else rng.choice([8, 16, rng.randrange(17)])
+            there[ring] = min(there[ring], RING_WORDS)
+        shown.append({ring: min(63, there[ring]) for ring in "wk"})
+        old = shown.popleft()
+        dut.w_level_i.value, dut.k_level_i.value = old["w"], old["k"]
         for name, port in (("beats", "beats"), ("rows", "row"), ("rho", "rho")):
             release = bool(waiting[name]) and waiting[name][0][0] <= cycle and not next(free)
             getattr(dut, f"{port}_release_i").value = int(release)
@@ -300,17 +309,23 @@ async def walk(dut, speed, seed):
         pop = TYPES.unpack("pop_t", int(dut.pop_o.value))
         assert pop["valid"] == (pops != (0, 0))
         answers.append(None)
-        if int(dut.tile_valid_o.value) and (tile_ready or pop["valid"]):
-            assert tile_ready, "a tile begins without room for it"
+        tile = int(dut.tile_o.value) if int(dut.tile_valid_o.value) else None
+        assert held in (None, tile), "a tile changes while it waits"
+        held = None if tile_ready else tile
+        if tile is not None and tile_ready:
             want = dict(model.tiles[tiles])
-            assert want.pop("at") == popped, f"tile {tiles} at pop {popped}"
-            got = TYPES.unpack("tile_t", int(dut.tile_o.value))
+            at = want.pop("at")
+            assert at < popped + pop["valid"] or want["strip"]["empty"], f"tile {tiles} before its first pop"
+            got = TYPES.unpack("tile_t", tile)
             assert got == want, f"tile {tiles}: {[(k, got[k], want[k]) for k in want if got[k] != want[k]]}"
             tiles += 1
         if pop["valid"]:
             ring, count, dest, offset, index, done, takes = model.pops[popped]
             assert pops == ((count, 0) if ring == "w" else (0, count)), f"pop {popped}: {pops}, not {count} of {ring}"
-            assert count <= levels[ring == "k"], "more popped than there is"
+            assert count <= there[ring], "more popped than there is"
+            there[ring] -= count
+            late = [t["at"] for t in model.tiles[tiles : tiles + 2]]
+            assert len(late) < 2 or popped < late[1], "a tile has not been handed over, and the next begins"
             got = (pop["dest"], pop["index"], pop["done"]) + (
                 (pop["offset"],) if dest not in (DEST["DestTable"], DEST["DestDrop"]) else ()
             )

@@ -39,7 +39,7 @@ async def random_traffic(dut, fill, drain, wide):
         dut.pop_i.value = pop
         await RisingEdge(dut.clk_i)
         assert int(dut.free_o.value) == words - len(ring), f"cycle {cycle}"
-        assert int(dut.count_o.value) == level and int(dut.level_o.value) == min(16, level), f"cycle {cycle}"
+        assert int(dut.count_o.value) == level and int(dut.level_o.value) == min(63, level), f"cycle {cycle}"
         answer = due.pop(0)
         if answer:
             word = int(dut.data_o.value)
