@@ -2,8 +2,8 @@
 //
 // Execute stage of the matrix unit: takes an instruction's tokens, reads the scales of its activation rows, then turns
 // tiles into beats: for each token pair, for each window. Controls for the MPUs come out at the cycle in which they
-// are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 13,
-// and its scale operations from u = t + 14 on.
+// are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 7, 9,
+// 11 and 13, and its scale operations from u = t + 14 on.
 
 module matrix_execute #(
     parameter int unsigned Entries = 512
@@ -55,9 +55,9 @@ module matrix_execute #(
     output logic [7:0][15:0][7:0] win_a_o,
     output logic [7:0][15:0][7:0] win_b_o,
     output logic [7:0][1:0] mode_o,
-    output logic tap_valid_o,
-    output logic tap_first_o,
-    output logic tap_last_o,
+    output logic [3:0] tap_valid_o,  // [node % 4]
+    output logic [3:0] tap_last_o,
+    output logic [3:0] tap_clear_o,
     output logic [5:0] scale_o,
     output logic unit_scale_o,
     output logic [1:0] op_n_index_o,
@@ -214,9 +214,11 @@ module matrix_execute #(
   assign beat1_valid_o  = beat_q[1].valid;
   assign beat1_width_o  = beat_q[1].width;
   assign beat1_sparse_o = beat_q[1].n_index != NDense;
-  assign tap_valid_o    = beat_q[13].valid;
-  assign tap_first_o    = beat_q[13].first;
-  assign tap_last_o     = beat_q[13].last;
+  for (genvar k = 0; k < 4; k++) begin : gen_tap
+    assign tap_valid_o[k] = beat_q[7+2*k].valid;
+    assign tap_last_o[k]  = beat_q[7+2*k].last;
+    assign tap_clear_o[k] = beat_q[6+2*k].valid && beat_q[6+2*k].first;
+  end
   for (genvar i = 0; i < 8; i++) begin : gen_mode
     assign mode_o[i] = beat_q[i+5].n_index;
   end

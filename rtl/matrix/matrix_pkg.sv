@@ -33,6 +33,9 @@ package matrix_pkg;
     endcase
   endfunction
 
+  // Bits of a tile's sums: 8 products of 16 windows.
+  localparam int unsigned SumBits = 22;
+
   // Replay buffer in beats, scale memory in rows of eight scale beats.
   localparam int unsigned ReplayBeats = 16;
   localparam int unsigned ScaleRows = 8;

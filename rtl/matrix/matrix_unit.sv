@@ -169,7 +169,8 @@ module matrix_unit #(
   logic [15:0] scale_index;
   logic [31:0] scale_data;
   strip_t strip;
-  logic beat_valid, beat1_valid, beat1_sparse, tap_valid, tap_first, tap_last, unit_scale;
+  logic beat_valid, beat1_valid, beat1_sparse, unit_scale;
+  logic [3:0] tap_valid, tap_last, tap_clear;
   logic [3:0] beat;
   logic [2:0] beat1_width, op_node;
   logic [7:0][15:0][7:0] win_a, win_b;
@@ -226,8 +227,8 @@ module matrix_unit #(
       .win_b_o        (win_b),
       .mode_o         (mode),
       .tap_valid_o    (tap_valid),
-      .tap_first_o    (tap_first),
       .tap_last_o     (tap_last),
+      .tap_clear_o    (tap_clear),
       .scale_o        (scale),
       .unit_scale_o   (unit_scale),
       .op_n_index_o   (op_n_index),
@@ -280,8 +281,8 @@ module matrix_unit #(
         .win_b_i       (win_b),
         .mode_i        (mode),
         .tap_valid_i   (tap_valid),
-        .tap_first_i   (tap_first),
         .tap_last_i    (tap_last),
+        .tap_clear_i   (tap_clear),
         .scale_i       (scale),
         .unit_scale_i  (unit_scale),
         .op_n_index_i  (op_n_index),

@@ -10,47 +10,47 @@ module mpu #(
     parameter int unsigned KeySlots = 4,
     parameter int unsigned Entries  = 512
 ) (
-    input  logic                                              clk_i,
-    input  logic                                              ce_i,
+    input logic clk_i,
+    input logic ce_i,
     // popped words, repeated as their destination wants them: words of DestKeys8 and DestKeys4 fill all 16 places
-    input  matrix_pkg::pop_t                                  pop_i,
-    input  logic             [               15:0][63:0]      pop_data_i,
+    input matrix_pkg::pop_t pop_i,
+    input logic [15:0][63:0] pop_data_i,
     // execute
-    input  logic                                              beat_valid_i,
-    input  logic             [                3:0]            beat_i,
-    input  logic                                              beat1_valid_i,
-    input  logic             [                2:0]            beat1_width_i,
-    input  logic                                              beat1_sparse_i,
-    input  logic             [                7:0][15:0][7:0] win_a_i,
-    input  logic             [                7:0][15:0][7:0] win_b_i,
-    input  logic             [                7:0][ 1:0]      mode_i,
-    input  logic                                              tap_valid_i,
-    input  logic                                              tap_first_i,
-    input  logic                                              tap_last_i,
+    input logic beat_valid_i,
+    input logic [3:0] beat_i,
+    input logic beat1_valid_i,
+    input logic [2:0] beat1_width_i,
+    input logic beat1_sparse_i,
+    input logic [7:0][15:0][7:0] win_a_i,
+    input logic [7:0][15:0][7:0] win_b_i,
+    input logic [7:0][1:0] mode_i,
+    input logic [3:0] tap_valid_i,  // [node % 4]
+    input logic [3:0] tap_last_i,
+    input logic [3:0] tap_clear_i,
     // scale operations
-    input  logic             [                5:0]            scale_i,         // cycle u - 1
-    input  logic                                              unit_scale_i,    // cycle u - 1
-    input  logic             [                1:0]            op_n_index_i,    // cycle u
-    input  logic             [                2:0]            op_node_i,
-    input  logic                                              op_affine_i,
-    input  logic                                              op_lane_i,
-    input  logic signed      [               17:0]            group_sum_i,
-    input  logic                                              op3_valid_i,
-    input  logic                                              op3_affine_i,
-    input  logic             [$clog2(Entries)-1:0]            op3_addr_i,
-    input  logic                                              op4_valid_i,
-    input  logic                                              op4_affine_i,
-    input  logic                                              op4_lane_i,
-    input  logic                                              op4_first_i,
+    input logic [5:0] scale_i,  // cycle u - 1
+    input logic unit_scale_i,  // cycle u - 1
+    input logic [1:0] op_n_index_i,  // cycle u
+    input logic [2:0] op_node_i,
+    input logic op_affine_i,
+    input logic op_lane_i,
+    input logic signed [17:0] group_sum_i,
+    input logic op3_valid_i,
+    input logic op3_affine_i,
+    input logic [$clog2(Entries)-1:0] op3_addr_i,
+    input logic op4_valid_i,
+    input logic op4_affine_i,
+    input logic op4_lane_i,
+    input logic op4_first_i,
     // drain
-    input  logic             [$clog2(Entries)-1:0]            drain_addr_i,
-    input  logic                                              capture_i,       // the cycle after drain_addr_i
-    input  logic                                              capture_dual_i,
-    input  logic                                              capture_lane_i,
-    output logic             [           Vpus-1:0][47:0]      capture_o,
-    input  logic             [                7:0]            rho_row_i,
-    output logic             [                3:0][31:0]      rho_o,           // the cycle after rho_row_i
-    output logic             [                3:0][31:0]      bias_o
+    input logic [$clog2(Entries)-1:0] drain_addr_i,
+    input logic capture_i,  // the cycle after drain_addr_i
+    input logic capture_dual_i,
+    input logic capture_lane_i,
+    output logic [Vpus-1:0][47:0] capture_o,
+    input logic [7:0] rho_row_i,
+    output logic [3:0][31:0] rho_o,  // the cycle after rho_row_i
+    output logic [3:0][31:0] bias_o
 );
   import matrix_pkg::*;
   localparam int unsigned CodeWords = 2 * Vpus;
@@ -179,7 +179,7 @@ module mpu #(
 
   // --- the VPUs --------------------------------------------------------------------------------------------------
   for (genvar v = 0; v < Vpus; v++) begin : gen_vpu
-    logic [7:0][23:0] sum_a, sum_b;
+    logic [7:0][SumBits-1:0] sum_a, sum_b;
     logic [47:0] entry_a, entry_b;
     vpu i_vpu (
         .clk_i,
@@ -190,8 +190,8 @@ module mpu #(
         .code_i (code_q[v]),
         .index_i(index_q[v]),
         .valid_i(tap_valid_i),
-        .first_i(tap_first_i),
         .last_i (tap_last_i),
+        .clear_i(tap_clear_i),
         .sum_a_o(sum_a),
         .sum_b_o(sum_b)
     );

@@ -10,27 +10,27 @@
 module vpu_scale #(
     parameter int unsigned Entries = 512  // of each bank
 ) (
-    input  logic                                    clk_i,
-    input  logic                                    ce_i,
-    input  logic        [                7:0][23:0] sum_a_i,
-    input  logic        [                7:0][23:0] sum_b_i,
-    input  logic        [                1:0]       n_index_i,     // cycle u
-    input  logic        [                2:0]       node_i,        // row within the beat
-    input  logic                                    affine_i,
-    input  logic                                    lane_i,        // affine: token lane of this operation
-    input  logic        [                7:0]       sigma_i,
-    input  logic        [               11:0]       mu_i,
-    input  logic signed [               17:0]       group_sum_i,   // A of that lane
-    input  logic                                    op3_valid_i,
-    input  logic                                    op3_affine_i,
-    input  logic        [$clog2(Entries)-1:0]       op3_addr_i,
-    input  logic                                    op4_valid_i,
-    input  logic                                    op4_affine_i,
-    input  logic                                    op4_lane_i,
-    input  logic                                    op4_first_i,
-    input  logic        [$clog2(Entries)-1:0]       drain_addr_i,
-    output logic        [               47:0]       entry_a_o,
-    output logic        [               47:0]       entry_b_o
+    input logic clk_i,
+    input logic ce_i,
+    input logic [7:0][matrix_pkg::SumBits-1:0] sum_a_i,
+    input logic [7:0][matrix_pkg::SumBits-1:0] sum_b_i,
+    input logic [1:0] n_index_i,  // cycle u
+    input logic [2:0] node_i,  // row within the beat
+    input logic affine_i,
+    input logic lane_i,  // affine: token lane of this operation
+    input logic [7:0] sigma_i,
+    input logic [11:0] mu_i,
+    input logic signed [17:0] group_sum_i,  // A of that lane
+    input logic op3_valid_i,
+    input logic op3_affine_i,
+    input logic [$clog2(Entries)-1:0] op3_addr_i,
+    input logic op4_valid_i,
+    input logic op4_affine_i,
+    input logic op4_lane_i,
+    input logic op4_first_i,
+    input logic [$clog2(Entries)-1:0] drain_addr_i,
+    output logic [47:0] entry_a_o,
+    output logic [47:0] entry_b_o
 );
   import matrix_pkg::*;
   localparam int unsigned AW = $clog2(Entries);

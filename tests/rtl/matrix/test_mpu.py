@@ -33,7 +33,7 @@ def mpu(vpus: int) -> Player:
     ports = {
         "ce_i": 1, "pop_i": structs().bits("pop_t"), "pop_data_i": (16, 64), "beat_valid_i": 1, "beat_i": 4,
         "beat1_valid_i": 1, "beat1_width_i": 3, "beat1_sparse_i": 1, "win_a_i": window, "win_b_i": window,
-        "mode_i": (8, 2), "tap_valid_i": 1, "tap_first_i": 1, "tap_last_i": 1, "scale_i": 6, "unit_scale_i": 1,
+        "mode_i": (8, 2), "tap_valid_i": 4, "tap_last_i": 4, "tap_clear_i": 4, "scale_i": 6, "unit_scale_i": 1,
         "op_n_index_i": 2, "op_node_i": 3, "op_affine_i": 1, "op_lane_i": 1, "group_sum_i": 18, "op3_valid_i": 1,
         "op3_affine_i": 1, "op3_addr_i": a, "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1,
         "drain_addr_i": a, "capture_i": 1, "capture_dual_i": 1, "capture_lane_i": 1, "rho_row_i": 8,
@@ -68,6 +68,7 @@ class Script:
             "beat_valid_i",
             "beat1_valid_i",
             "tap_valid_i",
+            "tap_clear_i",
             "op3_valid_i",
             "op4_valid_i",
             "capture_i",
@@ -152,7 +153,9 @@ def test_trials(vpus, trials):
             x["win_a_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[0]
             x["win_b_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[1]
             x["mode_i"][b + 5 + p, p] = n_index
-        x["tap_valid_i"][b + 13] = x["tap_first_i"][b + 13] = x["tap_last_i"][b + 13] = 1
+        for node in range(4):
+            x["tap_clear_i"][b + 6 + 2 * node] = x["tap_valid_i"][b + 7 + 2 * node] = 1 << node
+            x["tap_last_i"][b + 7 + 2 * node] = 15
         # its scale operation: one row of it
         u, beat_of_row = b + 14, int(rng.integers(8))
         unit, affine, lane, first = (int(v) for v in rng.integers(0, 2, 4))

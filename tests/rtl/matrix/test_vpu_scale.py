@@ -11,13 +11,14 @@ from player import Player
 from flightllm.sim.sources import rtl_sources
 
 WORD = 1 << 48
+SUM_BITS = 22
 
 
 @cache
 def scale(entries: int) -> Player:
     a = (entries - 1).bit_length()
     ports = {
-        "ce_i": 1, "sum_a_i": (8, 24), "sum_b_i": (8, 24), "n_index_i": 2, "node_i": 3, "affine_i": 1, "lane_i": 1,
+        "ce_i": 1, "sum_a_i": (8, SUM_BITS), "sum_b_i": (8, SUM_BITS), "n_index_i": 2, "node_i": 3, "affine_i": 1, "lane_i": 1,
         "sigma_i": 8, "mu_i": 12, "group_sum_i": 18, "op3_valid_i": 1, "op3_affine_i": 1, "op3_addr_i": a,
         "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1, "drain_addr_i": a,
     }  # fmt: skip
@@ -39,7 +40,7 @@ def test_operations_and_reads(entries, density, stalls):
     n = 12_000
     valid = rng.random(n) < density
     valid[-8:] = False
-    top = np.array([-(1 << 23), (1 << 23) - 1])
+    top = np.array([-(1 << (SUM_BITS - 1)), (1 << (SUM_BITS - 1)) - 1])
     sums = rng.integers(top[0], top[1] + 1, (2, n, 8))
     sums = np.where(rng.random((2, n, 8)) < 0.2, rng.choice(top, (2, n, 8)), sums)
     x = {
@@ -110,7 +111,7 @@ def test_everything_is_read_back():
     rng = np.random.default_rng(5)
     entries, n = 16, 4096
     ops = np.arange(n) < n - 2 * entries
-    sums = rng.integers(-(1 << 23), 1 << 23, (2, n, 8))
+    sums = rng.integers(-(1 << (SUM_BITS - 1)), 1 << (SUM_BITS - 1), (2, n, 8))
     sigma = rng.integers(0, 256, n)
     addr = np.where(rng.random(n) < 0.7, 3, rng.integers(0, entries, n))
     addr[:entries] = np.arange(entries)
