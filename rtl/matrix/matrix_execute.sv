@@ -62,16 +62,13 @@ module matrix_execute #(
     output logic unit_scale_o,
     output logic [1:0] op_n_index_o,
     output logic [2:0] op_node_o,
-    output logic op_affine_o,
-    output logic op_lane_o,
     output logic signed [17:0] group_sum_o,
-    output logic op3_valid_o,
-    output logic op3_affine_o,
-    output logic [$clog2(Entries)-1:0] op3_addr_o,
-    output logic op4_valid_o,
-    output logic op4_affine_o,
-    output logic op4_lane_o,
-    output logic op4_first_o,
+    output logic op1_valid_o,
+    output logic op1_affine_o,
+    output logic op1_lane_o,
+    output logic op1_first_o,
+    output logic [$clog2(Entries)-1:0] op1_addr_o,
+    output logic op2_valid_o,
     output logic idle_o
 );
   import matrix_pkg::*;
@@ -281,7 +278,7 @@ module matrix_execute #(
     op_t        op;
     logic       done;   // last operation of the pair
   } step_t;
-  step_t now, step_q[5];  // [0]: cycle u, [3]: u + 3, [4]: u + 4
+  step_t now, step_q[5];  // [k]: cycle u + k
   op_t held_q;
   logic [2:0] index_q;
   logic more_q;
@@ -310,16 +307,13 @@ module matrix_execute #(
   assign unit_scale_o = now.op.unit_scale;
   assign op_n_index_o = step_q[0].op.n_index;
   assign op_node_o = step_q[0].op.affine ? 3'd0 : step_q[0].index;
-  assign op_affine_o = step_q[0].op.affine;
-  assign op_lane_o = step_q[0].index[0];
   assign group_sum_o = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[10];
-  assign op3_valid_o = step_q[3].valid;
-  assign op3_affine_o = step_q[3].op.affine;
-  assign op3_addr_o = step_q[3].op.entry + (step_q[3].op.affine ? AW'(0) : AW'(step_q[3].index));
-  assign op4_valid_o = step_q[4].valid;
-  assign op4_affine_o = step_q[4].op.affine;
-  assign op4_lane_o = step_q[4].index[0];
-  assign op4_first_o = step_q[4].op.overwrite;
+  assign op1_valid_o = step_q[1].valid;
+  assign op1_affine_o = step_q[1].op.affine;
+  assign op1_lane_o = step_q[1].index[0];
+  assign op1_first_o = step_q[1].op.overwrite;
+  assign op1_addr_o = step_q[1].op.entry + (step_q[1].op.affine ? AW'(0) : AW'(step_q[1].index));
+  assign op2_valid_o = step_q[2].valid;
   assign row_release_o = (step_q[0].valid && step_q[0].done && step_q[0].op.free_row) ||
       (skip && tile_i.free_row && tile_i.nw != 0 && !tile_i.unit_scale);
 

@@ -177,9 +177,9 @@ module matrix_unit #(
   logic [7:0][1:0] mode;
   logic [5:0] scale;
   logic [1:0] op_n_index;
-  logic op_affine, op_lane, op3_valid, op3_affine, op4_valid, op4_affine, op4_lane, op4_first;
+  logic op1_valid, op1_affine, op1_lane, op1_first, op2_valid;
   logic signed [17:0] group_sum;
-  logic [AW-1:0] op3_addr, drain_addr;
+  logic [AW-1:0] op1_addr, drain_addr;
 
   matrix_execute #(
       .Entries(Entries)
@@ -233,16 +233,13 @@ module matrix_unit #(
       .unit_scale_o   (unit_scale),
       .op_n_index_o   (op_n_index),
       .op_node_o      (op_node),
-      .op_affine_o    (op_affine),
-      .op_lane_o      (op_lane),
       .group_sum_o    (group_sum),
-      .op3_valid_o    (op3_valid),
-      .op3_affine_o   (op3_affine),
-      .op3_addr_o     (op3_addr),
-      .op4_valid_o    (op4_valid),
-      .op4_affine_o   (op4_affine),
-      .op4_lane_o     (op4_lane),
-      .op4_first_o    (op4_first),
+      .op1_valid_o    (op1_valid),
+      .op1_affine_o   (op1_affine),
+      .op1_lane_o     (op1_lane),
+      .op1_first_o    (op1_first),
+      .op1_addr_o     (op1_addr),
+      .op2_valid_o    (op2_valid),
       .idle_o         (x_idle)
   );
 
@@ -287,16 +284,12 @@ module matrix_unit #(
         .unit_scale_i  (unit_scale),
         .op_n_index_i  (op_n_index),
         .op_node_i     (op_node),
-        .op_affine_i   (op_affine),
-        .op_lane_i     (op_lane),
         .group_sum_i   (group_sum),
-        .op3_valid_i   (op3_valid),
-        .op3_affine_i  (op3_affine),
-        .op3_addr_i    (op3_addr),
-        .op4_valid_i   (op4_valid),
-        .op4_affine_i  (op4_affine),
-        .op4_lane_i    (op4_lane),
-        .op4_first_i   (op4_first),
+        .op1_valid_i   (op1_valid),
+        .op1_affine_i  (op1_affine),
+        .op1_lane_i    (op1_lane),
+        .op1_first_i   (op1_first),
+        .op1_addr_i    (op1_addr),
         .drain_addr_i  (drain_addr),
         .capture_i     (capture),
         .capture_dual_i(capture_dual),
@@ -331,7 +324,7 @@ module matrix_unit #(
       .rho_release_o  (rho_release),
       .waits_o        (drain_waits),
       .ce_o           (d_ce),
-      .op3_valid_i    (op3_valid),
+      .op3_valid_i    (op2_valid),  // an operation reads in this cycle
       .addr_o         (drain_addr),
       .capture_o      (capture),
       .capture_dual_o (capture_dual),

@@ -32,16 +32,12 @@ module mpu #(
     input logic unit_scale_i,  // cycle u - 1
     input logic [1:0] op_n_index_i,  // cycle u
     input logic [2:0] op_node_i,
-    input logic op_affine_i,
-    input logic op_lane_i,
     input logic signed [17:0] group_sum_i,
-    input logic op3_valid_i,
-    input logic op3_affine_i,
-    input logic [$clog2(Entries)-1:0] op3_addr_i,
-    input logic op4_valid_i,
-    input logic op4_affine_i,
-    input logic op4_lane_i,
-    input logic op4_first_i,
+    input logic op1_valid_i,  // cycle u + 1
+    input logic op1_affine_i,
+    input logic op1_lane_i,
+    input logic op1_first_i,
+    input logic [$clog2(Entries)-1:0] op1_addr_i,
     // drain
     input logic [$clog2(Entries)-1:0] drain_addr_i,
     input logic capture_i,  // the cycle after drain_addr_i
@@ -178,6 +174,25 @@ module mpu #(
   end
 
   // --- the VPUs --------------------------------------------------------------------------------------------------
+  scale_t control;
+  logic [$clog2(Entries)-1:0] read_addr, write_addr;
+  scale_control #(
+      .Entries(Entries)
+  ) i_control (
+      .clk_i,
+      .ce_i,
+      .n_index_i   (op_n_index_i),
+      .node_i      (op_node_i),
+      .op1_valid_i,
+      .op1_affine_i,
+      .op1_lane_i,
+      .op1_first_i,
+      .op1_addr_i,
+      .drain_addr_i,
+      .control_o   (control),
+      .read_addr_o (read_addr),
+      .write_addr_o(write_addr)
+  );
   for (genvar v = 0; v < Vpus; v++) begin : gen_vpu
     logic [7:0][SumBits-1:0] sum_a, sum_b;
     logic [47:0] entry_a, entry_b;
@@ -200,25 +215,16 @@ module mpu #(
     ) i_scale (
         .clk_i,
         .ce_i,
-        .sum_a_i  (sum_a),
-        .sum_b_i  (sum_b),
-        .n_index_i(op_n_index_i),
-        .node_i   (op_node_i),
-        .affine_i (op_affine_i),
-        .lane_i   (op_lane_i),
-        .sigma_i  (sigma_q[v]),
-        .mu_i     (mu_q[v]),
+        .sum_a_i     (sum_a),
+        .sum_b_i     (sum_b),
+        .sigma_i     (sigma_q[v]),
+        .mu_i        (mu_q[v]),
         .group_sum_i,
-        .op3_valid_i,
-        .op3_affine_i,
-        .op3_addr_i,
-        .op4_valid_i,
-        .op4_affine_i,
-        .op4_lane_i,
-        .op4_first_i,
-        .drain_addr_i,
-        .entry_a_o(entry_a),
-        .entry_b_o(entry_b)
+        .control_i   (control),
+        .read_addr_i (read_addr),
+        .write_addr_i(write_addr),
+        .entry_a_o   (entry_a),
+        .entry_b_o   (entry_b)
     );
     always_ff @(posedge clk_i) begin
       if (capture_i) begin

@@ -123,12 +123,17 @@ class Model:
             self.at[u - 1] |= {"unit_scale_o": tile["unit_scale"], "op": i}
             if not tile["unit_scale"]:
                 self.at[u - 1]["scale_o"] = op["scale"]
-            self.at[u] |= {"op_n_index_o": tile["n_index"], "op_affine_o": tile["affine"], "op_node_o": op["node"]}
+            self.at[u] |= {"op_n_index_o": tile["n_index"], "op_node_o": op["node"]}
             if tile["affine"]:
-                self.at[u] |= {"op_lane_o": op["lane"], "group_sum_o": op["sum"]}
-                self.at[u + 4] |= {"op4_lane_o": op["lane"]}
-            self.at[u + 3] |= {"op3_valid_o": 1, "op3_affine_o": tile["affine"], "op3_addr_o": op["addr"]}
-            self.at[u + 4] |= {"op4_valid_o": 1, "op4_affine_o": tile["affine"], "op4_first_o": tile["first"]}
+                self.at[u] |= {"group_sum_o": op["sum"]}
+                self.at[u + 1] |= {"op1_lane_o": op["lane"]}
+            self.at[u + 1] |= {
+                "op1_valid_o": 1,
+                "op1_affine_o": tile["affine"],
+                "op1_first_o": tile["first"],
+                "op1_addr_o": op["addr"],
+            }
+            self.at[u + 2] |= {"op2_valid_o": 1}
         return u
 
 
@@ -241,7 +246,7 @@ async def beats(dut, speed, seed):
         # what earlier beats cause now
         now = model.at.pop(t, {})
         now.pop("op", None)
-        for name in ("beat1_valid_o", "op3_valid_o", "op4_valid_o"):
+        for name in ("beat1_valid_o", "op1_valid_o", "op2_valid_o"):
             now.setdefault(name, 0)
         for name in ("tap_valid_o", "tap_clear_o"):
             for k in range(len(TAPS)):
