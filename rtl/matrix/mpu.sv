@@ -107,10 +107,48 @@ module mpu #(
   logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
   logic [Vpus-1:0][15:0][7:0] code_q;
 
-  // Bits above a code of this width, which its sign fills: selecting the sign once costs less than a multiplexer of all widths for
-  // each of eight bits.
-  logic [7:0] above;
-  assign above = 8'(9'h1ff << width_bits(beat1_width_i));  // 4 bits for the V cache's width, too
+  // A multiplexer of seven is two of four in a row, one LUT each: up to 4 bits in the first, the wider ones in the second.
+  logic [1:0] narrow, wide;
+  always_comb begin
+    narrow = beat1_width_i == WidthV4 ? 2'd3 : beat1_width_i[1:0];
+    unique case (beat1_width_i)
+      3'd0, 3'd1, 3'd2, WidthV4: wide = 2'd0;
+      3'd3: wide = 2'd1;
+      3'd4: wide = 2'd2;
+      default: wide = 2'd3;
+    endcase
+  end
+
+  // code k of VPU v: its own bits, above them its sign
+  function automatic logic [7:0] code_of(logic [CodeWords*64-1:0] raw, int v, int k,
+                                         logic [1:0] narrow, logic [1:0] wide);
+    logic [3:0][7:0] low, high;
+    logic sign;
+    logic [7:0] code;
+    low[0] = 8'(raw[(v*16+k)*2+:2]);
+    low[1] = 8'(raw[(v*16+k)*3+:3]);
+    low[2] = 8'(raw[(v*16+k)*4+:4]);
+    low[3] = 8'(raw[((v/2)*16+k)*8+(v%2)*4+:4]);
+    high[1] = 8'(raw[(v*16+k)*5+:5]);
+    high[2] = 8'(raw[(v*16+k)*6+:6]);
+    high[3] = raw[(v*16+k)*8+:8];
+    low[0][7] = low[0][1];
+    low[1][7] = low[1][2];
+    low[2][7] = low[2][3];
+    low[3][7] = low[3][3];
+    high[0][7] = low[narrow][7];
+    high[1][7] = high[1][4];
+    high[2][7] = high[2][5];
+    sign = high[wide][7];
+    low[0][6:2] = {5{sign}};
+    low[1][6:3] = {4{sign}};
+    high[0] = {sign, sign, sign, sign, low[narrow][3:0]};
+    high[1][7:5] = {3{sign}};
+    high[2][7:6] = {2{sign}};
+    code = high[wide];
+    code[7] = sign;
+    return code;
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (beat_valid_i) begin
@@ -120,39 +158,7 @@ module mpu #(
     if (beat1_valid_i) begin
       for (int v = 0; v < Vpus; v++) begin
         for (int k = 0; k < 16; k++) begin
-          automatic logic [7:0] code;  // zeros above it
-          automatic logic sign;
-          unique case (beat1_width_i)
-            3'd0: begin
-              code = 8'(raw_q[(v*16+k)*2+:2]);
-              sign = raw_q[(v*16+k)*2+1];
-            end
-            3'd1: begin
-              code = 8'(raw_q[(v*16+k)*3+:3]);
-              sign = raw_q[(v*16+k)*3+2];
-            end
-            3'd2: begin
-              code = 8'(raw_q[(v*16+k)*4+:4]);
-              sign = raw_q[(v*16+k)*4+3];
-            end
-            3'd3: begin
-              code = 8'(raw_q[(v*16+k)*5+:5]);
-              sign = raw_q[(v*16+k)*5+4];
-            end
-            3'd4: begin
-              code = 8'(raw_q[(v*16+k)*6+:6]);
-              sign = raw_q[(v*16+k)*6+5];
-            end
-            WidthV4: begin
-              code = 8'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4]);
-              sign = raw_q[((v/2)*16+k)*8+(v%2)*4+3];
-            end
-            default: begin
-              code = raw_q[(v*16+k)*8+:8];
-              sign = 1'b0;
-            end
-          endcase
-          code_q[v][k]  <= code | (sign ? above : 8'd0);
+          code_q[v][k]  <= code_of(raw_q, v, k, narrow, wide);
           index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
         end
       end
