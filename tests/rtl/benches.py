@@ -63,6 +63,7 @@ BENCHES = {
 #: modules without a bench of their own -> the bench of what they are part of
 INSIDE = {
     "dsp_slice": "matrix/test_dsp.py",
+    "scale_control": "matrix/test_vpu_scale.py",
     "ram": "memory/test_ring.py",
     "fp32_round": "fp/test_fp.py",
     "leading_zeros": "fp/test_fp.py",
