@@ -121,7 +121,7 @@ module mpu #(
 
   // code k of VPU v: its own bits, above them its sign
   function automatic logic [7:0] code_of(logic [CodeWords*64-1:0] raw, int v, int k,
-                                         logic [1:0] narrow, logic [1:0] wide);
+                                         logic [1:0] choice_low, logic [1:0] choice_high);
     logic [3:0][7:0] low, high;
     logic sign;
     logic [7:0] code;
@@ -136,16 +136,16 @@ module mpu #(
     low[1][7] = low[1][2];
     low[2][7] = low[2][3];
     low[3][7] = low[3][3];
-    high[0][7] = low[narrow][7];
+    high[0][7] = low[choice_low][7];
     high[1][7] = high[1][4];
     high[2][7] = high[2][5];
-    sign = high[wide][7];
+    sign = high[choice_high][7];
     low[0][6:2] = {5{sign}};
     low[1][6:3] = {4{sign}};
-    high[0] = {sign, sign, sign, sign, low[narrow][3:0]};
+    high[0] = {sign, sign, sign, sign, low[choice_low][3:0]};
     high[1][7:5] = {3{sign}};
     high[2][7:6] = {2{sign}};
-    code = high[wide];
+    code = high[choice_high];
     code[7] = sign;
     return code;
   endfunction
