@@ -137,7 +137,6 @@ UNITS: tuple[Unit, ...] = (
         boxes=("vpu", "vpu_scale"),
         terms=(_one, lambda a: a.vpus),
         samples=({"vpus": 4}, {"vpus": 12}),
-        wide_muxes=True,
     ),
     Unit(
         "matrix_fetch", "matrix_fetch", _core,

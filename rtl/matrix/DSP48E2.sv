@@ -1,7 +1,8 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Behavioural model of the DSP48E2 slice (UG579), for simulation. Synthesis leaves this file out and takes the
-// primitive. Modelled: pre-adder D + A, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, and every pipeline
+// primitive. Modelled: pre-adder D + A with either left out, 27 x 18 multiplier, the adder with Z in {0, PCIN, P, C}, W in
+// {0, P, C} and X, Y for the product or zero, and every pipeline
 // register that the parameters ask for. What is not modelled (SIMD, pattern detector, subtraction, A:B and W paths) is
 // refused at elaboration or by an assertion. Names and defaults of ports and parameters (and the lack of their types) are the
 // primitive's; tests/synth holds them against the primitive's declaration, tests/rtl/matrix/test_dsp.py what it computes against
@@ -73,16 +74,23 @@ module DSP48E2 #(
   logic signed [26:0] a1_q, a2_q, d_q, ad_q, a_mult;
   logic signed [17:0] b1_q, b2_q;
   logic signed [44:0] m_q;
-  logic signed [47:0] c_q, p_q, z;
+  logic signed [47:0] c_q, p_q, c_now, w, z;
 
   assign a_mult = UseAd ? ad_q : a2_q;
 
+  assign c_now  = (CREG == 1) ? c_q : C;
+
   always_comb begin
+    unique case (OPMODE[8:7])
+      2'b01:   w = p_q;
+      2'b11:   w = c_now;
+      default: w = 48'sd0;  // zero, or the constant RND, whose default is zero
+    endcase
     unique case (OPMODE[6:4])
       3'b000:  z = 48'sd0;
       3'b001:  z = PCIN;
       3'b010:  z = p_q;
-      3'b011:  z = (CREG == 1) ? c_q : C;
+      3'b011:  z = c_now;
       default: z = 48'sd0;
     endcase
   end
@@ -94,9 +102,9 @@ module DSP48E2 #(
     if (CEB2) b2_q <= (BREG == 2) ? b1_q : B;
     if (CEC) c_q <= C;
     if (CED && UseAd) d_q <= D;
-    if (CEAD && UseAd) ad_q <= d_q + a2_q;
+    if (CEAD && UseAd) ad_q <= (INMODE[2] ? d_q : 27'sd0) + (INMODE[1] ? 27'sd0 : a2_q);
     if (CEM) m_q <= 45'(a_mult * b2_q);
-    if (CEP) p_q <= z + 48'(m_q);
+    if (CEP) p_q <= w + z + (OPMODE[0] ? 48'(m_q) : 48'sd0);
   end
 
   assign P     = p_q;
@@ -117,11 +125,11 @@ module DSP48E2 #(
     $error("this model needs AREG = DREG = ADREG = 1 with the pre-adder");
   end
   always_ff @(posedge CLK) begin
-    assert (OPMODE[3:0] == 4'b0101 && OPMODE[8:6] == 3'b000)
+    assert ((OPMODE[3:0] == 4'b0101 || OPMODE[3:0] == 4'b0000) && !OPMODE[6])
     else $error("DSP48E2: OPMODE %b is not modelled", OPMODE);
     assert (ALUMODE == 4'b0000 && !CARRYIN && CARRYINSEL == 3'b000)
     else $error("DSP48E2: ALUMODE or carry is not modelled");
-    assert (INMODE == (UseAd ? 5'b00100 : 5'b00000))
+    assert (UseAd ? {INMODE[4:3], INMODE[0]} == 3'b000 : INMODE == 5'b00000)
     else $error("DSP48E2: INMODE %b is not modelled", INMODE);
     assert ({RSTA, RSTB, RSTC, RSTD, RSTM, RSTP, RSTCTRL, RSTINMODE, RSTALUMODE, RSTALLCARRYIN} == '0)
     else $error("DSP48E2: resets are not modelled");

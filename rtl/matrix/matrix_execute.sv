@@ -2,8 +2,8 @@
 //
 // Execute stage of the matrix unit: takes an instruction's tokens, reads the scales of its activation rows, then turns
 // tiles into beats: for each token pair, for each window. Controls for the MPUs come out at the cycle in which they
-// are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 13,
-// and its scale operations from u = t + 14 on.
+// are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 7, 9,
+// 11 and 13, and its scale operations from u = t + 14 on.
 
 module matrix_execute #(
     parameter int unsigned Entries = 512
@@ -55,23 +55,20 @@ module matrix_execute #(
     output logic [7:0][15:0][7:0] win_a_o,
     output logic [7:0][15:0][7:0] win_b_o,
     output logic [7:0][1:0] mode_o,
-    output logic tap_valid_o,
-    output logic tap_first_o,
-    output logic tap_last_o,
+    output logic [3:0] tap_valid_o,  // [node % 4]
+    output logic [3:0] tap_last_o,
+    output logic [3:0] tap_clear_o,
     output logic [5:0] scale_o,
     output logic unit_scale_o,
     output logic [1:0] op_n_index_o,
     output logic [2:0] op_node_o,
-    output logic op_affine_o,
-    output logic op_lane_o,
     output logic signed [17:0] group_sum_o,
-    output logic op3_valid_o,
-    output logic op3_affine_o,
-    output logic [$clog2(Entries)-1:0] op3_addr_o,
-    output logic op4_valid_o,
-    output logic op4_affine_o,
-    output logic op4_lane_o,
-    output logic op4_first_o,
+    output logic op1_valid_o,
+    output logic op1_affine_o,
+    output logic op1_lane_o,
+    output logic op1_first_o,
+    output logic [$clog2(Entries)-1:0] op1_addr_o,
+    output logic op2_valid_o,
     output logic idle_o
 );
   import matrix_pkg::*;
@@ -216,9 +213,11 @@ module matrix_execute #(
   assign beat1_valid_o  = beat_q[1].valid;
   assign beat1_width_o  = beat_q[1].width;
   assign beat1_sparse_o = beat_q[1].n_index != NDense;
-  assign tap_valid_o    = beat_q[13].valid;
-  assign tap_first_o    = beat_q[13].first;
-  assign tap_last_o     = beat_q[13].last;
+  for (genvar k = 0; k < 4; k++) begin : gen_tap
+    assign tap_valid_o[k] = beat_q[7+2*k].valid;
+    assign tap_last_o[k]  = beat_q[7+2*k].last;
+    assign tap_clear_o[k] = beat_q[6+2*k].valid && beat_q[6+2*k].first;
+  end
   for (genvar i = 0; i < 8; i++) begin : gen_mode
     assign mode_o[i] = beat_q[i+5].n_index;
   end
@@ -291,7 +290,7 @@ module matrix_execute #(
     op_t        op;
     logic       done;   // last operation of the pair
   } step_t;
-  step_t now, step_q[5];  // [0]: cycle u, [3]: u + 3, [4]: u + 4
+  step_t now, step_q[5];  // [k]: cycle u + k
   op_t held_q;
   logic [2:0] index_q;
   logic more_q;
@@ -320,16 +319,13 @@ module matrix_execute #(
   assign unit_scale_o = now.op.unit_scale;
   assign op_n_index_o = step_q[0].op.n_index;
   assign op_node_o = step_q[0].op.affine ? 3'd0 : step_q[0].index;
-  assign op_affine_o = step_q[0].op.affine;
-  assign op_lane_o = step_q[0].index[0];
   assign group_sum_o = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[9];
-  assign op3_valid_o = step_q[3].valid;
-  assign op3_affine_o = step_q[3].op.affine;
-  assign op3_addr_o = step_q[3].op.entry + (step_q[3].op.affine ? AW'(0) : AW'(step_q[3].index));
-  assign op4_valid_o = step_q[4].valid;
-  assign op4_affine_o = step_q[4].op.affine;
-  assign op4_lane_o = step_q[4].index[0];
-  assign op4_first_o = step_q[4].op.overwrite;
+  assign op1_valid_o = step_q[1].valid;
+  assign op1_affine_o = step_q[1].op.affine;
+  assign op1_lane_o = step_q[1].index[0];
+  assign op1_first_o = step_q[1].op.overwrite;
+  assign op1_addr_o = step_q[1].op.entry + (step_q[1].op.affine ? AW'(0) : AW'(step_q[1].index));
+  assign op2_valid_o = step_q[2].valid;
   assign row_release_o = (step_q[0].valid && step_q[0].done && step_q[0].op.free_row) ||
       (skip && tile_i.free_row && tile_i.nw != 0 && !tile_i.unit_scale);
 

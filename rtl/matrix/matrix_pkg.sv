@@ -33,6 +33,24 @@ package matrix_pkg;
     endcase
   endfunction
 
+  // Bits of a tile's sums: 8 products of 16 windows.
+  localparam int unsigned SumBits = 22;
+
+  // What the adder of a scale operation's DSP takes beside the product and the cascade (W multiplexer, UG579).
+  localparam logic [1:0] BaseZero = 2'b00;
+  localparam logic [1:0] BaseLast = 2'b01;
+  localparam logic [1:0] BaseEntry = 2'b11;
+
+  // Controls of a scale operation, each at the cycle that needs it (scale_control).
+  typedef struct packed {
+    logic [1:0]      select;  // cycle u: node within each cascade
+    logic [1:0]      half;    // u + 1: cascades that the row's sum comes from
+    logic            affine;  // u + 2: with mu * A
+    logic [1:0]      again;   // u + 2, lanes: with the sum of two operations ago
+    logic [1:0][1:0] base;    // u + 3, lanes
+    logic [1:0]      write;   // u + 4, lanes
+  } scale_t;
+
   // Replay buffer in beats, scale memory in rows of eight scale beats.
   localparam int unsigned ReplayBeats = 16;
   localparam int unsigned ScaleRows = 8;

@@ -202,16 +202,17 @@ module matrix_unit #(
   logic [15:0] scale_index;
   logic [31:0] scale_data;
   strip_t strip;
-  logic beat_valid, beat1_valid, beat1_sparse, tap_valid, tap_first, tap_last, unit_scale;
+  logic beat_valid, beat1_valid, beat1_sparse, unit_scale;
+  logic [3:0] tap_valid, tap_last, tap_clear;
   logic [3:0] beat;
   logic [2:0] beat1_width, op_node;
   logic [7:0][15:0][7:0] win_a, win_b;
   logic [7:0][1:0] mode;
   logic [5:0] scale;
   logic [1:0] op_n_index;
-  logic op_affine, op_lane, op3_valid, op3_affine, op4_valid, op4_affine, op4_lane, op4_first;
+  logic op1_valid, op1_affine, op1_lane, op1_first, op2_valid;
   logic signed [17:0] group_sum;
-  logic [AW-1:0] op3_addr, drain_addr;
+  logic [AW-1:0] op1_addr, drain_addr;
 
   matrix_execute #(
       .Entries(Entries)
@@ -259,22 +260,19 @@ module matrix_unit #(
       .win_b_o        (win_b),
       .mode_o         (mode),
       .tap_valid_o    (tap_valid),
-      .tap_first_o    (tap_first),
       .tap_last_o     (tap_last),
+      .tap_clear_o    (tap_clear),
       .scale_o        (scale),
       .unit_scale_o   (unit_scale),
       .op_n_index_o   (op_n_index),
       .op_node_o      (op_node),
-      .op_affine_o    (op_affine),
-      .op_lane_o      (op_lane),
       .group_sum_o    (group_sum),
-      .op3_valid_o    (op3_valid),
-      .op3_affine_o   (op3_affine),
-      .op3_addr_o     (op3_addr),
-      .op4_valid_o    (op4_valid),
-      .op4_affine_o   (op4_affine),
-      .op4_lane_o     (op4_lane),
-      .op4_first_o    (op4_first),
+      .op1_valid_o    (op1_valid),
+      .op1_affine_o   (op1_affine),
+      .op1_lane_o     (op1_lane),
+      .op1_first_o    (op1_first),
+      .op1_addr_o     (op1_addr),
+      .op2_valid_o    (op2_valid),
       .idle_o         (x_idle)
   );
 
@@ -313,22 +311,18 @@ module matrix_unit #(
         .win_b_i       (win_b),
         .mode_i        (mode),
         .tap_valid_i   (tap_valid),
-        .tap_first_i   (tap_first),
         .tap_last_i    (tap_last),
+        .tap_clear_i   (tap_clear),
         .scale_i       (scale),
         .unit_scale_i  (unit_scale),
         .op_n_index_i  (op_n_index),
         .op_node_i     (op_node),
-        .op_affine_i   (op_affine),
-        .op_lane_i     (op_lane),
         .group_sum_i   (group_sum),
-        .op3_valid_i   (op3_valid),
-        .op3_affine_i  (op3_affine),
-        .op3_addr_i    (op3_addr),
-        .op4_valid_i   (op4_valid),
-        .op4_affine_i  (op4_affine),
-        .op4_lane_i    (op4_lane),
-        .op4_first_i   (op4_first),
+        .op1_valid_i   (op1_valid),
+        .op1_affine_i  (op1_affine),
+        .op1_lane_i    (op1_lane),
+        .op1_first_i   (op1_first),
+        .op1_addr_i    (op1_addr),
         .drain_addr_i  (drain_addr),
         .capture_i     (capture),
         .capture_dual_i(capture_dual),
@@ -363,7 +357,7 @@ module matrix_unit #(
       .rho_release_o  (rho_release),
       .waits_o        (drain_waits),
       .ce_o           (d_ce),
-      .op3_valid_i    (op3_valid),
+      .op3_valid_i    (op2_valid),  // an operation reads in this cycle
       .addr_o         (drain_addr),
       .capture_o      (capture),
       .capture_dual_o (capture_dual),

@@ -10,47 +10,43 @@ module mpu #(
     parameter int unsigned KeySlots = 4,
     parameter int unsigned Entries  = 512
 ) (
-    input  logic                                              clk_i,
-    input  logic                                              ce_i,
+    input logic clk_i,
+    input logic ce_i,
     // popped words, repeated as their destination wants them: words of DestKeys8 and DestKeys4 fill all 16 places
-    input  matrix_pkg::pop_t                                  pop_i,
-    input  logic             [               15:0][63:0]      pop_data_i,
+    input matrix_pkg::pop_t pop_i,
+    input logic [15:0][63:0] pop_data_i,
     // execute
-    input  logic                                              beat_valid_i,
-    input  logic             [                3:0]            beat_i,
-    input  logic                                              beat1_valid_i,
-    input  logic             [                2:0]            beat1_width_i,
-    input  logic                                              beat1_sparse_i,
-    input  logic             [                7:0][15:0][7:0] win_a_i,
-    input  logic             [                7:0][15:0][7:0] win_b_i,
-    input  logic             [                7:0][ 1:0]      mode_i,
-    input  logic                                              tap_valid_i,
-    input  logic                                              tap_first_i,
-    input  logic                                              tap_last_i,
+    input logic beat_valid_i,
+    input logic [3:0] beat_i,
+    input logic beat1_valid_i,
+    input logic [2:0] beat1_width_i,
+    input logic beat1_sparse_i,
+    input logic [7:0][15:0][7:0] win_a_i,
+    input logic [7:0][15:0][7:0] win_b_i,
+    input logic [7:0][1:0] mode_i,
+    input logic [3:0] tap_valid_i,  // [node % 4]
+    input logic [3:0] tap_last_i,
+    input logic [3:0] tap_clear_i,
     // scale operations
-    input  logic             [                5:0]            scale_i,         // cycle u - 1
-    input  logic                                              unit_scale_i,    // cycle u - 1
-    input  logic             [                1:0]            op_n_index_i,    // cycle u
-    input  logic             [                2:0]            op_node_i,
-    input  logic                                              op_affine_i,
-    input  logic                                              op_lane_i,
-    input  logic signed      [               17:0]            group_sum_i,
-    input  logic                                              op3_valid_i,
-    input  logic                                              op3_affine_i,
-    input  logic             [$clog2(Entries)-1:0]            op3_addr_i,
-    input  logic                                              op4_valid_i,
-    input  logic                                              op4_affine_i,
-    input  logic                                              op4_lane_i,
-    input  logic                                              op4_first_i,
+    input logic [5:0] scale_i,  // cycle u - 1
+    input logic unit_scale_i,  // cycle u - 1
+    input logic [1:0] op_n_index_i,  // cycle u
+    input logic [2:0] op_node_i,
+    input logic signed [17:0] group_sum_i,
+    input logic op1_valid_i,  // cycle u + 1
+    input logic op1_affine_i,
+    input logic op1_lane_i,
+    input logic op1_first_i,
+    input logic [$clog2(Entries)-1:0] op1_addr_i,
     // drain
-    input  logic             [$clog2(Entries)-1:0]            drain_addr_i,
-    input  logic                                              capture_i,       // the cycle after drain_addr_i
-    input  logic                                              capture_dual_i,
-    input  logic                                              capture_lane_i,
-    output logic             [           Vpus-1:0][47:0]      capture_o,
-    input  logic             [                7:0]            rho_row_i,
-    output logic             [                3:0][31:0]      rho_o,           // the cycle after rho_row_i
-    output logic             [                3:0][31:0]      bias_o
+    input logic [$clog2(Entries)-1:0] drain_addr_i,
+    input logic capture_i,  // the cycle after drain_addr_i
+    input logic capture_dual_i,
+    input logic capture_lane_i,
+    output logic [Vpus-1:0][47:0] capture_o,
+    input logic [7:0] rho_row_i,
+    output logic [3:0][31:0] rho_o,  // the cycle after rho_row_i
+    output logic [3:0][31:0] bias_o
 );
   import matrix_pkg::*;
   localparam int unsigned CodeWords = 2 * Vpus;
@@ -111,10 +107,48 @@ module mpu #(
   logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
   logic [Vpus-1:0][15:0][7:0] code_q;
 
-  // Bits above a code of this width, which its sign fills: selecting the sign once costs less than a multiplexer of all widths for
-  // each of eight bits.
-  logic [7:0] above;
-  assign above = 8'(9'h1ff << width_bits(beat1_width_i));  // 4 bits for the V cache's width, too
+  // A multiplexer of seven is two of four in a row, one LUT each: up to 4 bits in the first, the wider ones in the second.
+  logic [1:0] narrow, wide;
+  always_comb begin
+    narrow = beat1_width_i == WidthV4 ? 2'd3 : beat1_width_i[1:0];
+    unique case (beat1_width_i)
+      3'd0, 3'd1, 3'd2, WidthV4: wide = 2'd0;
+      3'd3: wide = 2'd1;
+      3'd4: wide = 2'd2;
+      default: wide = 2'd3;
+    endcase
+  end
+
+  // code k of VPU v: its own bits, above them its sign
+  function automatic logic [7:0] code_of(logic [CodeWords*64-1:0] raw, int v, int k,
+                                         logic [1:0] choice_low, logic [1:0] choice_high);
+    logic [3:0][7:0] low, high;
+    logic sign;
+    logic [7:0] code;
+    low[0] = 8'(raw[(v*16+k)*2+:2]);
+    low[1] = 8'(raw[(v*16+k)*3+:3]);
+    low[2] = 8'(raw[(v*16+k)*4+:4]);
+    low[3] = 8'(raw[((v/2)*16+k)*8+(v%2)*4+:4]);
+    high[1] = 8'(raw[(v*16+k)*5+:5]);
+    high[2] = 8'(raw[(v*16+k)*6+:6]);
+    high[3] = raw[(v*16+k)*8+:8];
+    low[0][7] = low[0][1];
+    low[1][7] = low[1][2];
+    low[2][7] = low[2][3];
+    low[3][7] = low[3][3];
+    high[0][7] = low[choice_low][7];
+    high[1][7] = high[1][4];
+    high[2][7] = high[2][5];
+    sign = high[choice_high][7];
+    low[0][6:2] = {5{sign}};
+    low[1][6:3] = {4{sign}};
+    high[0] = {sign, sign, sign, sign, low[choice_low][3:0]};
+    high[1][7:5] = {3{sign}};
+    high[2][7:6] = {2{sign}};
+    code = high[choice_high];
+    code[7] = sign;
+    return code;
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (beat_valid_i) begin
@@ -124,39 +158,7 @@ module mpu #(
     if (beat1_valid_i) begin
       for (int v = 0; v < Vpus; v++) begin
         for (int k = 0; k < 16; k++) begin
-          automatic logic [7:0] code;  // zeros above it
-          automatic logic sign;
-          unique case (beat1_width_i)
-            3'd0: begin
-              code = 8'(raw_q[(v*16+k)*2+:2]);
-              sign = raw_q[(v*16+k)*2+1];
-            end
-            3'd1: begin
-              code = 8'(raw_q[(v*16+k)*3+:3]);
-              sign = raw_q[(v*16+k)*3+2];
-            end
-            3'd2: begin
-              code = 8'(raw_q[(v*16+k)*4+:4]);
-              sign = raw_q[(v*16+k)*4+3];
-            end
-            3'd3: begin
-              code = 8'(raw_q[(v*16+k)*5+:5]);
-              sign = raw_q[(v*16+k)*5+4];
-            end
-            3'd4: begin
-              code = 8'(raw_q[(v*16+k)*6+:6]);
-              sign = raw_q[(v*16+k)*6+5];
-            end
-            WidthV4: begin
-              code = 8'(raw_q[((v/2)*16+k)*8+(v%2)*4+:4]);
-              sign = raw_q[((v/2)*16+k)*8+(v%2)*4+3];
-            end
-            default: begin
-              code = raw_q[(v*16+k)*8+:8];
-              sign = 1'b0;
-            end
-          endcase
-          code_q[v][k]  <= code | (sign ? above : 8'd0);
+          code_q[v][k]  <= code_of(raw_q, v, k, narrow, wide);
           index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
         end
       end
@@ -178,8 +180,27 @@ module mpu #(
   end
 
   // --- the VPUs --------------------------------------------------------------------------------------------------
+  scale_t control;
+  logic [$clog2(Entries)-1:0] read_addr, write_addr;
+  scale_control #(
+      .Entries(Entries)
+  ) i_control (
+      .clk_i,
+      .ce_i,
+      .n_index_i   (op_n_index_i),
+      .node_i      (op_node_i),
+      .op1_valid_i,
+      .op1_affine_i,
+      .op1_lane_i,
+      .op1_first_i,
+      .op1_addr_i,
+      .drain_addr_i,
+      .control_o   (control),
+      .read_addr_o (read_addr),
+      .write_addr_o(write_addr)
+  );
   for (genvar v = 0; v < Vpus; v++) begin : gen_vpu
-    logic [7:0][23:0] sum_a, sum_b;
+    logic [7:0][SumBits-1:0] sum_a, sum_b;
     logic [47:0] entry_a, entry_b;
     vpu i_vpu (
         .clk_i,
@@ -190,8 +211,8 @@ module mpu #(
         .code_i (code_q[v]),
         .index_i(index_q[v]),
         .valid_i(tap_valid_i),
-        .first_i(tap_first_i),
         .last_i (tap_last_i),
+        .clear_i(tap_clear_i),
         .sum_a_o(sum_a),
         .sum_b_o(sum_b)
     );
@@ -200,25 +221,16 @@ module mpu #(
     ) i_scale (
         .clk_i,
         .ce_i,
-        .sum_a_i  (sum_a),
-        .sum_b_i  (sum_b),
-        .n_index_i(op_n_index_i),
-        .node_i   (op_node_i),
-        .affine_i (op_affine_i),
-        .lane_i   (op_lane_i),
-        .sigma_i  (sigma_q[v]),
-        .mu_i     (mu_q[v]),
+        .sum_a_i     (sum_a),
+        .sum_b_i     (sum_b),
+        .sigma_i     (sigma_q[v]),
+        .mu_i        (mu_q[v]),
         .group_sum_i,
-        .op3_valid_i,
-        .op3_affine_i,
-        .op3_addr_i,
-        .op4_valid_i,
-        .op4_affine_i,
-        .op4_lane_i,
-        .op4_first_i,
-        .drain_addr_i,
-        .entry_a_o(entry_a),
-        .entry_b_o(entry_b)
+        .control_i   (control),
+        .read_addr_i (read_addr),
+        .write_addr_i(write_addr),
+        .entry_a_o   (entry_a),
+        .entry_b_o   (entry_b)
     );
     always_ff @(posedge clk_i) begin
       if (capture_i) begin

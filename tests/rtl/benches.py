@@ -66,6 +66,7 @@ INSIDE = {
     "fetch_plan": "matrix/test_matrix_fetch.py",
     "fetch_walk": "matrix/test_matrix_fetch.py",
     "fetch_pop": "matrix/test_matrix_fetch.py",
+    "scale_control": "matrix/test_vpu_scale.py",
     "ram": "memory/test_ring.py",
     "fp32_round": "fp/test_fp.py",
     "leading_zeros": "fp/test_fp.py",

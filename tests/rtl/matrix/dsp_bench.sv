@@ -1,7 +1,8 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Our model of DSP48E2 in the configurations that the RTL uses, beside a reference (module dsp_reference) with the same inputs.
-// 0: pre-adder, BREG 2 (mac_dsp); 1: AREG = BREG = 1 (vpu_scale, side); 2: AREG = BREG = 2 (vpu_scale, main).
+// 0: pre-adder, BREG 2 (mac_dsp); 1: AREG = BREG = 1, no register of C (vpu_scale, side); 2: AREG = BREG = 2;
+// 3: as 0, no register of C (vpu_scale, main).
 
 module dsp_bench (
     input  logic             clk_i,
@@ -11,19 +12,29 @@ module dsp_bench (
     input  logic [26:0]      d_i,
     input  logic [47:0]      pcin_i,
     input  logic [ 2:0]      z_i,
+    input  logic [ 1:0]      w_i,
+    input  logic             product_i,
+    input  logic [ 1:0]      gate_i,   // INMODE[2:1] of the pre-adder
     input  logic [ 8:0]      ce_i,     // A1 A2 B1 B2 C D AD M P, from bit 0
-    output logic [ 2:0][47:0] p_o,
-    output logic [ 2:0][47:0] pcout_o,
-    output logic [ 2:0][47:0] want_p_o,
-    output logic [ 2:0][47:0] want_pcout_o
+    output logic [ 3:0][47:0] p_o,
+    output logic [ 3:0][47:0] pcout_o,
+    output logic [ 3:0][47:0] want_p_o,
+    output logic [ 3:0][47:0] want_pcout_o
 );
-  for (genvar k = 0; k < 3; k++) begin : gen_config
+  for (genvar k = 0; k < 4; k++) begin : gen_config
     localparam int Areg = (k == 2) ? 2 : 1;
     localparam int Breg = (k == 1) ? 1 : 2;
+    localparam int Creg = (k % 2 == 1) ? 0 : 1;
+    localparam bit UseAd = (k % 3 == 0);
+    logic [8:0] opmode;
+    logic [4:0] inmode;
+    assign opmode = {w_i, z_i, 1'b0, product_i, 1'b0, product_i};
+    assign inmode = UseAd ? {2'b00, gate_i, 1'b0} : 5'd0;
     DSP48E2 #(
         .AREG(Areg),
         .BREG(Breg),
-        .AMULTSEL((k == 0) ? "AD" : "A"),
+        .CREG(Creg),
+        .AMULTSEL(UseAd ? "AD" : "A"),
         .OPMODEREG(0),
         .INMODEREG(0),
         .ALUMODEREG(0),
@@ -36,9 +47,9 @@ module dsp_bench (
         .C(c_i),
         .D(d_i),
         .PCIN(pcin_i),
-        .OPMODE({2'b00, z_i, 4'b0101}),
+        .OPMODE(opmode),
         .ALUMODE(4'd0),
-        .INMODE((k == 0) ? 5'b00100 : 5'b00000),
+        .INMODE(inmode),
         .CARRYINSEL(3'd0),
         .CARRYIN(1'b0),
         .ACIN(30'd0),
@@ -74,7 +85,8 @@ module dsp_bench (
     dsp_reference #(
         .Areg(Areg),
         .Breg(Breg),
-        .UseAd(k == 0)
+        .Creg(Creg),
+        .UseAd(UseAd)
     ) i_reference (
         .clk_i,
         .a_i,
@@ -82,7 +94,8 @@ module dsp_bench (
         .c_i,
         .d_i,
         .pcin_i,
-        .z_i,
+        .opmode_i(opmode),
+        .inmode_i(inmode),
         .ce_i,
         .p_o(want_p_o[k]),
         .pcout_o(want_pcout_o[k])

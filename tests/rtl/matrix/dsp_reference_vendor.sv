@@ -5,6 +5,7 @@
 module dsp_reference #(
     parameter int Areg  = 1,
     parameter int Breg  = 1,
+    parameter int Creg  = 1,
     parameter bit UseAd = 1'b0
 ) (
     input  logic        clk_i,
@@ -13,7 +14,8 @@ module dsp_reference #(
     input  logic [47:0] c_i,
     input  logic [26:0] d_i,
     input  logic [47:0] pcin_i,
-    input  logic [ 2:0] z_i,
+    input  logic [ 8:0] opmode_i,
+    input  logic [ 4:0] inmode_i,
     input  logic [ 8:0] ce_i,
     output logic [47:0] p_o,
     output logic [47:0] pcout_o
@@ -21,6 +23,7 @@ module dsp_reference #(
   VendorDsp #(
       .AREG(Areg),
       .BREG(Breg),
+      .CREG(Creg),
       .AMULTSEL(UseAd ? "AD" : "A"),
       .OPMODEREG(0),
       .INMODEREG(0),
@@ -34,9 +37,9 @@ module dsp_reference #(
       .C(c_i),
       .D(d_i),
       .PCIN(pcin_i),
-      .OPMODE({2'b00, z_i, 4'b0101}),
+      .OPMODE(opmode_i),
       .ALUMODE(4'd0),
-      .INMODE(UseAd ? 5'b00100 : 5'b00000),
+      .INMODE(inmode_i),
       .CARRYINSEL(3'd0),
       .CARRYIN(1'b0),
       .ACIN(30'd0),

@@ -16,9 +16,22 @@ from flightllm.config.paths import data_dir
 
 HERE = Path(__file__).parent
 RTL = data_dir("rtl") / "matrix"
-PORTS = {"a_i": 30, "b_i": 18, "c_i": 48, "d_i": 27, "pcin_i": 48, "z_i": 3, "ce_i": 9}
-OUTPUTS = dict.fromkeys(("p_o", "pcout_o", "want_p_o", "want_pcout_o"), (3, 48))
+PORTS = {
+    "a_i": 30,
+    "b_i": 18,
+    "c_i": 48,
+    "d_i": 27,
+    "pcin_i": 48,
+    "z_i": 3,
+    "w_i": 2,
+    "product_i": 1,
+    "gate_i": 2,
+    "ce_i": 9,
+}
+OUTPUTS = dict.fromkeys(("p_o", "pcout_o", "want_p_o", "want_pcout_o"), (4, 48))
 ALL_CE = 0x1FF
+#: choices of the W multiplexer: zero, P, RND (zero by default), C
+W = (0, 1, 2, 3)
 WARM_UP = 8  # cycles with all enables: every register of both models is known
 
 
@@ -57,8 +70,8 @@ def signed(rng: np.random.Generator, bits: int, n: int) -> np.ndarray:
     return np.where(rng.random(n) < 0.125, rng.choice(ends, n), x)
 
 
-def operands(n: int, seed: int, wide: int, enables: bool) -> dict[str, np.ndarray]:
-    """wide: bits of the pre-adder's result. A and D are one bit narrower where they are added."""
+def operands(n: int, seed: int, wide: int, enables: bool, w: tuple[int, ...] = (0,)) -> dict[str, np.ndarray]:
+    """wide: bits of the pre-adder's result. A and D are one bit narrower where they are added. w: choices of the W multiplexer."""
     rng = np.random.default_rng(seed)
     ce = np.full(n, ALL_CE)
     if enables:
@@ -66,9 +79,13 @@ def operands(n: int, seed: int, wide: int, enables: bool) -> dict[str, np.ndarra
         ce[:WARM_UP] = ALL_CE
     z = rng.integers(0, 4, n)
     z[:WARM_UP] = 0
+    base = rng.choice(w, n)
+    base[:WARM_UP] = 0
+    product = rng.random(n) < 0.8
+    gate = np.where(rng.random(n) < 0.5, 2, rng.integers(0, 4, n))
     return {
         "a_i": signed(rng, wide - 1, n), "b_i": signed(rng, 18, n), "c_i": signed(rng, 48, n), "d_i": signed(rng, wide - 1, n),
-        "pcin_i": signed(rng, 48, n), "z_i": z, "ce_i": ce,
+        "pcin_i": signed(rng, 48, n), "z_i": z, "w_i": base, "product_i": product, "gate_i": gate, "ce_i": ce,
     }  # fmt: skip
 
 
@@ -89,20 +106,24 @@ def test_against_yosys_dsp48e1(e1, enables):
 def test_against_the_manual(e1):
     """All 27 x 18 bits, against UG579's block diagram in Python: registers one after another, each with its enable."""
     n = 4000
-    x = operands(n, 3, 27, True)
+    x = operands(n, 3, 27, True, w=W)
     got = e1.run(**x)["p_o"]
     ce = [(x["ce_i"] >> i & 1).tolist() for i in range(9)]
-    a, b, c, d, pcin, z = (x[name].tolist() for name in ("a_i", "b_i", "c_i", "d_i", "pcin_i", "z_i"))
-    for k, (areg, breg, use_ad) in enumerate([(1, 2, True), (1, 1, False), (2, 2, False)]):
+    a, b, c, d, pcin, z, w = (x[name].tolist() for name in ("a_i", "b_i", "c_i", "d_i", "pcin_i", "z_i", "w_i"))
+    product, gate = x["product_i"].tolist(), x["gate_i"].tolist()
+    for k, (areg, breg, creg, use_ad) in enumerate(
+        [(1, 2, 1, True), (1, 1, 0, False), (2, 2, 1, False), (1, 2, 0, True)]
+    ):
         a1 = a2 = b1 = b2 = cq = dq = ad = m = p = 0
         for t in range(n):
             if t >= WARM_UP:
                 assert got[t, k] == p % 2**48, f"configuration {k}, cycle {t}"
             a1n, a2n = a[t] if ce[0][t] else a1, (a1 if areg == 2 else a[t]) if ce[1][t] else a2
             b1n, b2n = b[t] if ce[2][t] else b1, (b1 if breg == 2 else b[t]) if ce[3][t] else b2
-            adn = dq + a2 if ce[6][t] else ad
+            adn = (dq if gate[t] & 2 else 0) + (0 if gate[t] & 1 else a2) if ce[6][t] else ad
             mn = (ad if use_ad else a2) * b2 if ce[7][t] else m
-            pn = [0, pcin[t], p, cq][z[t]] + m if ce[8][t] else p
+            now = cq if creg else c[t]
+            pn = [0, pcin[t], p, now][z[t]] + [0, p, 0, now][w[t]] + (m if product[t] else 0) if ce[8][t] else p
             cq, dq = c[t] if ce[4][t] else cq, d[t] if ce[5][t] else dq
             a1, a2, b1, b2, ad, m, p = a1n, a2n, b1n, b2n, adn, mn, pn
 
@@ -111,14 +132,15 @@ def test_full_width_products(e1):
     """Random operands of 27 x 18 bits with the three sources of Z that need no history."""
     x = operands(400_000, 4, 27, False)
     x["z_i"] = np.array([0, 1, 3])[x["z_i"] % 3]
+    x["product_i"][:], x["gate_i"][:] = 1, 2
     got = e1.run(**x)["p_o"]
     a, b, c, d, pcin, z = (x[name] for name in ("a_i", "b_i", "c_i", "d_i", "pcin_i", "z_i"))
     # cycles from the port to the adder's output register, which is seen in the next cycle
     n = len(a)
-    for k, (da, db, ad) in enumerate([(4, 4, True), (3, 3, False), (4, 4, False)]):
+    for k, (da, db, dc, ad) in enumerate([(4, 4, 2, True), (3, 3, 1, False), (4, 4, 2, False), (4, 4, 1, True)]):
         product = (a + d if ad else a)[WARM_UP - da : n - da] * b[WARM_UP - db : n - db]
         choice = z[WARM_UP - 1 : n - 1]
-        behind = np.where(choice == 1, pcin[WARM_UP - 1 : n - 1], np.where(choice == 3, c[WARM_UP - 2 : n - 2], 0))
+        behind = np.where(choice == 1, pcin[WARM_UP - 1 : n - 1], np.where(choice == 3, c[WARM_UP - dc : n - dc], 0))
         bad = np.flatnonzero(got[WARM_UP:, k] != (product + behind) % (1 << 48))
         assert not bad.size, f"configuration {k}: {bad.size} differ, first cycle {bad[0] + WARM_UP}"
 
@@ -152,7 +174,7 @@ def test_against_the_vendors_model(tmp_path):
     text = re.sub(r"#1\b;?", "", text)  # delays that order what happens in one instant
     player = bench("vendor", text, tmp_path)
     for enables in (False, True):
-        compare(player, **operands(2_000_000, int(enables), 27, enables))
+        compare(player, **operands(2_000_000, int(enables), 27, enables, w=W))
 
 
 @cache

@@ -12,8 +12,8 @@ from cocotb_runner import parameter, pauses, run_bench, start
 from structs import Structs
 
 TYPES = Structs("matrix_pkg")
-#: cycles from a beat: codes at the VPUs, adder stage of position 0, taps, first scale operation
-CODES, MODE, TAPS, OPERATION = 2, 5, 13, 14
+#: cycles from a beat: codes at the VPUs, adder stage of position 0, taps of each node, first scale operation
+CODES, MODE, TAPS, OPERATION = 2, 5, (7, 9, 11, 13), 14
 
 
 @pytest.mark.parametrize("entries", [32, 512])
@@ -113,7 +113,9 @@ class Model:
         for p in range(8):
             self.at[t + CODES + p] |= {("win_a_o", p): b["windows"][0], ("win_b_o", p): b["windows"][1]}
             self.at[t + MODE + p] |= {("mode_o", p): tile["n_index"]}
-        self.at[t + TAPS] |= {"tap_valid_o": 1, "tap_first_o": int(b["first"]), "tap_last_o": int(b["last"])}
+        for k, tap in enumerate(TAPS):
+            self.at[t + tap] |= {("tap_valid_o", k): 1, ("tap_last_o", k): int(b["last"])}
+            self.at[t + tap - 1] |= {("tap_clear_o", k): int(b["first"])}
         u = t + OPERATION
         for i, op in enumerate(b["operations"]):
             u = t + OPERATION + i
@@ -121,12 +123,17 @@ class Model:
             self.at[u - 1] |= {"unit_scale_o": tile["unit_scale"], "op": i}
             if not tile["unit_scale"]:
                 self.at[u - 1]["scale_o"] = op["scale"]
-            self.at[u] |= {"op_n_index_o": tile["n_index"], "op_affine_o": tile["affine"], "op_node_o": op["node"]}
+            self.at[u] |= {"op_n_index_o": tile["n_index"], "op_node_o": op["node"]}
             if tile["affine"]:
-                self.at[u] |= {"op_lane_o": op["lane"], "group_sum_o": op["sum"]}
-                self.at[u + 4] |= {"op4_lane_o": op["lane"]}
-            self.at[u + 3] |= {"op3_valid_o": 1, "op3_affine_o": tile["affine"], "op3_addr_o": op["addr"]}
-            self.at[u + 4] |= {"op4_valid_o": 1, "op4_affine_o": tile["affine"], "op4_first_o": tile["first"]}
+                self.at[u] |= {"group_sum_o": op["sum"]}
+                self.at[u + 1] |= {"op1_lane_o": op["lane"]}
+            self.at[u + 1] |= {
+                "op1_valid_o": 1,
+                "op1_affine_o": tile["affine"],
+                "op1_first_o": tile["first"],
+                "op1_addr_o": op["addr"],
+            }
+            self.at[u + 2] |= {"op2_valid_o": 1}
         return u
 
 
@@ -239,13 +246,22 @@ async def beats(dut, speed, seed):
         # what earlier beats cause now
         now = model.at.pop(t, {})
         now.pop("op", None)
-        for name in ("beat1_valid_o", "tap_valid_o", "op3_valid_o", "op4_valid_o"):
+        for name in ("beat1_valid_o", "op1_valid_o", "op2_valid_o"):
             now.setdefault(name, 0)
+        for name in ("tap_valid_o", "tap_clear_o"):
+            for k in range(len(TAPS)):
+                now.setdefault((name, k), 0)
         for name, value in now.items():
             if isinstance(name, tuple):
                 port, p = name
                 raw = int(getattr(dut, port).value)
-                got = raw >> (2 * p) & 3 if port == "mode_o" else window(raw, p)
+                got = (
+                    raw >> p & 1
+                    if port.startswith("tap_")
+                    else raw >> (2 * p) & 3
+                    if port == "mode_o"
+                    else window(raw, p)
+                )
                 assert got == value, f"cycle {t}: {port}[{p}]"
             else:
                 raw = getattr(dut, name).value

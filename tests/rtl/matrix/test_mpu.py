@@ -33,14 +33,14 @@ def mpu(vpus: int) -> Player:
     ports = {
         "ce_i": 1, "pop_i": structs().bits("pop_t"), "pop_data_i": (16, 64), "beat_valid_i": 1, "beat_i": 4,
         "beat1_valid_i": 1, "beat1_width_i": 3, "beat1_sparse_i": 1, "win_a_i": window, "win_b_i": window,
-        "mode_i": (8, 2), "tap_valid_i": 1, "tap_first_i": 1, "tap_last_i": 1, "scale_i": 6, "unit_scale_i": 1,
-        "op_n_index_i": 2, "op_node_i": 3, "op_affine_i": 1, "op_lane_i": 1, "group_sum_i": 18, "op3_valid_i": 1,
-        "op3_affine_i": 1, "op3_addr_i": a, "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1,
+        "mode_i": (8, 2), "tap_valid_i": 4, "tap_last_i": 4, "tap_clear_i": 4, "scale_i": 6, "unit_scale_i": 1,
+        "op_n_index_i": 2, "op_node_i": 3, "group_sum_i": 18, "op1_valid_i": 1,
+        "op1_affine_i": 1, "op1_lane_i": 1, "op1_first_i": 1, "op1_addr_i": a,
         "drain_addr_i": a, "capture_i": 1, "capture_dual_i": 1, "capture_lane_i": 1, "rho_row_i": 8,
     }  # fmt: skip
     outputs = {"capture_o": (vpus, 48), "rho_o": (4, 32), "bias_o": (4, 32)}
     sources = rtl_sources("matrix")
-    wanted = ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu", "vpu_scale", "mpu")
+    wanted = ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu", "scale_control", "vpu_scale", "mpu")
     return Player(
         "mpu",
         [p for p in sources if p.stem in wanted],
@@ -68,8 +68,8 @@ class Script:
             "beat_valid_i",
             "beat1_valid_i",
             "tap_valid_i",
-            "op3_valid_i",
-            "op4_valid_i",
+            "tap_clear_i",
+            "op1_valid_i",
             "capture_i",
         )
         self.x = {}
@@ -152,7 +152,9 @@ def test_trials(vpus, trials):
             x["win_a_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[0]
             x["win_b_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[1]
             x["mode_i"][b + 5 + p, p] = n_index
-        x["tap_valid_i"][b + 13] = x["tap_first_i"][b + 13] = x["tap_last_i"][b + 13] = 1
+        for node in range(4):
+            x["tap_clear_i"][b + 6 + 2 * node] = x["tap_valid_i"][b + 7 + 2 * node] = 1 << node
+            x["tap_last_i"][b + 7 + 2 * node] = 15
         # its scale operation: one row of it
         u, beat_of_row = b + 14, int(rng.integers(8))
         unit, affine, lane, first = (int(v) for v in rng.integers(0, 2, 4))
@@ -162,12 +164,10 @@ def test_trials(vpus, trials):
         if k < ENTRIES:
             entry, affine = k, 0
         x["scale_i"][u - 1], x["unit_scale_i"][u - 1] = 8 * row + beat_of_row, unit
-        for name, value in (("n_index", n_index), ("node", node), ("affine", affine), ("lane", lane)):
-            x[f"op_{name}_i"][u] = value
+        x["op_n_index_i"][u], x["op_node_i"][u] = n_index, node
         x["group_sum_i"][u] = group
-        x["op3_valid_i"][u + 3], x["op3_affine_i"][u + 3], x["op3_addr_i"][u + 3] = 1, affine, entry
-        x["op4_valid_i"][u + 4], x["op4_affine_i"][u + 4], x["op4_lane_i"][u + 4] = 1, affine, lane
-        x["op4_first_i"][u + 4] = first
+        for name, value in (("valid", 1), ("affine", affine), ("lane", lane), ("first", first), ("addr", entry)):
+            x[f"op1_{name}_i"][u + 1] = value
         part = slice(16 // q * node, 16 // q * (node + 1))
         for v in range(vpus):
             p = [int((windows[i][index[v, part]] * codes[v, part]).sum()) for i in range(2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +12,20 @@ from player import Player
 from flightllm.sim.sources import rtl_sources
 
 WORD = 1 << 48
+SUM_BITS = 22
 
 
 @cache
 def scale(entries: int) -> Player:
     a = (entries - 1).bit_length()
     ports = {
-        "ce_i": 1, "sum_a_i": (8, 24), "sum_b_i": (8, 24), "n_index_i": 2, "node_i": 3, "affine_i": 1, "lane_i": 1,
-        "sigma_i": 8, "mu_i": 12, "group_sum_i": 18, "op3_valid_i": 1, "op3_affine_i": 1, "op3_addr_i": a,
-        "op4_valid_i": 1, "op4_affine_i": 1, "op4_lane_i": 1, "op4_first_i": 1, "drain_addr_i": a,
+        "ce_i": 1, "sum_a_i": (8, SUM_BITS), "sum_b_i": (8, SUM_BITS), "n_index_i": 2, "node_i": 3, "sigma_i": 8,
+        "mu_i": 12, "group_sum_i": 18, "op1_valid_i": 1, "op1_affine_i": 1, "op1_lane_i": 1, "op1_first_i": 1,
+        "op1_addr_i": a, "drain_addr_i": a,
     }  # fmt: skip
-    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "vpu_scale")]
-    return Player("vpu_scale", sources, ports, {"entry_a_o": 48, "entry_b_o": 48}, {"Entries": entries})
+    wanted = ("matrix_pkg", "DSP48E2", "dsp_slice", "scale_control", "vpu_scale")
+    sources = [p for p in rtl_sources("matrix") if p.stem in wanted] + [Path(__file__).parent / "scale_bench.sv"]
+    return Player("scale_bench", sources, ports, {"entry_a_o": 48, "entry_b_o": 48}, {"Entries": entries})
 
 
 def row_sum(sums: np.ndarray, n_index: int, node: int) -> int:
@@ -39,7 +42,7 @@ def test_operations_and_reads(entries, density, stalls):
     n = 12_000
     valid = rng.random(n) < density
     valid[-8:] = False
-    top = np.array([-(1 << 23), (1 << 23) - 1])
+    top = np.array([-(1 << (SUM_BITS - 1)), (1 << (SUM_BITS - 1)) - 1])
     sums = rng.integers(top[0], top[1] + 1, (2, n, 8))
     sums = np.where(rng.random((2, n, 8)) < 0.2, rng.choice(top, (2, n, 8)), sums)
     x = {
@@ -66,11 +69,10 @@ def test_operations_and_reads(entries, density, stalls):
 
     noise = rng.integers(0, 2, n)  # controls say nothing while nothing is valid
     columns = {
-        "sum_a_i": sums[0], "sum_b_i": sums[1], "n_index_i": x["n_index"], "node_i": x["node"], "affine_i": x["affine"],
-        "lane_i": x["lane"], "sigma_i": sigma, "mu_i": mu, "group_sum_i": group,
-        "op3_valid_i": later(valid, 3), "op3_affine_i": later(x["affine"], 3), "op3_addr_i": later(addr, 3),
-        "op4_valid_i": later(valid, 4), "op4_affine_i": later(np.where(valid, x["affine"], noise), 4),
-        "op4_lane_i": later(np.where(valid, x["lane"], noise), 4), "op4_first_i": later(first, 4), "drain_addr_i": drain,
+        "sum_a_i": sums[0], "sum_b_i": sums[1], "n_index_i": x["n_index"], "node_i": x["node"], "sigma_i": sigma, "mu_i": mu, "group_sum_i": group,
+        "op1_valid_i": later(valid, 1), "op1_affine_i": later(np.where(valid, x["affine"], noise), 1),
+        "op1_lane_i": later(np.where(valid, x["lane"], noise), 1), "op1_first_i": later(first, 1), "op1_addr_i": later(addr, 1),
+        "drain_addr_i": drain,
     }  # fmt: skip
     moves = np.flatnonzero(rng.random(3 * n) >= stalls)[:n]
     source = rng.integers(0, n, int(moves[-1]) + 2)
@@ -82,7 +84,7 @@ def test_operations_and_reads(entries, density, stalls):
     banks = {"a": [0] * entries, "b": [0] * entries}
     checked = 0
     for t in range(4, n):
-        if not valid[t - 3] and t > 8 * entries + 4:  # a read in cycle t, seen behind the next edge that moves
+        if not valid[t - 2] and t > 8 * entries + 4:  # a read in cycle t, seen behind the next edge that moves
             for lane in "ab":
                 got = int(out[f"entry_{lane}_o"][moves[t] + 1])
                 assert got == banks[lane][drain[t]], f"cycle {t}, entry {drain[t]}, lane {lane}"
@@ -100,7 +102,7 @@ def test_operations_and_reads(entries, density, stalls):
         for lane, add in adds.items():
             banks[lane][e] = ((0 if first[u] else banks[lane][e]) + add) % WORD
     if density == 1.0:  # no cycle was free: read at the end only
-        assert checked == 2 * 5
+        assert checked == 2 * 6
     else:
         assert checked > 200
 
@@ -110,17 +112,16 @@ def test_everything_is_read_back():
     rng = np.random.default_rng(5)
     entries, n = 16, 4096
     ops = np.arange(n) < n - 2 * entries
-    sums = rng.integers(-(1 << 23), 1 << 23, (2, n, 8))
+    sums = rng.integers(-(1 << (SUM_BITS - 1)), 1 << (SUM_BITS - 1), (2, n, 8))
     sigma = rng.integers(0, 256, n)
     addr = np.where(rng.random(n) < 0.7, 3, rng.integers(0, entries, n))
     addr[:entries] = np.arange(entries)
     drain = np.arange(n) % entries
-    roll = {k: np.roll(addr, k) for k in (3, 4)}
-    valid = {k: np.roll(ops, k) & (np.arange(n) >= k) for k in (3, 4)}
+    valid = np.roll(ops, 1) & (np.arange(n) >= 1)
     out = scale(entries).run(
-        ce_i=1, sum_a_i=sums[0], sum_b_i=sums[1], n_index_i=0, node_i=0, affine_i=0, lane_i=0, sigma_i=sigma, mu_i=0,
-        group_sum_i=0, op3_valid_i=valid[3], op3_affine_i=0, op3_addr_i=roll[3], op4_valid_i=valid[4], op4_affine_i=0,
-        op4_lane_i=0, op4_first_i=np.roll(np.arange(n) < entries, 4), drain_addr_i=drain,
+        ce_i=1, sum_a_i=sums[0], sum_b_i=sums[1], n_index_i=0, node_i=0, sigma_i=sigma, mu_i=0, group_sum_i=0,
+        op1_valid_i=valid, op1_affine_i=0, op1_lane_i=0, op1_first_i=np.roll(np.arange(n) < entries, 1),
+        op1_addr_i=np.roll(addr, 1), drain_addr_i=drain,
     )  # fmt: skip
     for i, lane in enumerate("ab"):
         want = np.zeros(entries, np.int64)
