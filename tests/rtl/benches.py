@@ -64,6 +64,7 @@ BENCHES = {
 INSIDE = {
     "dsp_slice": "matrix/test_dsp.py",
     "ram": "memory/test_ring.py",
+    "ring_pointer": "memory/test_ring.py",
     "fp32_round": "fp/test_fp.py",
     "leading_zeros": "fp/test_fp.py",
     "flightllm_core": "whole/test_whole.py",
