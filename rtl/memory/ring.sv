@@ -68,7 +68,8 @@ module ring #(
   // --- places and levels -----------------------------------------------------------------------------------------
   logic [3:0] w_wbank, k_wbank, w_rbank, k_rbank;
   logic [RowWidth-1:0] w_wrow, k_wrow, k_wnext, w_rrow, w_rnext, k_rrow, k_rnext;
-  logic [4:0] k_pushed, stage_count_q;
+  logic [4:0] k_pushed;
+  logic [3:0] stage_count_q;
   assign k_pushed = k_push_i ? 5'(k_count_i) : 5'd0;
   ring_pointer #(
       .FirstRow(0),
@@ -162,7 +163,7 @@ module ring #(
       for (int b = 0; b < 16; b++) stage_banks_q[b] <= {1'b0, 4'(b) - k_wbank} < k_pushed;
       stage_odd_q   <= shift[0];
       stage_row_q   <= {k_wrow, k_wbank[3] ? k_wnext : k_wrow};
-      stage_count_q <= k_pushed;
+      stage_count_q <= k_count_i;
     end
   end
   typedef enum logic [1:0] {
@@ -201,7 +202,7 @@ module ring #(
   for (genvar b = 0; b < 16; b++) begin : gen_bank
     logic we, follows;  // the pop comes to this bank in the next row
     assign we = k_write ? stage_banks_q[b] : w_write && w_wbank[3] == 1'(b / 8);
-    assign follows = pop_k ? 4'(b) < k_rbank : 4'(b) < w_rbank;
+    assign follows = pop_k ? 5'(b) < 5'(k_rbank) : 5'(b) < 5'(w_rbank);
     ram #(
         .Width(64),
         .Depth(Rows),
