@@ -42,7 +42,7 @@ REFERENCES: tuple[Reference, ...] = (
     ),
     Reference("axi_reader_256", "reader of a 256-bit port", "axi_reader", {"port_bits": 256}, {"axi_reader": 1}),
     Reference("weight_unit_8", "weight unit of 8 channels", "weight_unit", {"channels": 8}, {"weight_unit": 1}),
-    Reference("w_ring_64k", "weight ring of 64 KiB", "w_ring", {"w_ring_bytes": 65536}, {"w_ring": 1}),
+    Reference("ring_80k", "rings of 64 and 16 KiB", "ring", {"w_ring_bytes": 65536, "k_ring_bytes": 16384}, {"ring": 1}),
     Reference("counters_4", "counters of 4 channels", "core_counters", {"channels": 4}, {"core_counters": 1}),
     Reference("vpu_scale_2048", "scale stage with 2,048 accumulators", "vpu_scale", {"acc_entries": 2048}, {"vpu_scale": 1}, wide_muxes=True),
 )  # fmt: skip

@@ -102,8 +102,8 @@ def _single(a: ArchConfig) -> int:
     return 1
 
 
-def _ring(n_bytes: int) -> list[Memory]:
-    rows = n_bytes // 128
+def _ring(a: ArchConfig) -> list[Memory]:
+    rows = math.ceil(a.w_ring_bytes / 128) + math.ceil(a.k_ring_bytes / 128)
     return [Memory(64, rows, ultra=rows >= 1024, copies=16)]
 
 
@@ -162,14 +162,9 @@ UNITS: tuple[Unit, ...] = (
         samples=({"channels": 2, "vpus": 4}, {"channels": 8, "vpus": 4}),
     ),
     Unit(
-        "w_ring", "ring", _channel, lambda a: {"Bytes": a.w_ring_bytes, "WholeBeats": 1},
-        samples=({"w_ring_bytes": 163840},),
-        memories=lambda a: _ring(a.w_ring_bytes),
-    ),
-    Unit(
-        "k_ring", "ring", _channel, lambda a: {"Bytes": a.k_ring_bytes, "WholeBeats": 0},
-        samples=({"k_ring_bytes": 32768},),
-        memories=lambda a: _ring(a.k_ring_bytes),
+        "ring", "ring", _channel, lambda a: {"WBytes": a.w_ring_bytes, "KBytes": a.k_ring_bytes},
+        samples=({"w_ring_bytes": 163840, "k_ring_bytes": 32768},),
+        memories=_ring,
     ),
     Unit(
         "axi_reader", "axi_reader", _channel, lambda a: {"PortBits": a.port_bits},

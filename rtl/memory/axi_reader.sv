@@ -2,8 +2,8 @@
 //
 // Read side of one memory channel: three clients share an AXI4 port. A request is a number of 64-byte beats; it is cut into
 // bursts that stay within 4 KB, issued round robin between clients, ARID = client. Answers of a client come in the order of
-// its requests and cannot be held up: a client asks only for what it has room for. A port narrower than 512 bits sends each
-// 64-byte beat in parts, which are put together here.
+// its requests, and a client asks only for what it has room for; hold_i merely makes a gap between beats. A port narrower than
+// 512 bits sends each 64-byte beat in parts, which are put together here.
 
 module axi_reader #(
     parameter  int unsigned PortBits  = 512,
@@ -21,6 +21,7 @@ module axi_reader #(
     output logic [       511:0]       rdata_o,      // shared by the clients
     output logic                      error_o,      // one cycle: an answer was not OKAY
     output logic                      busy_o,
+    input  logic                      hold_i,       // take nothing in this cycle
     // AXI4
     output logic                      arvalid_o,
     input  logic                      arready_i,
@@ -35,6 +36,8 @@ module axi_reader #(
     input  logic                      rlast_i
 );
   localparam int unsigned Parts = 512 / PortBits;
+  logic taken;
+  assign taken = rvalid_i && !hold_i;
 
   // --- requests being cut into bursts ----------------------------------------------------------------------------
   logic [Clients-1:0] open_q;
@@ -67,7 +70,7 @@ module axi_reader #(
       flying_q  <= '0;
       arvalid_o <= 1'b0;
     end else begin
-      flying_q <= flying_q + 5'(issue) - 5'(rvalid_i && rlast_i);
+      flying_q <= flying_q + 5'(issue) - 5'(taken && rlast_i);
       if (arready_i) arvalid_o <= 1'b0;
       if (issue) begin
         arvalid_o <= 1'b1;
@@ -93,12 +96,12 @@ module axi_reader #(
   assign busy_o   = open_q != '0 || flying_q != '0;
 
   // --- answers ---------------------------------------------------------------------------------------------------
-  assign rready_o = 1'b1;
-  always_ff @(posedge clk_i) error_o <= rst_ni && rvalid_i && rresp_i != 2'b00;
+  assign rready_o = !hold_i;
+  always_ff @(posedge clk_i) error_o <= rst_ni && taken && rresp_i != 2'b00;
   if (Parts == 1) begin : gen_whole
     always_ff @(posedge clk_i) begin
-      for (int i = 0; i < Clients; i++) rvalid_o[i] <= rst_ni && rvalid_i && rid_i == 4'(i);
-      if (rvalid_i) rdata_o <= rdata_i;
+      for (int i = 0; i < Clients; i++) rvalid_o[i] <= rst_ni && taken && rid_i == 4'(i);
+      if (taken) rdata_o <= rdata_i;
     end
   end else begin : gen_parts
     // answers of different clients may alternate, so each has its own collection
@@ -107,7 +110,7 @@ module axi_reader #(
     always_ff @(posedge clk_i) begin
       for (int i = 0; i < Clients; i++) begin
         rvalid_o[i] <= 1'b0;
-        if (rvalid_i && rid_i == 4'(i)) begin
+        if (taken && rid_i == 4'(i)) begin
           part_q[i] <= part_q[i] + 1'b1;
           if (part_q[i] == ($clog2(Parts))'(Parts - 1)) begin
             rvalid_o[i] <= rst_ni;

@@ -23,8 +23,9 @@ module weight_unit #(
     input  logic                         [         4:0] pop_i         // words popped from each ring
 );
   import flightllm_isa_pkg::*;
-  localparam int unsigned RingWords = RingBytes / 128 * 16;
-  localparam int unsigned MaxBeats = (RingWords / 16 < 32) ? RingWords / 16 : 32;  // half a small ring
+  localparam int unsigned RingBeats = RingBytes / 64;
+  localparam int unsigned RingWords = RingBeats * 8;
+  localparam int unsigned MaxBeats = (RingBeats < 2) ? 1 : (RingBeats < 64) ? RingBeats / 2 : 32;  // half a small ring
 
   ldw_op_t op;
   assign op = ldw_op(op_i);

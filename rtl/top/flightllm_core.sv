@@ -90,6 +90,7 @@ module flightllm_core #(
   logic [15:0] fetch_beats, weight_beats, load_beats;
   logic fetch_valid;
   logic [Channels-1:0] weight_valid, load_valid, rd_error, wr_error, wr_busy, t_wr_valid, t_wr_ready;
+  logic [Channels-1:0] rd_hold;
   logic [39:0] t_wr_addr;
   logic [Channels-1:0][511:0] t_wr_data;
   logic [63:0] t_wr_strb;
@@ -116,6 +117,8 @@ module flightllm_core #(
         .arid_o     (arid_o[c]),
         .rvalid_i   (rvalid_i[c]),
         .rready_o   (rready_o[c]),
+        // parts of a beat leave gaps of their own
+        .hold_i     (PortBits == 512 && rd_hold[c]),
         .rdata_i    (rdata_i[c]),
         .rid_i      (rid_i[c]),
         .rresp_i    (rresp_i[c]),
@@ -313,49 +316,44 @@ module flightllm_core #(
 
   // --- rings -----------------------------------------------------------------------------------------------------
   logic [Channels-1:0][5:0] w_level, k_level;
-  logic [Channels-1:0][15:0][63:0] w_data, k_data;
-  logic [Channels-1:0][31:0] w_free, k_free, w_count, k_count;
+  logic [Channels-1:0][15:0][63:0] pop_data;  // of W or K, whichever was popped
+  logic [Channels-1:0][31:0] k_free, w_count, k_count;
+  logic [Channels-1:0] k_stall;
   logic [4:0] w_pop, k_pop;
-  logic w_clean;
+  logic w_clean, k_stall_q;
   logic push_valid;
   logic [Channels-1:0][7:0][63:0] push_data;
   logic [2:0] push_first;
   logic [3:0] push_count;
   for (genvar c = 0; c < Channels; c++) begin : gen_ring
     ring #(
-        .Bytes(WRingBytes),
-        .WholeBeats(1'b1)
-    ) i_w_ring (
+        .WBytes(WRingBytes),
+        .KBytes(KRingBytes)
+    ) i_ring (
         .clk_i,
         .rst_ni,
-        .push_valid_i(rd_rvalid[c][RdWeights]),
-        .push_data_i (rd_rdata[c]),
-        .push_first_i(3'd0),
-        .push_count_i(4'd8),
-        .free_o      (w_free[c]),
-        .level_o     (w_level[c]),
-        .count_o     (w_count[c]),
-        .pop_i       (w_pop),
-        .data_o      (w_data[c])
-    );
-    ring #(
-        .Bytes(KRingBytes)
-    ) i_k_ring (
-        .clk_i,
-        .rst_ni,
-        .push_valid_i(push_valid),
-        .push_data_i (push_data[c]),
-        .push_first_i(push_first),
-        .push_count_i(push_count),
-        .free_o      (k_free[c]),
-        .level_o     (k_level[c]),
-        .count_o     (k_count[c]),
-        .pop_i       (k_pop),
-        .data_o      (k_data[c])
+        .w_push_i (rd_rvalid[c][RdWeights]),
+        .w_data_i (rd_rdata[c]),
+        .k_push_i (push_valid),
+        .k_data_i (push_data[c]),
+        .k_first_i(push_first),
+        .k_count_i(push_count),
+        .k_stall_o(k_stall[c]),
+        .hold_o   (rd_hold[c]),
+        .k_free_o (k_free[c]),
+        .w_level_o(w_level[c]),
+        .k_level_o(k_level[c]),
+        .w_count_o(w_count[c]),
+        .k_count_o(k_count[c]),
+        .w_pop_i  (w_pop),
+        .k_pop_i  (k_pop),
+        .data_o   (pop_data[c])
     );
   end
+  // All K rings are pushed and popped alike: the first speaks for all, but each may have a beat of W that waits.
+  always_ff @(posedge clk_i) k_stall_q <= rst_ni && k_stall != '0;
   // Weights may still be under way when the ring is empty: W does not wait for them.
-  assign clean = no_tokens && w_clean && k_level == '0;
+  assign clean = no_tokens && w_clean && k_free[0] == 32'(KRingBytes / 8);
 
   // --- units -----------------------------------------------------------------------------------------------------
   logic w_stalled, m_beat, m_waits;
@@ -418,7 +416,7 @@ module flightllm_core #(
       .push_data_o (push_data),
       .push_first_o(push_first),
       .push_count_o(push_count),
-      .ring_free_i (k_free[0])
+      .ring_free_i (k_stall_q ? 32'd0 : k_free[0])
   );
   matrix_unit #(
       .Vpus    (Vpus),
@@ -440,10 +438,10 @@ module flightllm_core #(
       .wait_data_o (m_waits),
       .w_level_i   (w_level),
       .w_pop_o     (w_pop),
-      .w_data_i    (w_data),
+      .w_data_i    (pop_data),
       .k_level_i   (k_level),
       .k_pop_o     (k_pop),
-      .k_data_i    (k_data),
+      .k_data_i    (pop_data),
       .ab_valid_o  (m_ab_valid),
       .ab_a_addr_o (m_ab_a),
       .ab_b_addr_o (m_ab_b),
@@ -597,5 +595,5 @@ module flightllm_core #(
   end
 
   logic unused;
-  assign unused = &{1'b0, w_free, k_free, 1'b0};
+  assign unused = &{1'b0, k_free, 1'b0};
 endmodule

@@ -68,6 +68,7 @@ INSIDE = {
     "fetch_pop": "matrix/test_matrix_fetch.py",
     "scale_control": "matrix/test_vpu_scale.py",
     "ram": "memory/test_ring.py",
+    "ring_pointer": "memory/test_ring.py",
     "fp32_round": "fp/test_fp.py",
     "leading_zeros": "fp/test_fp.py",
     "flightllm_core": "whole/test_whole.py",

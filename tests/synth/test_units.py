@@ -106,7 +106,7 @@ def test_dsps_are_those_of_the_design():
     assert each("vpu") == 16
     assert each("vpu_scale") == 4
     assert each("mpu") == 0
-    assert each("w_ring") == each("k_ring") == each("axi_reader") == each("axi_writer") == 0
+    assert each("ring") == each("axi_reader") == each("axi_writer") == 0
 
 
 @pytest.mark.slow

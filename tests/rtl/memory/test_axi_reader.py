@@ -17,7 +17,7 @@ from cocotb_runner import parameter, pauses, run_bench, start
 
 WRAPPER = Path(__file__).parent / "axi_reader_tb.sv"
 CLIENTS, BASE, SIZE = 3, 0x5_0000_0000, 1 << 20
-IDLE = {"base_i": 0, "req_valid_i": 0, "m_axi_rvalid": 0, "m_axi_arready": 0}
+IDLE = {"hold_i": 0, "base_i": 0, "req_valid_i": 0, "m_axi_rvalid": 0, "m_axi_arready": 0}
 
 
 @pytest.mark.parametrize(("bits", "bursts"), [(512, 16), (256, 16), (128, 3)])
@@ -97,7 +97,7 @@ class Memory:
     def __init__(self, dut, content: bytes, kind: str, seed: int, latency: int, response=lambda at: 0) -> None:
         self.dut, self.content, self.latency, self.response = dut, content, latency, response
         self.rng = random.Random(seed)
-        self.pause_ar, self.pause_r = pauses(kind, seed), pauses(kind, seed + 1)
+        self.pause_ar, self.pause_r, self.hold = (pauses(kind, seed + i) for i in range(3))
         self.bytes = parameter("PortBits") // 8
         self.most = self.bursts = 0
         self.order: list[int] = []  # ids of bursts as they were issued
@@ -106,12 +106,15 @@ class Memory:
     async def run(self) -> None:
         dut = self.dut
         queues: list[deque] = [deque() for _ in range(CLIENTS)]  # [address, beats left, cycle from which on]
-        cycle, held = 0, None
+        cycle, held, sent = 0, None, None
         while True:
             dut.m_axi_arready.value = ar_ready = int(not next(self.pause_ar))
+            hold = next(self.hold)
+            dut.hold_i.value = int(hold)
             ready = [q for q in queues if q and q[0][2] <= cycle]
-            sent = None
-            if ready and not next(self.pause_r):
+            if sent is not None:
+                pass  # it was not taken: valid and the data stay
+            elif ready and not next(self.pause_r):
                 sent = self.rng.choice(ready)
                 at, left, _ = sent[0]
                 dut.m_axi_rdata.value = int.from_bytes(self.content[at : at + self.bytes], "little")
@@ -122,12 +125,13 @@ class Memory:
             dut.m_axi_rvalid.value = int(sent is not None)
             await RisingEdge(dut.clk_i)
             cycle += 1
-            assert int(dut.m_axi_rready.value) == 1
-            if sent is not None:
+            assert int(dut.m_axi_rready.value) == (not hold)
+            if sent is not None and not hold:
                 sent[0][0] += self.bytes
                 sent[0][1] -= 1
                 if not sent[0][1]:
                     sent.popleft()
+                sent = None
             if int(dut.m_axi_arvalid.value):
                 beats, ident = int(dut.m_axi_arlen.value) + 1, int(dut.m_axi_arid.value)
                 address = (int(dut.m_axi_araddr.value), beats, ident)
@@ -207,7 +211,7 @@ async def cocotbext_axi_ram(dut, kind):
 
     bus = AxiReadBus.from_prefix(dut, "m_axi")
     ram = AxiRamRead(bus, dut.clk_i, dut.rst_ni, reset_active_level=False, size=SIZE)
-    await start(dut, base_i=0, req_valid_i=0)
+    await start(dut, base_i=0, req_valid_i=0, hold_i=0)
     content = random.randbytes(SIZE)
     ram.write(0, content)
     ram.ar_channel.set_pause_generator(pauses(kind, 1))
