@@ -10,7 +10,7 @@ package store_pkg;
     logic [1:0]  chunk;
     logic [15:0] mask;      // bytes of the chunk
     logic        low;       // their low nibbles are written too
-    logic        spread;    // a code for each channel: byte l is for channel l of the part; else all channels get the 16 bytes
+    logic        spread;    // byte l is for channel l of the part; else all channels get the 16 bytes
     logic [1:0]  part;      // spread, more than 16 channels: which 16 of them
     logic        first;     // of its beat
     logic        last;

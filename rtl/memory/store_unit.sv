@@ -196,7 +196,8 @@ module store_unit #(
   assign v_full = v_left_q[19:4] != '0;
   assign v_row_last = v_left_q <= 20'd16;
   // its words: all, or up to the last slot
-  assign v_last_word = v_full ? WordWidth'(Channels - 1) : WordWidth'((((32'(v_left_q[3:0]) << LogC) + 32'd15) >> 4) - 32'd1);
+  assign v_last_word = v_full ? WordWidth'(Channels - 1) :
+      WordWidth'((((32'(v_left_q[3:0]) << LogC) + 32'd15) >> 4) - 32'd1);
   assign v_last = v_word_q == v_last_word;
   assign v_next_row = v_row_q + 40'(stv.row);
   always_ff @(posedge clk_i) begin
