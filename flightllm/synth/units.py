@@ -215,7 +215,6 @@ UNITS: tuple[Unit, ...] = (
         "store_unit", "store_unit", _core, lambda a: {"Channels": a.channels},
         terms=(_one, lambda a: a.channels),
         samples=({"channels": 2}, {"channels": 8}),
-        unfit="64 bytes of every channel, each selected from the 256 codes of a row, twice: 450,000 gates for two channels",
     ),
     Unit(
         "special_unit", "special_unit", _core, lambda a: {"Lanes": a.lanes},
