@@ -2,9 +2,10 @@
 //
 // The arithmetic pipeline of the special-function unit, Lanes elements wide: a chain of stages, each of which a pass uses or
 // passes by (docs/rtl.md, "Special-function unit"). The configuration stays during a pass and changes only when the pipeline is
-// empty. Operands that later stages need wait in FIFOs, so results come in the order of the issues, without stall: at most
-// MaxFly issues may be on their way. A FIFO takes a cycle, so m2 and a3 take a stream only behind a stage that is used, and m4
-// the side product only behind more than a multiplier.
+// empty; scalars belong to the issue with which they come. Operands that later stages need wait in FIFOs, so results come in the
+// order of the issues, without stall: at most MaxFly issues may be on their way. A FIFO takes a cycle, so m2 and a3 take a stream
+// only behind a stage that is used, and m4 the side product only behind more than a multiplier. s1 is for m1 behind an adder or
+// nothing, s3 for a3 behind both multipliers; s2 stays during a pass.
 
 /* verilator lint_off PINCONNECTEMPTY */  // no more than MaxFly operands are on their way: the caller counts
 module sfu_lanes #(
@@ -36,6 +37,25 @@ module sfu_lanes #(
     return v;
   endfunction
 
+  // Scalars at the stages that use them: s1 behind a0 if that adds, s3 behind two multiplications (softmax); s2 stays.
+  logic [31:0] s1_late, s1, s3;
+  delay_line #(
+      .Width(32),
+      .Depth(AddLatency)
+  ) i_s1 (
+      .clk_i,
+      .in_i (scalars_i.s1),
+      .out_o(s1_late)
+  );
+  delay_line #(
+      .Width(32),
+      .Depth(2 * MulLatency)
+  ) i_s3 (
+      .clk_i,
+      .in_i (scalars_i.s3),
+      .out_o(s3)
+  );
+
   lanes_t x, y, z, w;
   assign x = data_i[StreamX];
   assign y = data_i[StreamY];
@@ -59,6 +79,7 @@ module sfu_lanes #(
       .valid_o(a0_sum_v),
       .out_o(a0_sum)
   );
+  assign s1  = a0_add ? s1_late : scalars_i.s1;
   assign a_v = a0_add ? a0_sum_v : valid_i;
   assign a   = a0_add ? a0_sum : stages_i.a0 == A0Relu ? a0_relu : a0_in;
 
@@ -170,7 +191,7 @@ module sfu_lanes #(
     unique case (stages_i.m1)
       M1Self:    m1_b = a;
       M1StreamY: m1_b = y;
-      default:   m1_b = all_lanes(scalars_i.s1);
+      default:   m1_b = all_lanes(s1);
     endcase
   end
   lane_mul #(
@@ -211,7 +232,7 @@ module sfu_lanes #(
     unique case (stages_i.a3)
       A3StreamZ: a3_b = z3;
       A3Side:    a3_b = side;
-      default:   a3_b = all_lanes(scalars_i.s3);
+      default:   a3_b = all_lanes(s3);
     endcase
   end
   lane_add #(
