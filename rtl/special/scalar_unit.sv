@@ -118,12 +118,10 @@ module scalar_unit (
   logic [31:0] t_q[Slots];
   logic [31:0] scale_q[Slots];
   logic [31:0] inverse_q[Slots];
-  micro_t now;
-  logic here, go;
+  micro_t now_q;  // decoded a cycle ahead: a slot changes in its turn only
+  logic here_q, go;
   assign next_turn = turn_q == 3'(Slots - 1) ? 3'd0 : turn_q + 3'd1;
-  assign here      = active_q[turn_q];
-  assign now       = micro(program_q[turn_q], step_q[turn_q]);
-  assign go        = here && now.op != OpEnd;
+  assign go        = here_q && now_q.op != OpEnd;
 
   function automatic logic [31:0] pick(reg_e r);
     unique case (r)
@@ -142,12 +140,12 @@ module scalar_unit (
   // --- units, all of the same latency ----------------------------------------------------------------------------
   logic [31:0] a, b, mul, add, tab, mul_late, add_late, a_late, value;
   logic mul_v, add_v, tab_v;
-  assign a = pick(now.a);
-  assign b = pick(now.b);
+  assign a = pick(now_q.a);
+  assign b = pick(now_q.b);
   fp32_mul i_mul (
       .clk_i,
       .rst_ni,
-      .valid_i(go && now.op == OpMul),
+      .valid_i(go && now_q.op == OpMul),
       .a_i(a),
       .b_i(b),
       .valid_o(mul_v),
@@ -156,7 +154,7 @@ module scalar_unit (
   fp32_add i_add (
       .clk_i,
       .rst_ni,
-      .valid_i(go && now.op == OpAdd),
+      .valid_i(go && now_q.op == OpAdd),
       .a_i(a),
       .b_i(b),
       .valid_o(add_v),
@@ -165,8 +163,8 @@ module scalar_unit (
   fp32_table i_table (
       .clk_i,
       .rst_ni,
-      .valid_i   (go && (now.op == OpRecip || now.op == OpRsqrt)),
-      .function_i(now.op == OpRsqrt ? TableRsqrt : TableRecip),
+      .valid_i   (go && (now_q.op == OpRecip || now_q.op == OpRsqrt)),
+      .function_i(now_q.op == OpRsqrt ? TableRsqrt : TableRecip),
       .x_i       (a),
       .valid_o   (tab_v),
       .out_o     (tab)
@@ -202,7 +200,7 @@ module scalar_unit (
       .Depth(Capture)
   ) i_was (
       .clk_i,
-      .in_i ({go, now}),
+      .in_i ({go, now_q}),
       .out_o({was_go, was})
   );
   /* verilator lint_off UNUSEDSIGNAL */  // bf16: the low half goes
@@ -221,8 +219,8 @@ module scalar_unit (
   // vectors too small for a scale: everything zero
   logic none;
   assign none = max_q[turn_q][30:0] < QuantTiny[30:0];
-  assign job_ready_o = !here;
-  assign done_o = here && now.op == OpEnd;
+  assign job_ready_o = !here_q;
+  assign done_o = here_q && now_q.op == OpEnd;
   assign program_o = program_q[turn_q];
   assign tag_o = tag_q[turn_q];
   assign result_o = t_q[turn_q];
@@ -230,10 +228,13 @@ module scalar_unit (
   assign scale_o = (none || (program_o == ScalarSoftmax && is_zero(inverse_q[turn_q]))) ? 32'd0 : scale_q[turn_q];
 
   always_ff @(posedge clk_i) begin
+    now_q <= micro(program_q[next_turn], step_q[next_turn]);
     if (!rst_ni) begin
       turn_q   <= '0;
       active_q <= '0;
+      here_q     <= 1'b0;
     end else begin
+      here_q <= active_q[next_turn];
       turn_q <= next_turn;
       if (done_o) active_q[turn_q] <= 1'b0;
       if (job_valid_i && job_ready_o) active_q[turn_q] <= 1'b1;

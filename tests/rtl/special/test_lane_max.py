@@ -8,8 +8,6 @@ from player import Player
 
 from flightllm.sim.sources import rtl_sources
 
-#: cycles from the last issue of a vector to its maximum
-LATENCY = 3
 CORNERS = np.array([0, 1, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000], np.uint32)
 CORNERS = np.concatenate([CORNERS, CORNERS | np.uint32(1 << 31)])
 MINUS_INFINITY = 0xFF800000
@@ -51,7 +49,8 @@ def test_maxima(lanes, share):
     x["data_i"], x["visible_i"] = words, (shown << np.arange(lanes)).sum(axis=1)
     x["valid_i"][:8] = x["valid_i"][-8:] = 0
     at, want = 8, []
-    while at < n - 40:
+    latency = lanes.bit_length() - 1 + 2  # from the last issue of a vector to its maximum
+    while at < n - 60:
         issues, ordered, vec = int(rng.choice([1, 1, 2, 8, 20])), bool(rng.integers(2)), int(rng.integers(32))
         cells = []
         while len(cells) < issues:
@@ -63,7 +62,7 @@ def test_maxima(lanes, share):
         x["first_i"][cells[0]], x["last_i"][cells[-1]] = 1, 1
         x["ordered_i"][cells], x["vec_i"][cells] = int(ordered), vec
         seen = expected(words[cells].reshape(-1), shown[cells].reshape(-1), ordered)
-        want.append((cells[-1] + LATENCY, int(ordered), vec, hex(seen)))
+        want.append((cells[-1] + latency, int(ordered), vec, hex(seen)))
     x["valid_i"][at:] = 0
     out = player.run(**x)
     done = np.flatnonzero(out["done_o"])

@@ -12,7 +12,7 @@ from flightllm.sim.sources import rtl_sources
 #: cycles from a claim to the first elements: in the unit, the latency of the lanes
 LATE = 12
 #: cycles after which a place may come again (test_ordered_sum)
-DISTANCE = 5
+DISTANCE = 6
 #: cycles from the last elements to the sum: at most, and at least
 TREE = {4: (84, 160), 8: (60, 100), 16: (40, 70)}
 
