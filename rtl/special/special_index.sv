@@ -36,7 +36,8 @@ module special_index (
   logic run_start, run_valid, run_take, run_last, run_done;
   logic [19:0] run_from, run_to;
   logic open_q, open_last_q, walking_q;  // a run is being gone through; the finder is at work
-  logic [19:0] end_q;
+  logic [19:0] end_q, last_word_q;  // last word of the run, of the vector
+  logic none_q;  // vectors have no words
   logic [5:0] started_q;  // vectors for which runs have been asked
   block_runs i_runs (
       .clk_i,
@@ -56,14 +57,14 @@ module special_index (
       .ready_i (run_take),
       .done_o  (run_done)
   );
-  assign run_start = busy_q && runs_i && words_i != 0 && !walking_q && started_q < vectors_i;
+  assign run_start = busy_q && runs_i && !none_q && !walking_q && started_q < vectors_i;
   assign run_take  = run_valid && !open_q;
 
   // --- slots -----------------------------------------------------------------------------------------------------
   logic empty, header, run_end;
-  assign empty   = words_i == 0;
+  assign empty   = none_q;
   assign header  = header_i && !headed_q;
-  assign run_end = index_q + 20'd1 == (runs_i ? end_q : words_i[19:0]);
+  assign run_end = index_q == (runs_i ? end_q : last_word_q);
   assign valid_o = busy_q && vec_q < allowed_i && (header || empty || !runs_i || open_q);
   always_comb begin
     slot_o.vec    = vec_q[4:0];
@@ -90,7 +91,7 @@ module special_index (
         open_q      <= 1'b1;
         open_last_q <= run_last;
         index_q     <= run_from << 2;
-        end_q       <= run_last ? words_i[19:0] : run_to << 2;
+        end_q       <= run_last ? last_word_q : {run_to[17:0] - 18'd1, 2'b11};
       end
       if (valid_o && ready_i) begin
         if (slot_o.last) begin
@@ -118,6 +119,8 @@ module special_index (
         first_q   <= 1'b1;
         open_q    <= 1'b0;
         started_q <= '0;
+        none_q      <= words_i == 0;
+        last_word_q <= words_i[19:0] - 20'd1;
       end
     end
   end

@@ -49,13 +49,15 @@ module special_unit #(
 
   typedef enum logic [2:0] {
     StIdle,
+    StDecode,
     StTake,
-    StBatch,
+    StPrepare,
+    StStart,
     StPass,
     StSwitch,
     StGive
   } state_e;
-  state_e state_q;
+  state_e state_q;  // StPrepare: what the pass does; StStart: it begins
 
   // --- the instruction -------------------------------------------------------------------------------------------
   dispatch_t op_q;
@@ -78,36 +80,40 @@ module special_unit #(
   assign is_softmax = opcode == OpSoftmax;
   assign is_layer   = norm.kind == 1'(NormKindLayer);
 
-  // fields that all have (the vectors' layout is the same in NORM, ACT, ADD and ROPE)
+  // fields that all have (the vectors' layout is the same in NORM, ACT, ADD and ROPE), a cycle behind op_q
   logic [19:0] src, src_s0, src_s1, dst, dst_s0, dst_s1, ab, ab_s0, ab_s1;
   logic signed [31:0] n0;
-  logic [9:0] n1;
+  logic [9:0] n1, head_last;  // head_last, row_last: of the last vector
+  logic [31:0] row_last;
   logic [31:0] len;
   quant_e quant;
-  always_comb begin
+  always_ff @(posedge clk_i) begin
     if (is_softmax) begin
-      {src, src_s0, src_s1} = {sm.src, sm.src_s0, sm.src_s1};
-      {dst, dst_s0, dst_s1} = {sm.src, sm.src_s0, sm.src_s1};
-      {ab, ab_s0, ab_s1}    = {sm.ab, sm.ab_s0, sm.ab_s1};
-      n0 = sm.n0;
-      n1 = sm.n1;
-      len = sm.len < 0 ? 32'd0 : sm.len;
-      quant = QuantDual;
+      {src, src_s0, src_s1} <= {sm.src, sm.src_s0, sm.src_s1};
+      {dst, dst_s0, dst_s1} <= {sm.src, sm.src_s0, sm.src_s1};
+      {ab, ab_s0, ab_s1}    <= {sm.ab, sm.ab_s0, sm.ab_s1};
+      n0 <= sm.n0;
+      n1 <= sm.n1;
+      len <= sm.len < 0 ? 32'd0 : sm.len;
+      quant <= QuantDual;
     end else begin
-      {src, src_s0, src_s1} = {norm.src, norm.src_s0, norm.src_s1};
-      {dst, dst_s0, dst_s1} = {norm.dst, norm.dst_s0, norm.dst_s1};
-      {ab, ab_s0, ab_s1}    = {norm.ab, norm.ab_s0, norm.ab_s1};
-      n0 = norm.n0;
-      n1 = norm.n1;
-      len = 32'(norm.len);
-      quant = quant_e'(norm.quant);
+      {src, src_s0, src_s1} <= {norm.src, norm.src_s0, norm.src_s1};
+      {dst, dst_s0, dst_s1} <= {norm.dst, norm.dst_s0, norm.dst_s1};
+      {ab, ab_s0, ab_s1}    <= {norm.ab, norm.ab_s0, norm.ab_s1};
+      n0 <= norm.n0;
+      n1 <= norm.n1;
+      len <= 32'(norm.len);
+      quant <= quant_e'(norm.quant);
     end
+    row_last  <= 32'(is_softmax ? sm.n0 : norm.n0) - 32'd1;
+    head_last <= (is_softmax ? sm.n1 : norm.n1) - 10'd1;
   end
 
   // --- the vectors of the batch ----------------------------------------------------------------------------------
   // One a cycle is described, up to Batch of them; the first pass may begin with the first.
   typedef struct packed {
-    logic [31:0] i0;      // query
+    logic [31:0] query;   // position; keys up to it are visible,
+    logic [31:0] low;     // and with a window only those behind this one
     logic [19:0] src;
     logic [19:0] dst;
     logic [19:0] ab;
@@ -117,6 +123,7 @@ module special_unit #(
   vector_t vectors[Batch];
   vector_t at_q, at0_q;  // the next vector; the one of its row with i1 = 0
   logic [9:0] i1_q;
+  logic [31:0] i0_q;
   logic [5:0] vectors_q;  // described
   logic described_q, over_q;  // the batch is complete; so is the instruction
   logic vector_last, describe;
@@ -138,7 +145,8 @@ module special_unit #(
   vector_t next_row, next_head;
   always_comb begin
     next_row = '{
-        i0: at0_q.i0 + 32'd1,
+        query: at0_q.query + 32'd1,
+        low: at0_q.low + 32'd1,
         src: at0_q.src + src_s0,
         dst: at0_q.dst + dst_s0,
         ab: at0_q.ab + ab_s0,
@@ -146,7 +154,8 @@ module special_unit #(
         third: sm.vs
     };
     next_head = '{
-        i0: at_q.i0,
+        query: at_q.query,
+        low: at_q.low,
         src: at_q.src + src_s1,
         dst: at_q.dst + dst_s1,
         ab: at_q.ab + ab_s1,
@@ -154,19 +163,25 @@ module special_unit #(
         third: at_q.third + kv_step
     };
   end
-  assign vector_last = i1_q + 10'd1 == n1 && at_q.i0 + 32'd1 == 32'(n0);
-  assign describe = (state_q == StBatch || state_q == StPass) && !described_q;
+  assign vector_last = i1_q == head_last && i0_q == row_last;
+  assign describe = (state_q == StPrepare || state_q == StStart || state_q == StPass) && !described_q;
 
   // --- the pass --------------------------------------------------------------------------------------------------
   logic     [1:0] pass_q;
   logic           codes_q;  // the pass that makes codes of the result
-  stages_t        stages;
-  scalars_t       scalars;
-  logic     [Streams-1:0] uses;
-  logic to_vb, to_sum, to_codes, to_scalar, shifted;
-  max_e max_mode;
-  program_e program_id;
-  logic last_pass;
+  typedef struct packed {
+    stages_t            stages;
+    logic [Streams-1:0] uses;
+    logic               to_vb;
+    logic               to_sum;
+    logic               to_codes;
+    logic               to_scalar;
+    logic               shifted;
+    max_e               max_mode;
+    program_e           program_id;
+    logic               last_pass;
+  } pass_t;
+  pass_t make, pass_cfg_q;  // made in StPrepare, used from StStart on
   logic [31:0] half;  // rope: elements of a half
   logic        has_quant;
   assign half = len >> 1;
@@ -182,126 +197,134 @@ module special_unit #(
   slot_t slot;  // at the streams' heads
 
   always_comb begin
-    stages        = '0;
-    scalars       = '0;
-    uses          = '0;
-    uses[StreamX] = 1'b1;
-    shifted       = 1'b0;
-    to_vb         = 1'b0;
-    to_sum        = 1'b0;
-    to_codes      = 1'b0;
-    to_scalar     = 1'b0;
-    max_mode      = MaxNone;
-    program_id    = (quant == QuantKv8 || quant == QuantKv4) ? ScalarQuantKv : ScalarQuant;
-    last_pass     = !has_quant;
+    make.stages        = '0;
+    make.uses          = '0;
+    make.uses[StreamX] = 1'b1;
+    make.shifted       = 1'b0;
+    make.to_vb         = 1'b0;
+    make.to_sum        = 1'b0;
+    make.to_codes      = 1'b0;
+    make.to_scalar     = 1'b0;
+    make.max_mode      = MaxNone;
+    make.program_id    = (quant == QuantKv8 || quant == QuantKv4) ? ScalarQuantKv : ScalarQuant;
+    make.last_pass     = !has_quant;
     // the pass that writes the result comes last but one if codes are made
     unique case (opcode)
       OpNorm: begin
-        scalars.s0 = negate(mean_mem[slot.vec]);
-        scalars.s1 = r_mem[slot.vec];
         if (pass_q == 2'd0) begin  // sum of x * x, or of x
-          to_sum     = 1'b1;
-          last_pass  = 1'b0;
-          to_scalar  = 1'b1;
-          stages.m1  = is_layer ? M1Pass : M1Self;
-          program_id = is_layer ? ScalarMean : ScalarRsqrt;
+          make.to_sum     = 1'b1;
+          make.last_pass  = 1'b0;
+          make.to_scalar  = 1'b1;
+          make.stages.m1  = is_layer ? M1Pass : M1Self;
+          make.program_id = is_layer ? ScalarMean : ScalarRsqrt;
         end else if (is_layer && pass_q == 2'd1) begin  // sum of (x - mean)^2
-          to_sum     = 1'b1;
-          last_pass  = 1'b0;
-          to_scalar  = 1'b1;
-          stages.a0  = A0Scalar;
-          stages.m1  = M1Self;
-          program_id = ScalarRsqrt;
+          make.to_sum     = 1'b1;
+          make.last_pass  = 1'b0;
+          make.to_scalar  = 1'b1;
+          make.stages.a0  = A0Scalar;
+          make.stages.m1  = M1Self;
+          make.program_id = ScalarRsqrt;
         end else begin
-          to_vb         = 1'b1;
-          stages.a0     = is_layer ? A0Scalar : A0Pass;
-          stages.m1     = M1Scalar;
-          stages.m2     = M2StreamY;
-          uses[StreamY] = 1'b1;
+          make.to_vb         = 1'b1;
+          make.stages.a0     = is_layer ? A0Scalar : A0Pass;
+          make.stages.m1     = M1Scalar;
+          make.stages.m2     = M2StreamY;
+          make.uses[StreamY] = 1'b1;
           if (is_layer) begin
-            stages.a3 = A3StreamZ;
-            uses[StreamZ] = 1'b1;
+            make.stages.a3 = A3StreamZ;
+            make.uses[StreamZ] = 1'b1;
           end
         end
       end
       OpAct: begin
-        to_vb = 1'b1;
-        uses[StreamW] = act.gated;
-        stages.m11 = act.gated;
+        make.to_vb = 1'b1;
+        make.uses[StreamW] = act.gated;
+        make.stages.m11 = act.gated;
         unique case (act_kind_e'(act.kind))
-          ActKindRelu: stages.a0 = A0Relu;
+          ActKindRelu: make.stages.a0 = A0Relu;
           ActKindSilu, ActKindGelu: begin
-            stages.m6  = 1'b1;
-            stages.e7  = 1'b1;
-            stages.a8  = 1'b1;
-            stages.r9  = 1'b1;
-            stages.m10 = M10X;
+            make.stages.m6  = 1'b1;
+            make.stages.e7  = 1'b1;
+            make.stages.a8  = 1'b1;
+            make.stages.r9  = 1'b1;
+            make.stages.m10 = M10X;
             if (act_kind_e'(act.kind) == ActKindGelu) begin
-              stages.m1  = M1Self;
-              stages.m2  = M2Scalar;
-              stages.a3  = A3Scalar;
-              stages.m4  = 1'b1;
-              scalars.s2 = GeluC;
-              scalars.s3 = One;
+              make.stages.m1  = M1Self;
+              make.stages.m2  = M2Scalar;
+              make.stages.a3  = A3Scalar;
+              make.stages.m4  = 1'b1;
             end
           end
           default: ;
         endcase
       end
       OpAdd: begin
-        to_vb = 1'b1;
-        stages.a0 = A0StreamY;
-        uses[StreamY] = 1'b1;
+        make.to_vb = 1'b1;
+        make.stages.a0 = A0StreamY;
+        make.uses[StreamY] = 1'b1;
       end
       OpRope: begin
-        to_vb          = 1'b1;
-        stages.rotate  = 1'b1;
-        stages.m1      = M1StreamY;
-        stages.a3      = A3Side;
-        uses           = '1;
-        shifted        = 1'b1;
+        make.to_vb          = 1'b1;
+        make.stages.rotate  = 1'b1;
+        make.stages.m1      = M1StreamY;
+        make.stages.a3      = A3Side;
+        make.uses           = '1;
+        make.shifted        = 1'b1;
       end
       default: begin  // SOFTMAX
-        stages.m1 = M1StreamY;
-        stages.m2 = M2Scalar;
-        scalars.s2 = sm.alpha;
-        uses[StreamY] = 1'b1;
-        last_pass = 1'b0;
+        make.stages.m1 = M1StreamY;
+        make.stages.m2 = M2Scalar;
+        make.uses[StreamY] = 1'b1;
+        make.last_pass = 1'b0;
         if (pass_q == 2'd0) begin
-          max_mode = MaxOrdered;
+          make.max_mode = MaxOrdered;
         end else begin
-          to_vb = 1'b1;
-          to_sum = 1'b1;
-          uses[StreamZ] = 1'b1;
-          stages.a3 = A3Scalar;
-          stages.e7 = 1'b1;
-          stages.m10 = M10StreamZ;
-          scalars.s3 = negate(top_score_mem[slot.vec]);
-          to_scalar = 1'b1;
-          program_id = ScalarSoftmax;
+          make.to_vb = 1'b1;
+          make.to_sum = 1'b1;
+          make.uses[StreamZ] = 1'b1;
+          make.stages.a3 = A3Scalar;
+          make.stages.e7 = 1'b1;
+          make.stages.m10 = M10StreamZ;
+          make.to_scalar = 1'b1;
+          make.program_id = ScalarSoftmax;
         end
       end
     endcase
-    if (to_vb && has_quant) begin
-      max_mode  = MaxMagnitude;
-      to_scalar = 1'b1;
-      last_pass = 1'b0;
+    if (make.to_vb && has_quant) begin
+      make.max_mode  = MaxMagnitude;
+      make.to_scalar = 1'b1;
+      make.last_pass = 1'b0;
     end
     if (codes_q) begin  // the result once more, as codes
-      stages        = '0;
-      stages.m1     = M1Scalar;
-      scalars       = '0;
-      scalars.s1    = inverse_mem[slot.vec];
-      uses          = '0;
-      uses[StreamX] = 1'b1;
-      shifted       = 1'b0;
-      to_vb         = 1'b0;
-      to_sum        = 1'b0;
-      to_codes      = 1'b1;
-      to_scalar     = 1'b0;
-      max_mode      = MaxNone;
-      last_pass     = 1'b1;
+      make.stages        = '0;
+      make.stages.m1     = M1Scalar;
+      make.uses          = '0;
+      make.uses[StreamX] = 1'b1;
+      make.shifted       = 1'b0;
+      make.to_vb         = 1'b0;
+      make.to_sum        = 1'b0;
+      make.to_codes      = 1'b1;
+      make.to_scalar     = 1'b0;
+      make.max_mode      = MaxNone;
+      make.last_pass     = 1'b1;
     end
+  end
+
+  always_ff @(posedge clk_i) pass_cfg_q <= make;
+  stages_t stages;
+  logic [Streams-1:0] uses;
+  logic to_vb, to_sum, to_codes, to_scalar, shifted, last_pass;
+  max_e max_mode;
+  program_e program_id;
+  assign {stages, uses, to_vb, to_sum, to_codes, to_scalar, shifted, max_mode, program_id, last_pass} = pass_cfg_q;
+
+  // Scalars of the issue; what a stage does not use may be anything.
+  scalars_t scalars, issue_scalars_q;
+  always_comb begin
+    scalars.s0 = negate(mean_mem[slot.vec]);
+    scalars.s1 = codes_q ? inverse_mem[slot.vec] : r_mem[slot.vec];
+    scalars.s2 = is_softmax ? sm.alpha : GeluC;
+    scalars.s3 = is_softmax ? negate(top_score_mem[slot.vec]) : One;
   end
 
   // --- what the pass goes through --------------------------------------------------------------------------------
@@ -309,8 +332,8 @@ module special_unit #(
   logic slot_valid, slot_take, slots_done, meta_room, meta_valid, pass_start;
   logic [Streams-1:0] index_room;
   slot_t next_slot;
-  logic [5:0] allowed;
-  assign words = ((stages.rotate ? half : len) + 32'd15) >> 4;
+  logic [5:0] allowed, allowed_q;
+  always_ff @(posedge clk_i) words <= (((opcode == OpRope && !codes_q) ? half : len) + 32'd15) >> 4;
   special_index i_index (
       .clk_i,
       .rst_ni,
@@ -320,7 +343,7 @@ module special_unit #(
       .words_i        (words),
       .vectors_i      (vectors_q),
       .vectors_valid_i(described_q),
-      .allowed_i      (allowed),
+      .allowed_i      (allowed_q),
       .done_o         (slots_done),
       .len_i          (sm.len),
       .sink_i         (sm.sink),
@@ -439,21 +462,19 @@ module special_unit #(
     logic [Lanes-1:0] exists;     // the element exists
     logic [Lanes-1:0] visible;    // ... and counts
   } issue_t;
-  issue_t now, tap_meta, out_meta;
-  logic issue, part_last, step_last, sum_free, sum_which, which_q, claim;
+  issue_t now, now_q, begun, tap_meta, out_meta;
+  logic issue, issue_q, part_last, step_last, sum_free, sum_which, which_q, claim;
   logic [1:0] part_q;
   logic high_q;
   logic [6:0] fly_q, room_q;  // issues in the lanes; words on their way to the vector buffer
-  logic [Streams-1:0][Lanes-1:0][31:0] lanes_in;
+  logic [Streams-1:0][Lanes-1:0][31:0] lanes_in, lanes_in_q;
   logic lanes_valid, tap_valid;
   logic [Lanes-1:0][31:0] lanes_out, tap_data;
-  logic [31:0] query;
   localparam int unsigned Distance = AddLatency + 1;
   logic [Distance-1:0][7:0] recent_q;  // {valid, accumulator, row, part} of the last issues
   logic [7:0] place;
   logic too_soon;
 
-  assign query = sm.qpos + vectors[slot.vec].i0;
   assign place = {1'b1, now.which, slot.index[3:0], part_q};
   assign solo  = slot.header || slot.empty;
   always_comb begin
@@ -467,17 +488,32 @@ module special_unit #(
     now.first     = slot.first && part_q == 0 && !high_q;
     now.last      = slot.last && part_last && step_last;
     now.which     = now.first ? sum_which : which_q;
-    for (int l = 0; l < Lanes; l++) begin
-      automatic logic [31:0] e = {8'd0, slot.index, 4'd0} + 32'(part_q) * Lanes + 32'(l);
-      now.exists[l] = !solo && e < (stages.rotate ? half : len);
-      now.visible[l] = now.exists[l] && (!is_softmax || (signed'(e) <= signed'(query) &&
-          (sm.window == 0 || e < 32'(sm.sink_tokens) ||
-          signed'(e) > signed'(query) - signed'({8'd0, sm.window}))));
-    end
+    now.exists    = '0;
+    now.visible   = '0;
     too_soon = 1'b0;
     for (int k = 0; k < Distance; k++) if (recent_q[k] == place) too_soon = 1'b1;
     for (int s = 0; s < Streams; s++) begin
       for (int l = 0; l < Lanes; l++) lanes_in[s][l] = word[s][32'(part_q)*Lanes+l];
+    end
+  end
+  // a cycle later: which elements exist and count
+  vector_t begun_vector;
+  assign begun_vector = vectors[now_q.vec];
+  always_comb begin
+    begun = now_q;
+    for (int l = 0; l < Lanes; l++) begin
+      automatic logic [31:0] e = {8'd0, now_q.index, 4'd0} + 32'(now_q.part) * Lanes + 32'(l);
+      begun.exists[l] = !now_q.header && !now_q.empty && e < (stages.rotate ? half : len);
+      begun.visible[l] = begun.exists[l] && (!is_softmax || (signed'(e) <= signed'(begun_vector.query) &&
+          (sm.window == 0 || e < 32'(sm.sink_tokens) || signed'(e) > signed'(begun_vector.low))));
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    issue_q <= issue && rst_ni;
+    if (issue) begin
+      now_q      <= now;
+      lanes_in_q <= lanes_in;
+      issue_scalars_q <= scalars;
     end
   end
   assign part_last = solo || 32'(part_q) == Parts - 1;
@@ -494,10 +530,10 @@ module special_unit #(
       .clk_i,
       .rst_ni,
       .stages_i   (stages),
-      .scalars_i  (scalars),
-      .valid_i    (issue),
-      .data_i     (lanes_in),
-      .high_i     (high_q),
+      .scalars_i  (issue_scalars_q),
+      .valid_i    (issue_q),
+      .data_i     (lanes_in_q),
+      .high_i     (now_q.high),
       .tap_valid_o(tap_valid),
       .tap_o      (tap_data),
       .valid_o    (lanes_valid),
@@ -509,8 +545,8 @@ module special_unit #(
   ) i_tap_meta (
       .clk_i,
       .rst_ni,
-      .in_valid_i(issue),
-      .in_data_i(now),
+      .in_valid_i(issue_q),
+      .in_data_i(begun),
       .in_ready_o(),
       .out_valid_o(),
       .out_data_o(tap_meta),
@@ -523,8 +559,8 @@ module special_unit #(
   ) i_out_meta (
       .clk_i,
       .rst_ni,
-      .in_valid_i(issue),
-      .in_data_i(now),
+      .in_valid_i(issue_q),
+      .in_data_i(begun),
       .in_ready_o(),
       .out_valid_o(),
       .out_data_o(out_meta),
@@ -641,12 +677,18 @@ module special_unit #(
       default:   top = TopA8;
     endcase
   end
+  logic to_code_q;
+  logic [Lanes-1:0][31:0] to_code_data_q;
+  always_ff @(posedge clk_i) begin
+    to_code_q <= lanes_valid && to_codes && rst_ni;
+    for (int l = 0; l < Lanes; l++) to_code_data_q[l] <= out_meta.exists[l] ? lanes_out[l] : 32'd0;
+  end
   for (genvar l = 0; l < Lanes; l++) begin : gen_code
     fp32_to_int i_code (
         .clk_i,
         .rst_ni,
-        .valid_i(lanes_valid && to_codes),
-        .in_i   (out_meta.exists[l] ? lanes_out[l] : 32'd0),
+        .valid_i(to_code_q),
+        .in_i   (to_code_data_q[l]),
         .top_i  (top),
         .valid_o(code_valid[l]),
         .out_o  (code[l])
@@ -654,7 +696,7 @@ module special_unit #(
   end
   delay_line #(
       .Width($bits(issue_t)),
-      .Depth(FpToIntLatency)
+      .Depth(FpToIntLatency + 1)
   ) i_code_meta (
       .clk_i,
       .in_i (out_meta),
@@ -668,25 +710,25 @@ module special_unit #(
   assign code_elems = codes_word;
   logic header;
   assign header = code_meta.header;
-  assign ab_valid_o = code_valid[0] && code_meta.word_last;
   logic [19:0] row_at;
   assign row_at = vectors[code_meta.vec].ab;
-  always_comb begin
-    ab_addr_o = header ? row_at : row_at + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
-    ab_mask_o = {!header && quant == QuantDual, 1'b1};
-    ab_data_o = '0;
+  always_ff @(posedge clk_i) begin
+    ab_valid_o <= rst_ni && code_valid[0] && code_meta.word_last;
+    ab_addr_o <= header ? row_at : row_at + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
+    ab_mask_o <= {!header && quant == QuantDual, 1'b1};
+    ab_data_o <= '0;
     for (int l = 0; l < 16; l++) begin
       /* verilator lint_off UNUSEDSIGNAL */  // of the sum only the bits of the high code
       automatic logic [15:0] up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
       /* verilator lint_on UNUSEDSIGNAL */
       if (quant == QuantDual) begin
-        ab_data_o[0][8*l+:8] = up[14:7];
-        ab_data_o[1][8*l+:8] = code_elems[l][7:0] - {up[7], 7'd0};
+        ab_data_o[0][8*l+:8] <= up[14:7];
+        ab_data_o[1][8*l+:8] <= code_elems[l][7:0] - {up[7], 7'd0};
       end else begin
-        ab_data_o[0][8*l+:8] = code_elems[l][7:0];
+        ab_data_o[0][8*l+:8] <= code_elems[l][7:0];
       end
     end
-    if (header) ab_data_o[0] = {96'd0, scale_mem[code_meta.vec]};
+    if (header) ab_data_o[0] <= {96'd0, scale_mem[code_meta.vec]};
   end
 
   // --- scalars ---------------------------------------------------------------------------------------------------
@@ -782,16 +824,17 @@ module special_unit #(
   logic [2:0] wait_q;
   assign with_scalars = scalars_q[pass_q-2'd1];
   always_comb begin
-    if (codes_q) allowed = (words != 0 && written_q < with_scalars) ? written_q : with_scalars;
+    if (codes_q) allowed = (len != 0 && written_q < with_scalars) ? written_q : with_scalars;
     else if (pass_q == 2'd0) allowed = vectors_q;
     else if (is_softmax) allowed = tops_q;
     else allowed = with_scalars;
   end
+  always_ff @(posedge clk_i) allowed_q <= allowed;
   logic wait_over, pass_over, batch_over;
   assign wait_over    = state_q == StSwitch && wait_q == 0;
   assign pass_over    = wait_over && !last_pass;
   assign batch_over   = wait_over && last_pass && room_q == 0;
-  assign pass_start   = state_q == StBatch || pass_over;
+  assign pass_start   = state_q == StStart;
   assign batch_start  = (state_q == StTake && take_ready_i) || batch_over;
 
   assign op_ready_o   = state_q == StIdle;
@@ -841,7 +884,8 @@ module special_unit #(
         i1_q <= i1_q + 10'd1;
         in_group_q <= group_end ? 10'd0 : in_group_q + 10'd1;
         at_q <= next_head;
-        if (i1_q + 10'd1 == n1) begin
+        if (i1_q == head_last) begin
+          i0_q   <= i0_q + 32'd1;
           i1_q   <= '0;
           in_group_q <= '0;
           at_q   <= next_row;
@@ -864,21 +908,24 @@ module special_unit #(
         StIdle:
         if (op_valid_i) begin
           op_q <= op_i;
-          state_q <= StTake;
+          state_q <= StDecode;
         end
+        StDecode: state_q <= StTake;
         StTake:
         if (take_ready_i) begin
-          at_q <= '{i0: '0, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
-          at0_q <= '{i0: '0, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
+          at_q <= '{query: sm.qpos, low: sm.qpos - {8'd0, sm.window}, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
+          at0_q <= '{query: sm.qpos, low: sm.qpos - {8'd0, sm.window}, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
+          i0_q <= '0;
           i1_q <= '0;
           in_group_q <= '0;
           over_q <= 1'b0;
-          state_q <= (n0 <= 0 || n1 == 0) ? StGive : StBatch;
+          state_q <= (n0 <= 0 || n1 == 0) ? StGive : StPrepare;
         end
-        StBatch: begin
+        StPrepare: begin
           slots_done_q <= 1'b0;
-          state_q <= StPass;
+          state_q <= StStart;
         end
+        StStart: state_q <= StPass;
         StPass:
         if (slots_done_q && !meta_valid && fly_q == 0) begin
           wait_q  <= 3'd5;  // until maxima and codes have gone through
@@ -889,9 +936,9 @@ module special_unit #(
             slots_done_q <= 1'b0;
             pass_q <= pass_q + 2'd1;
             codes_q <= to_vb;  // a result that goes on as codes
-            state_q <= StPass;
+            state_q <= StPrepare;
           end
-          if (batch_over) state_q <= over_q ? StGive : StBatch;
+          if (batch_over) state_q <= over_q ? StGive : StPrepare;
         end
         StGive: state_q <= StIdle;
         default: state_q <= StIdle;

@@ -248,8 +248,8 @@ def test_a_word_a_cycle(kind):
 
 
 def test_softmax_of_512_keys():
-    """Three passes of 32 words, up to 60 cycles behind each."""
+    """Three passes of 32 words, up to 64 cycles behind each: the pipeline, its registers, and the scalars."""
     p = Program(seed=1)
     p.softmax(512, n0=1, n1=1)
     p.program[-1].values.update(sink=0, first=0, masked=0, window=0)
-    assert p.run(lanes=16) < 3 * (32 + 60)
+    assert p.run(lanes=16) < 3 * (32 + 64)
