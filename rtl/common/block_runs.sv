@@ -38,8 +38,7 @@ module block_runs (
   logic open_q, candidate;
   assign candidate = block_q < 20'(sink_i) || signed'({12'd0, block_q}) >= first_i || block_q == last_q;
   // end of the run of candidates that begins at block_q
-  assign stop = (block_q < 20'(sink_i) && gap_q && 20'(sink_i) <= last_q) ?
-      20'(sink_i) : last_q + 20'd1;
+  assign stop = (block_q < 20'(sink_i) && gap_q && 20'(sink_i) <= last_q) ? 20'(sink_i) : last_q + 20'd1;
 
   assign mb_addr_o = mask_i + 16'(block_q >> 3);
   assign valid_o = state_q == StRun;

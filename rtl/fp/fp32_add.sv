@@ -54,8 +54,10 @@ module fp32_add (
   assign lost    = ~({26{1'b1}} << s1_shift_q[4:0]);
   always_ff @(posedge clk_i) begin
     if (valid_q[0]) begin
-      s2_special_q  <= s1_nan_q || s1_special_q;
-      s2_value_q    <= s1_nan_q ? NotANumber : s1_zeros_q ? {s1_zero_sign_q, 31'd0} : {s1_sign_q, s1_exp_q, s1_big_q[22:0]};
+      s2_special_q <= s1_nan_q || s1_special_q;
+      if (s1_nan_q) s2_value_q <= NotANumber;
+      else if (s1_zeros_q) s2_value_q <= {s1_zero_sign_q, 31'd0};
+      else s2_value_q <= {s1_sign_q, s1_exp_q, s1_big_q[22:0]};
       s2_sign_q     <= s1_sign_q;
       s2_subtract_q <= s1_subtract_q;
       s2_exp_q      <= s1_exp_q;

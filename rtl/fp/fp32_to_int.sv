@@ -20,7 +20,7 @@ module fp32_to_int (
   logic s1_sign_q, s1_big_q, s1_zero_q;
   logic [17:0] s1_fixed_q;
   logic [14:0] s1_top_q;
-  logic [ 7:0] shift;
+  logic [7:0] shift;
   logic far;  // nothing but the sticky bit is left
   logic [23:0] wide, fixed, lost;
   assign shift = 8'd142 - in_i[30:23];  // exponent 15: no shift

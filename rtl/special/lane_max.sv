@@ -54,7 +54,7 @@ module lane_max #(
   end
 
   logic [31:0] start, total;
-  tag_t        now;
+  tag_t now;
   assign now   = tag_q[Levels];
   assign start = now.ordered ? MinusInfinity : 32'd0;
   assign total = larger(now.ordered, now.first ? start : running_q, level_q[Levels][0]);

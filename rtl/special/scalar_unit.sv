@@ -8,19 +8,19 @@
 module scalar_unit (
     input  logic                         clk_i,
     input  logic                         rst_ni,
-    input  special_pkg::quant_e          quant_i,     // of the instruction: stays while there are jobs
+    input  special_pkg::quant_e          quant_i,      // of the instruction: stays while there are jobs
     input  logic                  [31:0] inv_n_i,
     input  logic                  [31:0] eps_i,
     input  logic                         job_valid_i,
     input  special_pkg::program_e        program_i,
     input  logic                  [ 6:0] tag_i,
     input  logic                  [31:0] sum_i,
-    input  logic                  [31:0] max_i,       // largest magnitude
+    input  logic                  [31:0] max_i,        // largest magnitude
     output logic                         job_ready_o,
     output logic                         done_o,
     output special_pkg::program_e        program_o,
     output logic                  [ 6:0] tag_o,
-    output logic                  [31:0] result_o,    // mean; r
+    output logic                  [31:0] result_o,     // mean; r
     output logic                  [31:0] scale_o,
     output logic                  [31:0] inverse_o
 );
@@ -194,7 +194,7 @@ module scalar_unit (
       .out_o(a_late)
   );
   micro_t was;
-  logic was_go;
+  logic   was_go;
   delay_line #(
       .Width($bits(micro_t) + 1),
       .Depth(Capture)
@@ -232,7 +232,7 @@ module scalar_unit (
     if (!rst_ni) begin
       turn_q   <= '0;
       active_q <= '0;
-      here_q     <= 1'b0;
+      here_q   <= 1'b0;
     end else begin
       here_q <= active_q[next_turn];
       turn_q <= next_turn;

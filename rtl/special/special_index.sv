@@ -5,31 +5,31 @@
 // header alone. Vector v comes when v < allowed_i. Runs of blocks are found for the next vector while this one is walked.
 
 module special_index (
-    input  logic                              clk_i,
-    input  logic                              rst_ni,
-    input  logic                              start_i,          // a pass begins; operands stay until done_o
-    input  logic                              header_i,
-    input  logic                              runs_i,           // words of active blocks only
-    input  logic                       [31:0] words_i,          // of a vector
-    input  logic                       [ 5:0] vectors_i,        // of the batch, as far as they are known
-    input  logic                              vectors_valid_i,  // that is all of them
-    input  logic                       [ 5:0] allowed_i,
-    output logic                              done_o,           // all slots have been taken
+    input  logic                      clk_i,
+    input  logic                      rst_ni,
+    input  logic                      start_i,          // a pass begins; operands stay until done_o
+    input  logic                      header_i,
+    input  logic                      runs_i,           // words of active blocks only
+    input  logic               [31:0] words_i,          // of a vector
+    input  logic               [ 5:0] vectors_i,        // of the batch, as far as they are known
+    input  logic                      vectors_valid_i,  // that is all of them
+    input  logic               [ 5:0] allowed_i,
+    output logic                      done_o,           // all slots have been taken
     // active blocks
-    input  logic signed                [31:0] len_i,
-    input  logic                       [11:0] sink_i,
-    input  logic signed                [31:0] first_i,
-    input  logic                              masked_i,
-    input  logic                       [15:0] mask_i,
-    output logic                       [15:0] mb_addr_o,
-    input  logic                       [ 7:0] mb_data_i,
+    input  logic signed        [31:0] len_i,
+    input  logic               [11:0] sink_i,
+    input  logic signed        [31:0] first_i,
+    input  logic                      masked_i,
+    input  logic               [15:0] mask_i,
+    output logic               [15:0] mb_addr_o,
+    input  logic               [ 7:0] mb_data_i,
     // slots
-    output logic                              valid_o,
-    output special_pkg::slot_t                slot_o,
-    input  logic                              ready_i
+    output logic                      valid_o,
+    output special_pkg::slot_t        slot_o,
+    input  logic                      ready_i
 );
   logic busy_q, headed_q, first_q;
-  logic [5:0] vec_q;
+  logic [ 5:0] vec_q;
   logic [19:0] index_q;
 
   // --- runs of blocks --------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ module special_index (
   block_runs i_runs (
       .clk_i,
       .rst_ni,
-      .start_i (run_start),
+      .start_i(run_start),
       .len_i,
       .sink_i,
       .first_i,
@@ -50,12 +50,12 @@ module special_index (
       .mask_i,
       .mb_addr_o,
       .mb_data_i,
-      .valid_o (run_valid),
-      .from_o  (run_from),
-      .to_o    (run_to),
-      .last_o  (run_last),
-      .ready_i (run_take),
-      .done_o  (run_done)
+      .valid_o(run_valid),
+      .from_o (run_from),
+      .to_o   (run_to),
+      .last_o (run_last),
+      .ready_i(run_take),
+      .done_o (run_done)
   );
   assign run_start = busy_q && runs_i && !none_q && !walking_q && started_q < vectors_i;
   assign run_take  = run_valid && !open_q;
@@ -112,13 +112,13 @@ module special_index (
       end
       if (done_o) busy_q <= 1'b0;
       if (start_i) begin
-        busy_q    <= 1'b1;
-        vec_q     <= '0;
-        index_q   <= '0;
-        headed_q  <= 1'b0;
-        first_q   <= 1'b1;
-        open_q    <= 1'b0;
-        started_q <= '0;
+        busy_q      <= 1'b1;
+        vec_q       <= '0;
+        index_q     <= '0;
+        headed_q    <= 1'b0;
+        first_q     <= 1'b1;
+        open_q      <= 1'b0;
+        started_q   <= '0;
         none_q      <= words_i == 0;
         last_word_q <= words_i[19:0] - 20'd1;
       end

@@ -14,7 +14,7 @@ module special_sum #(
     output logic                   free_o,
     input  logic                   valid_i,
     input  logic                   which_i,
-    input  logic                   last_i,   // last elements of the vector
+    input  logic                   last_i,        // last elements of the vector
     input  logic [      3:0]       row_i,
     input  logic [      1:0]       part_i,
     input  logic [Lanes-1:0][31:0] data_i,

@@ -122,16 +122,16 @@ module special_unit #(
   } vector_t;
   vector_t vectors[Batch];
   vector_t at_q, at0_q;  // the next vector; the one of its row with i1 = 0
-  logic [9:0] i1_q;
+  logic [ 9:0] i1_q;
   logic [31:0] i0_q;
-  logic [5:0] vectors_q;  // described
+  logic [ 5:0] vectors_q;  // described
   logic described_q, over_q;  // the batch is complete; so is the instruction
   logic vector_last, describe;
   logic [19:0] second, second_s0, second_s1;
   always_comb begin
     unique case (opcode)
-      OpAct:   {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
-      OpAdd:   {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
+      OpAct: {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
+      OpAdd: {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
       OpSoftmax: {second, second_s0, second_s1} = {sm.ks, 20'd0, 20'd0};
       default: {second, second_s0, second_s1} = {rope.has_table, rope.table_s0, 20'd0};
     endcase
@@ -142,8 +142,17 @@ module special_unit #(
   logic [19:0] kv_step;
   assign group_end = in_group_q + 10'd1 == sm.group;
   assign kv_step   = group_end ? sm.kv_s : 20'd0;
-  vector_t next_row, next_head;
+  vector_t first_vector, next_row, next_head;
   always_comb begin
+    first_vector = '{
+        query: sm.qpos,
+        low: sm.qpos - {8'd0, sm.window},
+        src: src,
+        dst: dst,
+        ab: ab,
+        second: second,
+        third: sm.vs
+    };
     next_row = '{
         query: at0_q.query + 32'd1,
         low: at0_q.low + 32'd1,
@@ -167,8 +176,8 @@ module special_unit #(
   assign describe = (state_q == StPrepare || state_q == StStart || state_q == StPass) && !described_q;
 
   // --- the pass --------------------------------------------------------------------------------------------------
-  logic     [1:0] pass_q;
-  logic           codes_q;  // the pass that makes codes of the result
+  logic [1:0] pass_q;
+  logic       codes_q;  // the pass that makes codes of the result
   typedef struct packed {
     stages_t            stages;
     logic [Streams-1:0] uses;
@@ -249,10 +258,10 @@ module special_unit #(
             make.stages.r9  = 1'b1;
             make.stages.m10 = M10X;
             if (act_kind_e'(act.kind) == ActKindGelu) begin
-              make.stages.m1  = M1Self;
-              make.stages.m2  = M2Scalar;
-              make.stages.a3  = A3Scalar;
-              make.stages.m4  = 1'b1;
+              make.stages.m1 = M1Self;
+              make.stages.m2 = M2Scalar;
+              make.stages.a3 = A3Scalar;
+              make.stages.m4 = 1'b1;
             end
           end
           default: ;
@@ -264,12 +273,12 @@ module special_unit #(
         make.uses[StreamY] = 1'b1;
       end
       OpRope: begin
-        make.to_vb          = 1'b1;
-        make.stages.rotate  = 1'b1;
-        make.stages.m1      = M1StreamY;
-        make.stages.a3      = A3Side;
-        make.uses           = '1;
-        make.shifted        = 1'b1;
+        make.to_vb         = 1'b1;
+        make.stages.rotate = 1'b1;
+        make.stages.m1     = M1StreamY;
+        make.stages.a3     = A3Side;
+        make.uses          = '1;
+        make.shifted       = 1'b1;
       end
       default: begin  // SOFTMAX
         make.stages.m1 = M1StreamY;
@@ -490,7 +499,7 @@ module special_unit #(
     now.which     = now.first ? sum_which : which_q;
     now.exists    = '0;
     now.visible   = '0;
-    too_soon = 1'b0;
+    too_soon      = 1'b0;
     for (int k = 0; k < Distance; k++) if (recent_q[k] == place) too_soon = 1'b1;
     for (int s = 0; s < Streams; s++) begin
       for (int l = 0; l < Lanes; l++) lanes_in[s][l] = word[s][32'(part_q)*Lanes+l];
@@ -511,8 +520,8 @@ module special_unit #(
   always_ff @(posedge clk_i) begin
     issue_q <= issue && rst_ni;
     if (issue) begin
-      now_q      <= now;
-      lanes_in_q <= lanes_in;
+      now_q           <= now;
+      lanes_in_q      <= lanes_in;
       issue_scalars_q <= scalars;
     end
   end
@@ -580,16 +589,16 @@ module special_unit #(
       .rst_ni,
       .claim_i(claim),
       .which_o(sum_which),
-      .free_o (sum_free),
+      .free_o(sum_free),
       .valid_i(tap_valid && to_sum),
       .which_i(tap_meta.which),
-      .last_i (tap_meta.last),
-      .row_i  (tap_meta.index[3:0]),
-      .part_i (tap_meta.part),
-      .data_i (sum_in),
-      .done_o (sum_done),
+      .last_i(tap_meta.last),
+      .row_i(tap_meta.index[3:0]),
+      .part_i(tap_meta.part),
+      .data_i(sum_in),
+      .done_o(sum_done),
       .done_which_o(sum_done_which),
-      .sum_o  (sum)
+      .sum_o(sum)
   );
 
   // --- results: u is zero where invisible ------------------------------------------------------------------------
@@ -597,7 +606,7 @@ module special_unit #(
   always_comb for (int l = 0; l < Lanes; l++) value[l] = out_meta.visible[l] ? lanes_out[l] : 32'd0;
 
   logic max_done, max_ordered;
-  logic [4:0] max_vec;
+  logic [ 4:0] max_vec;
   logic [31:0] max;
   lane_max #(
       .Lanes(Lanes)
@@ -621,7 +630,7 @@ module special_unit #(
   logic [Parts-1:0][Lanes-1:0][31:0] gather_q, gathered;
   logic [Parts-1:0][Lanes-1:0] gather_mask_q, gathered_mask;
   typedef struct packed {
-    logic              last;  // of the vector
+    logic              last;   // of the vector
     logic [19:0]       addr;
     logic [3:0]        shift;
     logic [15:0]       mask;
@@ -714,9 +723,9 @@ module special_unit #(
   assign row_at = vectors[code_meta.vec].ab;
   always_ff @(posedge clk_i) begin
     ab_valid_o <= rst_ni && code_valid[0] && code_meta.word_last;
-    ab_addr_o <= header ? row_at : row_at + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
-    ab_mask_o <= {!header && quant == QuantDual, 1'b1};
-    ab_data_o <= '0;
+    ab_addr_o  <= header ? row_at : row_at + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
+    ab_mask_o  <= {!header && quant == QuantDual, 1'b1};
+    ab_data_o  <= '0;
     for (int l = 0; l < 16; l++) begin
       /* verilator lint_off UNUSEDSIGNAL */  // of the sum only the bits of the high code
       automatic logic [15:0] up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
@@ -885,11 +894,11 @@ module special_unit #(
         in_group_q <= group_end ? 10'd0 : in_group_q + 10'd1;
         at_q <= next_head;
         if (i1_q == head_last) begin
-          i0_q   <= i0_q + 32'd1;
-          i1_q   <= '0;
+          i0_q <= i0_q + 32'd1;
+          i1_q <= '0;
           in_group_q <= '0;
-          at_q   <= next_row;
-          at0_q  <= next_row;
+          at_q <= next_row;
+          at0_q <= next_row;
         end
         if (vector_last) over_q <= 1'b1;
         if (vector_last || vectors_q == 6'(Batch - 1)) described_q <= 1'b1;
@@ -913,8 +922,8 @@ module special_unit #(
         StDecode: state_q <= StTake;
         StTake:
         if (take_ready_i) begin
-          at_q <= '{query: sm.qpos, low: sm.qpos - {8'd0, sm.window}, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
-          at0_q <= '{query: sm.qpos, low: sm.qpos - {8'd0, sm.window}, src: src, dst: dst, ab: ab, second: second, third: sm.vs};
+          at_q <= first_vector;
+          at0_q <= first_vector;
           i0_q <= '0;
           i1_q <= '0;
           in_group_q <= '0;
@@ -925,7 +934,7 @@ module special_unit #(
           slots_done_q <= 1'b0;
           state_q <= StStart;
         end
-        StStart: state_q <= StPass;
+        StStart:  state_q <= StPass;
         StPass:
         if (slots_done_q && !meta_valid && fly_q == 0) begin
           wait_q  <= 3'd5;  // until maxima and codes have gone through
@@ -940,8 +949,8 @@ module special_unit #(
           end
           if (batch_over) state_q <= over_q ? StGive : StPrepare;
         end
-        StGive: state_q <= StIdle;
-        default: state_q <= StIdle;
+        StGive:   state_q <= StIdle;
+        default:  state_q <= StIdle;
       endcase
     end
   end

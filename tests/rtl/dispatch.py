@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flightllm.isa.generate import max_operands
 from flightllm.isa.fields import Addr, Count, Instruction
+from flightllm.isa.generate import max_operands
 
 #: size of a dispatch_t in 32-bit words
 DISPATCH_WORDS = (512 + 40 * max_operands() + 31) // 32

@@ -43,7 +43,9 @@ def test_maxima(lanes, share):
     x = {name: rng.integers(0, 2, n) for name in inputs}
     x["rst_ni"] = (np.arange(n) >= 4).astype(np.int64)
     x["vec_i"] = rng.integers(0, 32, n)
-    words = (rng.standard_normal((n, lanes)) * 2.0 ** rng.integers(-20, 20, (n, lanes))).astype(np.float32).view(np.uint32)
+    words = (
+        (rng.standard_normal((n, lanes)) * 2.0 ** rng.integers(-20, 20, (n, lanes))).astype(np.float32).view(np.uint32)
+    )
     words = np.where(rng.random(words.shape) < share, rng.choice(CORNERS, words.shape), words).astype(np.uint32)
     shown = rng.random((n, lanes)) < rng.choice([1.0, 0.5, 0.0], (n, 1), p=[0.5, 0.4, 0.1])
     x["data_i"], x["visible_i"] = words, (shown << np.arange(lanes)).sum(axis=1)
@@ -66,6 +68,4 @@ def test_maxima(lanes, share):
     x["valid_i"][at:] = 0
     out = player.run(**x)
     done = np.flatnonzero(out["done_o"])
-    assert [
-        (int(i), int(out["ordered_o"][i]), int(out["vec_o"][i]), hex(int(out["max_o"][i]))) for i in done
-    ] == want
+    assert [(int(i), int(out["ordered_o"][i]), int(out["vec_o"][i]), hex(int(out["max_o"][i]))) for i in done] == want

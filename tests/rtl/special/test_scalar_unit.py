@@ -52,7 +52,13 @@ def expected(
 def test_programs(pause):
     rng = np.random.default_rng(int(100 * pause))
     types = Structs("special_pkg")
-    ports = {"rst_ni": 1, "job_valid_i": 1, "program_i": types.bits("program_e"), "quant_i": types.bits("quant_e"), "tag_i": 7}
+    ports = {
+        "rst_ni": 1,
+        "job_valid_i": 1,
+        "program_i": types.bits("program_e"),
+        "quant_i": types.bits("quant_e"),
+        "tag_i": 7,
+    }
     ports |= dict.fromkeys(("sum_i", "max_i", "inv_n_i", "eps_i"), 32)
     sources = [
         p
@@ -86,7 +92,9 @@ def test_programs(pause):
     x["tag_i"][:] = rng.integers(0, 128, n)
     for i in range(n):
         x["sum_i"][i], x["max_i"][i] = operand()
-    x["sum_i"] |= ((x["program_i"] == types.enum("program_e")["ScalarMean"]) & (rng.random(n) < 0.5)).astype(np.int64) << 31
+    x["sum_i"] |= ((x["program_i"] == types.enum("program_e")["ScalarMean"]) & (rng.random(n) < 0.5)).astype(
+        np.int64
+    ) << 31
     x["max_i"][x["max_i"] > 0x7F800000] = 0  # a magnitude is never a NaN
     out = player.run(**x)
 
@@ -105,7 +113,9 @@ def test_programs(pause):
                 words = np.array([x[name][job] for name in ("sum_i", "max_i", "inv_n_i", "eps_i")], np.uint32)
                 kind = list(KINDS.values())[int(x["quant_i"][job]) - 1]
                 values = expected(program, kind, *words.view(np.float32))
-                wants.append({k: int(np.asarray(v, np.float32).reshape(-1).view(np.uint32)[0]) for k, v in values.items()})
+                wants.append(
+                    {k: int(np.asarray(v, np.float32).reshape(-1).view(np.uint32)[0]) for k, v in values.items()}
+                )
         got = {name: int(out[name][end]) for name in wants[0]}
         assert got in wants, f"{program} at cycle {end}: {got}, not {wants}"
         job = jobs.pop(wants.index(got))

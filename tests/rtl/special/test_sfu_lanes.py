@@ -65,7 +65,7 @@ def scalars_of(p: dict, rng: np.random.Generator, n: int) -> np.ndarray:
     """float32 [4, n]: s0, s1 differ from issue to issue, so does s3 behind two multiplications (softmax); s2 stays."""
     s = rng.standard_normal((4, n)).astype(np.float32)
     s[2] = s[2, 0]
-    if p["a0"] in ("A0Scalar", "A0StreamY") or "M1Pass" == p["m1"] or "M2Pass" == p["m2"]:
+    if p["a0"] in ("A0Scalar", "A0StreamY") or p["m1"] == "M1Pass" or p["m2"] == "M2Pass":
         s[3] = s[3, 0]
     return s
 

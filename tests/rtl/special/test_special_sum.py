@@ -24,12 +24,25 @@ def test_vectors(lanes):
     parts, (_, longest) = 16 // lanes, TREE[lanes]
     sources = [p for p in rtl_sources("common", "fp", "special")
                if p.parent.name != "special" or p.stem in ("ordered_sum", "special_sum")]  # fmt: skip
-    inputs = {"rst_ni": 1, "claim_i": 1, "valid_i": 1, "which_i": 1, "last_i": 1, "row_i": 4, "part_i": 2, "data_i": (lanes, 32)}
+    inputs = {
+        "rst_ni": 1,
+        "claim_i": 1,
+        "valid_i": 1,
+        "which_i": 1,
+        "last_i": 1,
+        "row_i": 4,
+        "part_i": 2,
+        "data_i": (lanes, 32),
+    }
     outputs = {"which_o": 1, "free_o": 1, "done_o": 1, "done_which_o": 1, "sum_o": 32}
     player = Player("special_sum", sources, inputs, outputs, {"Lanes": lanes})
 
     n = 30_000
-    x = {name: rng.integers(0, 2, n) if name == "which_i" else np.zeros(n, np.int64) for name in inputs if name != "data_i"}
+    x = {
+        name: rng.integers(0, 2, n) if name == "which_i" else np.zeros(n, np.int64)
+        for name in inputs
+        if name != "data_i"
+    }
     x["rst_ni"][4:] = 1
     x["data_i"] = rng.integers(0, 1 << 32, (n, lanes))
     claims, ends, sums = [], [], []
