@@ -520,7 +520,7 @@ package flightllm_isa_pkg;
   } rope_t;
 
   typedef struct packed {
-    logic [4:0] reserved;
+    logic [24:0] reserved;
     logic [19:0] ab_s1;
     logic [19:0] ab_s0;
     logic [19:0] ab_s;
@@ -534,11 +534,9 @@ package flightllm_isa_pkg;
     logic [9:0] n1;
     logic [4:0] n0_r;
     logic [15:0] n0;
-    logic [19:0] vs_s;
-    logic [4:0] vs_r;
+    logic [9:0] group;
+    logic [19:0] kv_s;
     logic [19:0] vs;
-    logic [19:0] ks_s;
-    logic [4:0] ks_r;
     logic [19:0] ks;
     logic [19:0] src_s1;
     logic [19:0] src_s0;
@@ -627,7 +625,7 @@ package flightllm_isa_pkg;
   // --- operands that resolve at dispatch ------------------------------------------------------------------------
   // The sequencer resolves one operand a cycle: address = base + R[reg] * stride, count = base + R[reg] (stride 1).
 
-  localparam int unsigned MaxOperands = 10;
+  localparam int unsigned MaxOperands = 8;
 
   // An instruction with its resolved operands, in the order of the fields: what a unit's queue holds.
   typedef struct packed {
@@ -862,11 +860,9 @@ package flightllm_isa_pkg;
       2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
       3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
       4: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      5: o = '{1'b1, 1'b1, 40'(f.ks), f.ks_r, 40'(f.ks_s)};
-      6: o = '{1'b1, 1'b1, 40'(f.vs), f.vs_r, 40'(f.vs_s)};
-      7: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      8: o = '{1'b1, 1'b0, 40'(f.qpos), f.qpos_r, 40'd1};
-      9: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
+      5: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
+      6: o = '{1'b1, 1'b0, 40'(f.qpos), f.qpos_r, 40'd1};
+      7: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
       default: o = '0;
     endcase
     return o;
@@ -960,7 +956,7 @@ package flightllm_isa_pkg;
       OpAct: return inst[511:415] == '0 && inst[241:239] <= 3'd4;
       OpAdd: return inst[511:412] == '0 && inst[241:239] <= 3'd4;
       OpRope: return inst[511:367] == '0 && inst[241:239] <= 3'd4;
-      OpSoftmax: return inst[511:507] == '0;
+      OpSoftmax: return inst[511:487] == '0;
       OpStv: return inst[511:237] == '0;
       OpStkv: return inst[511:399] == '0;
       OpXchg: return inst[511:185] == '0;
@@ -1540,6 +1536,8 @@ package flightllm_isa_pkg;
     logic [19:0] src_s1;
     logic [19:0] ks;
     logic [19:0] vs;
+    logic [19:0] kv_s;
+    logic [9:0] group;
     logic signed [31:0] n0;
     logic [9:0] n1;
     logic signed [31:0] qpos;
@@ -1566,15 +1564,17 @@ package flightllm_isa_pkg;
     o.src = d.res[4][19:0];
     o.src_s0 = f.src_s0;
     o.src_s1 = f.src_s1;
-    o.ks = d.res[5][19:0];
-    o.vs = d.res[6][19:0];
-    o.n0 = d.res[7][31:0];
+    o.ks = f.ks;
+    o.vs = f.vs;
+    o.kv_s = f.kv_s;
+    o.group = f.group;
+    o.n0 = d.res[5][31:0];
     o.n1 = f.n1;
-    o.qpos = d.res[8][31:0];
+    o.qpos = d.res[6][31:0];
     o.window = f.window;
     o.sink_tokens = f.sink_tokens;
     o.alpha = f.alpha;
-    o.ab = d.res[9][19:0];
+    o.ab = d.res[7][19:0];
     o.ab_s0 = f.ab_s0;
     o.ab_s1 = f.ab_s1;
     return o;

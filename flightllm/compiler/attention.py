@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from flightllm.compiler.lower import Lowering
 
 LOG2E = 1.4426950408889634
+#: rows that a SOFTMAX of one query works on at most: what the hardware takes through its passes together (docs/rtl.md)
+SOFTMAX_ROWS = 32
 
 
 def rope_key(group: AttentionGroup) -> str:
@@ -42,6 +44,17 @@ def rope_key(group: AttentionGroup) -> str:
     freq = np.asarray(group.rope.inv_freq, np.float64)
     what = f"{head.head_dim} {group.rope.attention_factor!r} ".encode() + freq.tobytes()
     return f"rope.{hashlib.sha256(what).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """kv head, first query head and query heads of a unit; its first row among the heads of its batch, and the batch's buffer."""
+
+    kv: int
+    query: int
+    heads: int
+    row: int
+    buffer: int
 
 
 @dataclass(frozen=True)
@@ -186,8 +199,8 @@ class AttentionLowering:
         owner, options = self.owner, self.owner.options
         shift = options.query_block.bit_length() - 1
         i, start, stop, count = (owner.register() for _ in range(4))
-        first, offset, block, base, number, once, unmasked = (owner.register() for _ in range(7))
-        owner._register -= 11  # the next attention reuses them: barriers separate the loops
+        first, offset, block, base, number, once, single, many = (owner.register() for _ in range(8))
+        owner._register -= 12  # the next attention reuses them: barriers separate the loops
         pos, kvlen = int(HostRegister.POS), int(HostRegister.KVLEN)
         owner.alu("shr", base, pos, 0, shift)
         owner.alu("sub", number, kvlen, 0, 1)
@@ -218,64 +231,83 @@ class AttentionLowering:
             ks, vs = self._load_scales(span)
             length = options.max_context
             shared, units = self._units(None), self._units(self.settings.mask)
-            width = max(n for _, _, n in shared)
-            scores = [owner.vb.alloc(f"scores {j}", length // 16, queries * width) for j in range(min(2, len(units)))]
+            together = self._together(shared)
+            rows = max(queries, together) * max(n for _, _, n in shared)
+            scores = [owner.vb.alloc(f"scores {j}", length // 16, rows) for j in range(min(2, len(units)))]
             probs_row = row_windows(length, True)
-            probs = [owner.ab.alloc(f"softmax {j}", probs_row, queries * width) for j in range(min(2, len(units)))]
+            probs = [owner.ab.alloc(f"softmax {j}", probs_row, rows) for j in range(min(2, len(units)))]
             walk = _Walk(span, masks, scores, probs, ks, vs, count, offset, start)
+            # One token of an answer: one query, no mask. Several heads then share a SOFTMAX, which a single short row would not fill.
+            owner.alu("sub", many, int(HostRegister.NTOK), 0, 1)
+            owner.alu("min", many, many, 0, 1)
+            if masks is not None:
+                owner.alu("max", many, many, int(HostRegister.MASKEN))
+            owner.alu("sub", single, 0, many)
+            owner.alu("add", single, single, 0, 1)
+            with owner.out.loop(once, single):
+                self._heads(shared, together, q_rows, output, replace(walk, masks=None))
             if units == shared:
-                self._heads(units, q_rows, output, walk)
+                with owner.out.loop(once, many):
+                    self._heads(units, 1, q_rows, output, walk)
             else:
-                # Heads of a group that differ in their masks load the group's keys once each. Where masks do not apply, as in
-                # generation, the group is done at once.
-                owner.alu("sub", unmasked, 0, int(HostRegister.MASKEN))
-                owner.alu("add", unmasked, unmasked, 0, 1)
+                # Heads of a group that differ in their masks load the group's keys once each, but only where masks apply.
+                owner.alu("sub", many, many, int(HostRegister.MASKEN))
                 with owner.out.loop(once, int(HostRegister.MASKEN)):
-                    self._heads(units, q_rows, output, walk)
-                with owner.out.loop(once, unmasked):
-                    self._heads(shared, q_rows, output, replace(walk, masks=None))
+                    self._heads(units, 1, q_rows, output, walk)
+                with owner.out.loop(once, many):
+                    self._heads(shared, 1, q_rows, output, replace(walk, masks=None))
             for buffer in (*scores, ks, vs):
                 owner.vb.free(buffer)
             for buffer in probs:
                 owner.ab.free(buffer)
 
-    def _heads(self, units: list[tuple[int, int, int]], q_rows: Buffer, output: Buffer, walk: _Walk) -> None:
-        """All units of one block of queries, scores of the next before the values of the last."""
-        owner, length = self.owner, self.owner.options.max_context
-        probs_row, window = row_windows(length, True), self.settings.window
-        previous = None
-        for u, (kv, q, n) in enumerate(units):
-            at = u % 2
-            fields = {**walk.span, **self._mask_fields(walk.masks, q)}
-            self._scores(kv, q, n, q_rows, walk.scores[at], fields, walk)
-            if previous is not None:
-                self._values(previous, output, walk)
-            head_scale = length // 16
+    def _heads(
+        self, units: list[tuple[int, int, int]], together: int, q_rows: Buffer, output: Buffer, walk: _Walk
+    ) -> None:
+        """All units of one block of queries, `together` to a SOFTMAX, scores of the next before the values of the last."""
+        owner, length, window = self.owner, self.owner.options.max_context, self.settings.window
+        probs_row, score_row = row_windows(length, True), length // 16
+        previous: list[_Unit] = []
+        for number, at in enumerate(range(0, len(units), together)):
+            batch = [_Unit(kv, q, n, j * n, number % 2) for j, (kv, q, n) in enumerate(units[at : at + together])]
+            heads, first = sum(u.heads for u in batch), batch[0]
+            scores, probs = walk.scores[first.buffer], walk.probs[first.buffer]
+            fields = {**walk.span, **self._mask_fields(walk.masks, first.query)}
+            for unit in batch:
+                self._scores(unit, heads, q_rows, walk)
+            for unit in previous:
+                self._values(unit, output, walk)
             inst = SOFTMAX(
-                src=walk.scores[at].base,
-                src_s0=n * (length // 16),
-                src_s1=length // 16,
-                ks=walk.ks.base + kv * head_scale,
-                vs=walk.vs.base + kv * head_scale,
+                src=scores.base,
+                src_s0=heads * score_row,
+                src_s1=score_row,
+                ks=walk.ks.base + first.kv * score_row,
+                vs=walk.vs.base + first.kv * score_row,
+                kv_s=score_row,
+                group=first.heads,
                 n0_r=walk.count,
-                n1=n,
+                n1=heads,
                 qpos_r=walk.start,
                 window=window,
                 sink_tokens=self.settings.sink if window else 0,
                 alpha=float(np.float32(LOG2E * self.op.scale)),
-                ab=walk.probs[at].base,
-                ab_s0=n * probs_row,
+                ab=probs.base,
+                ab_s0=heads * probs_row,
                 ab_s1=probs_row,
                 **fields,
             )
             owner.out.emit(
                 inst,
-                [walk.scores[at].range, walk.ks.range, walk.vs.range, *masks_range(walk.masks)],
-                [walk.scores[at].range, walk.probs[at].range],
+                [scores.range, walk.ks.range, walk.vs.range, *masks_range(walk.masks)],
+                [scores.range, probs.range],
             )
-            previous = (u, kv, q, n)
-        assert previous is not None
-        self._values(previous, output, walk)
+            previous = batch
+        for unit in previous:
+            self._values(unit, output, walk)
+
+    def _together(self, units: list[tuple[int, int, int]]) -> int:
+        """Units that share a SOFTMAX when there is one query: half of them, so that matrix and special-function unit overlap."""
+        return min(-(-len(units) // 2), max(1, SOFTMAX_ROWS // units[0][2]))
 
     def _units(self, mask: np.ndarray | None) -> list[tuple[int, int, int]]:
         """(kv head, first query head, query heads) of each unit under these block masks, heads of this core."""
@@ -344,55 +376,49 @@ class AttentionLowering:
             out.append(buffer)
         return out[0], out[1]
 
-    def _scores(
-        self,
-        kv: int,
-        q: int,
-        n: int,
-        q_rows: Buffer,
-        scores: Buffer,
-        fields: dict[str, int],
-        walk: _Walk,
-    ) -> None:
+    def _scores(self, unit: _Unit, heads: int, q_rows: Buffer, walk: _Walk) -> None:
+        """Keys of a unit, and its scores: rows [query][head of the batch]."""
         owner, cache, masks = self.owner, self.cache, walk.masks
-        load = LDK(kind="K", addr=cache.k.addr + kv * cache.k_head, unit_bytes=cache.k_unit, **fields)
+        fields = {**walk.span, **self._mask_fields(masks, unit.query)}
+        load = LDK(kind="K", addr=cache.k.addr + unit.kv * cache.k_head, unit_bytes=cache.k_unit, **fields)
         owner.out.emit(load, [cache.k.range, *masks_range(masks)], [])
         length = owner.options.max_context // 16
+        scores = walk.scores[unit.buffer]
         inst = MMQK(
-            ab=q_rows.base + q * self.row,
+            ab=q_rows.base + unit.query * self.row,
             ab_r=walk.offset,
             ab_s=q_rows.row,
             ab_s0=q_rows.row,
             ab_s1=self.row,
             n0_r=walk.count,
-            n1=n,
+            n1=unit.heads,
             k=self.h.padded,
             bits=str(self.settings.kv_bits),
-            dst=scores.base,
-            dst_s0=n * length,
+            dst=scores.base + unit.row * length,
+            dst_s0=heads * length,
             dst_s1=length,
             **fields,
         )
         owner.out.emit(inst, [q_rows.range, *masks_range(masks)], [scores.range])
 
-    def _values(self, unit: tuple[int, int, int, int], output: Buffer, walk: _Walk) -> None:
+    def _values(self, unit: _Unit, output: Buffer, walk: _Walk) -> None:
+        """Values of a unit, weighted by its rows of probabilities."""
         owner, cache, masks = self.owner, self.cache, walk.masks
-        u, kv, q, n = unit
-        fields = {**walk.span, **self._mask_fields(masks, q)}
-        load = LDK(kind="V", addr=cache.v.addr + kv * cache.v_head, unit_bytes=cache.v_unit, **fields)
+        fields = {**walk.span, **self._mask_fields(masks, unit.query)}
+        load = LDK(kind="V", addr=cache.v.addr + unit.kv * cache.v_head, unit_bytes=cache.v_unit, **fields)
         owner.out.emit(load, [cache.v.range, *masks_range(masks)], [])
-        rows = walk.probs[u % 2]
+        rows = walk.probs[unit.buffer]
         length = row_windows(owner.options.max_context, True)
         inst = MMPV(
-            ab=rows.base,
-            ab_s0=n * length,
+            ab=rows.base + unit.row * length,
+            ab_s0=unit.heads * length,
             ab_s1=length,
             n0_r=walk.count,
-            n1=n,
+            n1=unit.heads,
             slots=self.h.padded // owner.arch.channels,
             row_slots=cache.v_unit // (2 * self.settings.kv_bits),
             bits=str(self.settings.kv_bits),
-            dst=output.base + q * self.units,
+            dst=output.base + unit.query * self.units,
             dst_r=walk.offset,
             dst_s=output.row,
             dst_s0=output.row,

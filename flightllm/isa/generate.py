@@ -113,7 +113,7 @@ def context() -> dict[str, Any]:
     classes = sorted(Instruction.by_opcode.values(), key=lambda c: c.opcode)
     return {
         "instructions": [_instruction(c) for c in classes],
-        "max_operands": max(sum(isinstance(f, Addr | Count) for f in cls.fields.values()) for cls in classes),
+        "max_operands": max_operands(),
         "units": [(u.name, UNIT_TEXT[u]) for u in (Unit.Q, Unit.W, *TOKEN_UNITS)],
         "token_units": [u.name for u in TOKEN_UNITS],
         "instruction_bytes": INSTRUCTION_BYTES,
@@ -127,6 +127,11 @@ def context() -> dict[str, Any]:
         "key_slots": KEY_SLOTS,
         "window_positions": WINDOW_POSITIONS,
     }
+
+
+def max_operands() -> int:
+    """Operands that resolve at dispatch which an instruction has at most."""
+    return max(sum(isinstance(f, Addr | Count) for f in cls.fields.values()) for cls in Instruction.by_opcode.values())
 
 
 def render(templates: Path) -> dict[str, str]:

@@ -129,7 +129,10 @@ class LDM(Instruction):
 
 
 class LDS(KeyRange):
-    """KV scales: bf16 [slot][head] of the candidate blocks (masks do not apply) -> fp32 VB [head][position]."""
+    """KV scales: bf16 [slot][head] of the candidate blocks (masks do not apply) -> fp32 VB [head][position].
+
+    Of no heads it reads and writes nothing.
+    """
 
     opcode = 0x13
     unit = Unit.L
@@ -140,7 +143,7 @@ class LDS(KeyRange):
 
     def execute(self, core: Any, o: Operands) -> None:
         c = core.channels
-        for b in candidate_blocks(o.len, o.sink, o.first):
+        for b in candidate_blocks(o.len, o.sink, o.first) if o.heads else ():
             lo, hi = units_of(b, o.len, c)
             raw = core.memory(o.addr + 2 * o.heads * lo, 2 * o.heads * (hi - lo), self)
             words = np.ascontiguousarray(raw).view("<u2").reshape(c, hi - lo, o.heads)

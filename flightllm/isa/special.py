@@ -163,10 +163,12 @@ class SOFTMAX(BlockRange):
     src = Addr("VB", VB_BITS, "scores, key 0 of row (0, 0)")
     src_s0 = Field(VB_BITS, "VB units of 16 from query to query")
     src_s1 = Field(VB_BITS, "VB units of 16 from head to head")
-    ks = Addr("VB", VB_BITS, "key scale of position 0")
-    vs = Addr("VB", VB_BITS, "value scale of position 0")
+    ks = Field(VB_BITS, "VB address of the key scale of position 0, KV head 0")
+    vs = Field(VB_BITS, "VB address of the value scale of position 0, KV head 0")
+    kv_s = Field(VB_BITS, "VB units of 16 from KV head to KV head, of both scales")
+    group = Field(10, "heads of a KV head; 0: all belong to one")
     n0 = Count(16, "queries")
-    n1 = Field(10, "heads of the group")
+    n1 = Field(10, "heads")
     qpos = Count(24, "position of query 0")
     window = Field(24, "keys q - window + 1 .. q are visible; 0: no limit")
     sink_tokens = Field(16, "keys below this are visible in spite of the window")
@@ -189,12 +191,17 @@ class SOFTMAX(BlockRange):
         active = np.zeros(-(-length // BLOCK_POSITIONS), bool)
         active[blocks] = True
         visible &= np.repeat(active, BLOCK_POSITIONS)[:length]
-        ks, vs = core.vb_rows(o.ks, (), (), length), core.vb_rows(o.vs, (), (), length)
+        heads = np.arange(o.n1) // o.group if o.group else np.zeros(o.n1, np.int64)
+        ks, vs = (core.vb_rows(base, (self._kv_heads(o),), (o.kv_s,), length)[heads] for base in (o.ks, o.vs))
         codes, scale, u = sfu.softmax(scores, ks, vs, o.alpha, visible[:, None, :])
         for b in blocks:
             lo, hi = b * BLOCK_POSITIONS, min(length, (b + 1) * BLOCK_POSITIONS)
             scores[..., lo:hi] = u[..., lo:hi]
         core.put_dual(codes, scale, o.ab, (o.ab_s0, o.ab_s1), blocks)
+
+    @staticmethod
+    def _kv_heads(o: Operands) -> int:
+        return -(-o.n1 // o.group) if o.group else min(o.n1, 1)
 
     def footprint(self, o: Operands, arch: Any) -> Iterator[Access]:
         n, s = (o.n0, o.n1), (16 * o.src_s0, 16 * o.src_s1)
@@ -203,8 +210,8 @@ class SOFTMAX(BlockRange):
             lo, hi = b * BLOCK_POSITIONS, min(o.len, (b + 1) * BLOCK_POSITIONS)
             yield Access("VB", False, 16 * o.src + lo, hi - lo, n, s)
             yield Access("VB", True, 16 * o.src + lo, hi - lo, n, s)
-            yield Access("VB", False, 16 * o.ks + lo, hi - lo)
-            yield Access("VB", False, 16 * o.vs + lo, hi - lo)
+            for base in (o.ks, o.vs):
+                yield Access("VB", False, 16 * base + lo, hi - lo, (self._kv_heads(o),), (16 * o.kv_s,))
             first, last = units_of(b, o.len, 16)
             yield Access("AB", True, o.ab + 1 + 2 * first, 2 * (last - first), n, (o.ab_s0, o.ab_s1))
         if o.masked:

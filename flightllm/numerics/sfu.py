@@ -67,7 +67,7 @@ def softmax(
 
     Args:
         scores: float32 [..., L]; invisible entries may hold anything.
-        ks, vs: key and value scales, float32 [L].
+        ks, vs: key and value scales, float32 [L], or broadcastable to scores.
         alpha: log2(e) * attention scale.
         visible: bool, broadcastable to scores.
 

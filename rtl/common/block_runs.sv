@@ -33,19 +33,18 @@ module block_runs (
   } state_e;
   state_e state_q;
 
-  logic [19:0] block_q, from_q, to_q, last, stop;
+  logic [19:0] block_q, from_q, to_q, last_q, stop;
+  logic gap_q;  // blocks between the sink and the first
   logic open_q, candidate;
-  assign last = 20'((len_i - 32'sd1) >>> 6);
-  assign candidate = block_q < 20'(sink_i) || signed'({12'd0, block_q}) >= first_i || block_q == last;
+  assign candidate = block_q < 20'(sink_i) || signed'({12'd0, block_q}) >= first_i || block_q == last_q;
   // end of the run of candidates that begins at block_q
-  assign stop = (block_q < 20'(sink_i) && first_i > signed'({20'd0, sink_i}) && 20'(sink_i) <= last) ?
-      20'(sink_i) : last + 20'd1;
+  assign stop = (block_q < 20'(sink_i) && gap_q && 20'(sink_i) <= last_q) ? 20'(sink_i) : last_q + 20'd1;
 
   assign mb_addr_o = mask_i + 16'(block_q >> 3);
   assign valid_o = state_q == StRun;
   assign from_o = from_q;
   assign to_o = to_q;
-  assign last_o = to_q > last;
+  assign last_o = to_q > last_q;
 
   always_ff @(posedge clk_i) begin
     done_o <= 1'b0;
@@ -56,6 +55,8 @@ module block_runs (
         if (start_i) begin
           block_q <= '0;
           open_q  <= 1'b0;
+          last_q  <= 20'((len_i - 32'sd1) >>> 6);
+          gap_q   <= first_i > signed'({20'd0, sink_i});
           if (len_i <= 0) done_o <= 1'b1;
           else state_q <= StBlock;
         end
@@ -68,7 +69,7 @@ module block_runs (
             block_q <= stop;
             state_q <= StRun;
           end else begin
-            block_q <= first_i > signed'({12'd0, last}) ? last : first_i[19:0];
+            block_q <= first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
           end
         end
         StMask0: state_q <= StMask1;
@@ -76,11 +77,11 @@ module block_runs (
         StMask2: begin
           block_q <= block_q + 20'd1;
           state_q <= StBlock;
-          if ((candidate && mb_data_i[block_q[2:0]]) || block_q == last) begin
+          if ((candidate && mb_data_i[block_q[2:0]]) || block_q == last_q) begin
             open_q <= 1'b1;
             if (!open_q) from_q <= block_q;
-            if (block_q == last) begin
-              to_q <= last + 20'd1;
+            if (block_q == last_q) begin
+              to_q <= last_q + 20'd1;
               state_q <= StRun;
             end
           end else if (open_q) begin

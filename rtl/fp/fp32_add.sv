@@ -18,55 +18,51 @@ module fp32_add (
   always_ff @(posedge clk_i) valid_q <= rst_ni ? {valid_q[2:0], valid_i} : 4'd0;
   assign valid_o = valid_q[3];
 
-  // --- 1: the larger magnitude first; results that need no arithmetic
-  logic [31:0] a, b;
+  // --- 1: the larger magnitude first (subnormals need no flush for that: two of them are a zero whatever their order)
   logic swap;
-  assign a = flush(a_i);
-  assign b = flush(b_i);
-  assign swap = b[30:0] > a[30:0];
-
-  logic s1_special_q, s1_sign_q, s1_subtract_q;
-  logic [31:0] s1_value_q;
-  logic [7:0] s1_exp_q, shift;
-  logic [4:0] s1_shift_q;  // above 27 only the sticky bit is left
-  assign shift = swap ? b[30:23] - a[30:23] : a[30:23] - b[30:23];
+  assign swap = b_i[30:0] > a_i[30:0];
+  logic s1_nan_q, s1_special_q, s1_zeros_q, s1_zero_sign_q, s1_sign_q, s1_subtract_q;
+  logic [7:0] s1_exp_q, s1_shift_q;
   logic [23:0] s1_big_q, s1_small_q;
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
-      s1_special_q <= 1'b1;
-      if (is_nan(a) || is_nan(b) || (is_inf(a) && is_inf(b) && a[31] != b[31])) s1_value_q <= NotANumber;
-      else if (is_inf(a)) s1_value_q <= a;
-      else if (is_inf(b)) s1_value_q <= b;
-      else if (is_zero(a) && is_zero(b)) s1_value_q <= {a[31] & b[31], 31'd0};
-      else if (is_zero(b)) s1_value_q <= a;
-      else if (is_zero(a)) s1_value_q <= b;
-      else s1_special_q <= 1'b0;
-      s1_sign_q     <= swap ? b[31] : a[31];
-      s1_subtract_q <= a[31] ^ b[31];
-      s1_exp_q      <= swap ? b[30:23] : a[30:23];
-      s1_shift_q    <= shift > 8'd27 ? 5'd27 : shift[4:0];
-      s1_big_q      <= {1'b1, swap ? b[22:0] : a[22:0]};
-      s1_small_q    <= {1'b1, swap ? a[22:0] : b[22:0]};
+      s1_nan_q       <= is_nan(a_i) || is_nan(b_i) || (is_inf(a_i) && is_inf(b_i) && a_i[31] != b_i[31]);
+      s1_special_q   <= (&a_i[30:23]) || (&b_i[30:23]) || is_zero(a_i) || is_zero(b_i);
+      s1_zeros_q     <= is_zero(a_i) && is_zero(b_i);
+      s1_zero_sign_q <= a_i[31] & b_i[31];
+      s1_sign_q      <= swap ? b_i[31] : a_i[31];
+      s1_subtract_q  <= a_i[31] ^ b_i[31];
+      s1_exp_q       <= swap ? b_i[30:23] : a_i[30:23];
+      s1_shift_q     <= swap ? b_i[30:23] - a_i[30:23] : a_i[30:23] - b_i[30:23];
+      s1_big_q       <= {1'b1, swap ? b_i[22:0] : a_i[22:0]};
+      s1_small_q     <= {1'b1, swap ? a_i[22:0] : b_i[22:0]};
     end
   end
 
-  // --- 2: align, with guard, round and sticky bit
+  // --- 2: align, with guard and round bit, and sticky: what is shifted out; results that need no arithmetic: a NaN, a zero, or the
+  // larger operand as it is
   logic s2_special_q, s2_sign_q, s2_subtract_q;
   logic [31:0] s2_value_q;
   logic [ 7:0] s2_exp_q;
   logic [23:0] s2_big_q;
   logic [26:0] s2_small_q;
-  logic [50:0] aligned;
-  assign aligned = {s1_small_q, 27'd0} >> s1_shift_q;
+  logic [25:0] wide, aligned, lost;
+  logic far;
+  assign far     = s1_shift_q > 8'd25;
+  assign wide    = {s1_small_q, 2'd0};
+  assign aligned = wide >> s1_shift_q[4:0];
+  assign lost    = ~({26{1'b1}} << s1_shift_q[4:0]);
   always_ff @(posedge clk_i) begin
     if (valid_q[0]) begin
-      s2_special_q  <= s1_special_q;
-      s2_value_q    <= s1_value_q;
+      s2_special_q <= s1_nan_q || s1_special_q;
+      if (s1_nan_q) s2_value_q <= NotANumber;
+      else if (s1_zeros_q) s2_value_q <= {s1_zero_sign_q, 31'd0};
+      else s2_value_q <= {s1_sign_q, s1_exp_q, s1_big_q[22:0]};
       s2_sign_q     <= s1_sign_q;
       s2_subtract_q <= s1_subtract_q;
       s2_exp_q      <= s1_exp_q;
       s2_big_q      <= s1_big_q;
-      s2_small_q    <= {aligned[50:25], |aligned[24:0]};
+      s2_small_q    <= far ? 27'd1 : {aligned, |(wide & lost)};
     end
   end
 

@@ -18,30 +18,26 @@ module fp32_mul (
   always_ff @(posedge clk_i) valid_q <= rst_ni ? {valid_q[1:0], valid_i} : 3'd0;
   assign valid_o = valid_q[2];
 
-  logic s1_special_q, s1_sign_q, s2_special_q, s2_sign_q;
-  logic [31:0] s1_value_q, s2_value_q;
+  // Operands are classified in stage 1; a result that needs no multiplication is made in stage 2.
+  logic s1_nan_q, s1_inf_q, s1_zero_q, s1_sign_q, s2_special_q, s2_sign_q;
+  logic [31:0] s2_value_q;
   logic signed [9:0] s1_exp_q, s2_exp_q;
   logic [23:0] s1_a_q, s1_b_q;
   logic [47:0] s2_product_q;
-  logic sign;
-  assign sign = a_i[31] ^ b_i[31];
 
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
-      s1_special_q <= 1'b1;
-      s1_sign_q    <= sign;
-      if (is_nan(a_i) || is_nan(b_i) || (is_inf(a_i) && is_zero(b_i)) || (is_zero(a_i) && is_inf(b_i)))
-        s1_value_q <= NotANumber;
-      else if (is_inf(a_i) || is_inf(b_i)) s1_value_q <= {sign, 8'hff, 23'd0};
-      else if (is_zero(a_i) || is_zero(b_i)) s1_value_q <= {sign, 31'd0};
-      else s1_special_q <= 1'b0;
+      s1_nan_q <= is_nan(a_i) || is_nan(b_i);
+      s1_inf_q <= (&a_i[30:23]) || (&b_i[30:23]);
+      s1_zero_q <= is_zero(a_i) || is_zero(b_i);
+      s1_sign_q <= a_i[31] ^ b_i[31];
       s1_exp_q <= 10'(signed'({2'b0, a_i[30:23]})) + 10'(signed'({2'b0, b_i[30:23]})) - 10'sd127;
-      s1_a_q   <= {1'b1, a_i[22:0]};
-      s1_b_q   <= {1'b1, b_i[22:0]};
+      s1_a_q <= {1'b1, a_i[22:0]};
+      s1_b_q <= {1'b1, b_i[22:0]};
     end
     if (valid_q[0]) begin
-      s2_special_q <= s1_special_q;
-      s2_value_q   <= s1_value_q;
+      s2_special_q <= s1_nan_q || s1_inf_q || s1_zero_q;
+      s2_value_q   <= (s1_nan_q || (s1_inf_q && s1_zero_q)) ? NotANumber : {s1_sign_q, s1_inf_q ? 8'hff : 8'd0, 23'd0};
       s2_sign_q    <= s1_sign_q;
       s2_exp_q     <= s1_exp_q;
       s2_product_q <= s1_a_q * s1_b_q;

@@ -35,16 +35,18 @@ module fp32_table (
 
   // t * 2^23, floor: significand shifted by the exponent; 31 bits and those that fall off
   logic [7:0] e;
+  /* verilator lint_off UNUSEDSIGNAL */  // what falls off is lost, but whether it is zero
   logic [53:0] wide;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [30:0] mag;
   logic lost;
   logic [4:0] left;
   logic signed [9:0] power;
   assign e     = x_i[30:23];
-  assign left  = e >= 8'd104 ? 5'(e - 8'd104) : 5'd0;  // 23 + (e - 127), for e in 104..133
+  assign left  = 5'(e - 8'd104);  // 23 + (e - 127), for e in 104..133
   assign wide  = 54'({1'b1, x_i[22:0]}) << left;
   assign mag   = e < 8'd104 ? 31'd0 : wide[53:23];
-  assign lost  = e < 8'd104 ? 1'b1 : |wide[22:0];
+  assign lost  = e < 8'd104 ? 1'b1 : |(x_i[22:0] & ({23{1'b1}} >> left));
   assign power = 10'(signed'({2'b0, e})) - 10'sd127;
 
   always_ff @(posedge clk_i) begin

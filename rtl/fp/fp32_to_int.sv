@@ -20,17 +20,21 @@ module fp32_to_int (
   logic s1_sign_q, s1_big_q, s1_zero_q;
   logic [17:0] s1_fixed_q;
   logic [14:0] s1_top_q;
-  logic [ 7:0] shift;
-  logic [41:0] fixed;
+  logic [7:0] shift;
+  logic far;  // nothing but the sticky bit is left
+  logic [23:0] wide, fixed, lost;
   assign shift = 8'd142 - in_i[30:23];  // exponent 15: no shift
-  assign fixed = {1'b1, in_i[22:0], 18'd0} >> (shift > 8'd20 ? 5'd20 : shift[4:0]);
+  assign far   = shift > 8'd16;
+  assign wide  = {1'b1, in_i[22:0]};
+  assign fixed = wide >> shift[4:0];
+  assign lost  = ~({24{1'b1}} << shift[4:0]);
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
       s1_sign_q  <= in_i[31];
       s1_zero_q  <= is_zero(in_i) || is_nan(in_i);
       s1_big_q   <= in_i[30:23] > 8'd142;
       // 16 integer bits, the half bit, and whether anything lies below
-      s1_fixed_q <= {fixed[41:25], |fixed[24:0]};
+      s1_fixed_q <= far ? 18'd1 : {fixed[23:7], (|fixed[6:0]) || (|(wide & lost))};
       s1_top_q   <= top_i;
     end
   end

@@ -1,7 +1,8 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // The ordered sum of docs/numerics.md: 256 accumulators as 16 rows of 16 lanes, fed Lanes elements a cycle, then added up by
-// halves. Element e belongs to row (e / 16) % 16. A row may come again only after Distance cycles; the caller sees to that.
+// halves. Element e belongs to row (e / 16) % 16. A row may come again only AddLatency + 2 cycles later (operands are
+// registered before the adder); the caller sees to that.
 // clear_i begins a sum; finish_i (no more elements come) starts the tree; done_o for one cycle, with sum_o.
 
 module ordered_sum #(
@@ -33,7 +34,8 @@ module ordered_sum #(
   logic [Parts-1:0][15:0] fresh_parts_q;
 
   // one addition of Lanes elements a cycle: acc[row] + operand -> acc[row]
-  logic go;
+  logic go, go_q;
+  logic [Lanes-1:0][31:0] left_q, right_q;
   logic [3:0] row, from_row;
   logic [1:0] part;
   logic [Lanes-1:0][31:0] left, right, result;
@@ -84,9 +86,9 @@ module ordered_sum #(
     fp32_add i_add (
         .clk_i,
         .rst_ni,
-        .valid_i(go),
-        .a_i    (left[l]),
-        .b_i    (right[l]),
+        .valid_i(go_q),
+        .a_i    (left_q[l]),
+        .b_i    (right_q[l]),
         .valid_o(result_valid[l]),
         .out_o  (result[l])
     );
@@ -95,7 +97,7 @@ module ordered_sum #(
   logic [1:0] out_part;
   delay_line #(
       .Width(6),
-      .Depth(AddLatency)
+      .Depth(AddLatency + 1)
   ) i_place (
       .clk_i,
       .in_i ({row, part}),
@@ -106,6 +108,11 @@ module ordered_sum #(
   assign done_o = state_q == StDone;
 
   always_ff @(posedge clk_i) begin
+    go_q <= go && rst_ni;
+    if (go) begin
+      left_q  <= left;
+      right_q <= right;
+    end
     if (result_valid[0]) begin
       acc_q[out_row][out_part]         <= result;
       fresh_parts_q[out_part][out_row] <= 1'b0;

@@ -1,26 +1,35 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Scalar arithmetic between the passes of the special-function unit: short fixed programs over one multiplier, one adder and
-// one table unit (docs/numerics.md, "Quantised activations", "Special functions").
+// one table unit (docs/numerics.md, "Quantised activations", "Special functions"). A barrel of Slots jobs, one a vector: each slot
+// has every Slots-th cycle, in which it issues its next operation, whose result is there at its next turn. A job of k operations takes
+// k + 2 turns; up to one operation a cycle is done in all.
 
 module scalar_unit (
     input  logic                         clk_i,
     input  logic                         rst_ni,
-    input  logic                         start_i,
-    input  special_pkg::program_e        program_i,
-    input  special_pkg::quant_e          quant_i,
-    input  logic                  [31:0] sum_i,
-    input  logic                  [31:0] max_i,      // largest magnitude
+    input  special_pkg::quant_e          quant_i,      // of the instruction: stays while there are jobs
     input  logic                  [31:0] inv_n_i,
     input  logic                  [31:0] eps_i,
+    input  logic                         job_valid_i,
+    input  special_pkg::program_e        program_i,
+    input  logic                  [ 6:0] tag_i,
+    input  logic                  [31:0] sum_i,
+    input  logic                  [31:0] max_i,        // largest magnitude
+    output logic                         job_ready_o,
     output logic                         done_o,
-    output logic                  [31:0] result_o,   // mean; r
+    output special_pkg::program_e        program_o,
+    output logic                  [ 6:0] tag_o,
+    output logic                  [31:0] result_o,     // mean; r
     output logic                  [31:0] scale_o,
     output logic                  [31:0] inverse_o
 );
   import fp32_pkg::*;
   import special_pkg::*;
   import flightllm_numerics_pkg::*;
+  // a result is captured Slots - 1 cycles behind its issue: the table unit is the slowest
+  localparam int unsigned Slots = 6;
+  localparam int unsigned Capture = Slots - 1;
 
   typedef enum logic [2:0] {
     OpMul,
@@ -98,36 +107,45 @@ module scalar_unit (
     endcase
   endfunction
 
-  logic busy_q, issued_q;
-  program_e program_q;
-  logic [2:0] step_q;
-  logic [31:0] t_q, scale_q, inverse_q;
-  micro_t now;
-  assign now = micro(program_q, step_q);
+  // --- slots -----------------------------------------------------------------------------------------------------
+  logic [2:0] turn_q, next_turn;  // the slot of this cycle; that of the next, whose result is captured now
+  logic [Slots-1:0] active_q;
+  program_e program_q[Slots];
+  logic [6:0] tag_q[Slots];
+  logic [2:0] step_q[Slots];
+  logic [31:0] sum_q[Slots];
+  logic [31:0] max_q[Slots];
+  logic [31:0] t_q[Slots];
+  logic [31:0] scale_q[Slots];
+  logic [31:0] inverse_q[Slots];
+  micro_t now_q;  // decoded a cycle ahead: a slot changes in its turn only
+  logic here_q, go;
+  assign next_turn = turn_q == 3'(Slots - 1) ? 3'd0 : turn_q + 3'd1;
+  assign go        = here_q && now_q.op != OpEnd;
 
   function automatic logic [31:0] pick(reg_e r);
     unique case (r)
-      RegSum:     return sum_i;
-      RegMax:     return max_i;
+      RegSum:     return sum_q[turn_q];
+      RegMax:     return max_q[turn_q];
       RegInvN:    return inv_n_i;
       RegEps:     return eps_i;
       RegInvQ:    return inv_q;
       RegTop:     return top_q;
-      RegScale:   return scale_q;
-      RegInverse: return inverse_q;
-      default:    return t_q;
+      RegScale:   return scale_q[turn_q];
+      RegInverse: return inverse_q[turn_q];
+      default:    return t_q[turn_q];
     endcase
   endfunction
 
-  logic [31:0] a, b, mul, add, tab, value;
-  logic mul_v, add_v, tab_v, go, back;
-  assign a  = pick(now.a);
-  assign b  = pick(now.b);
-  assign go = busy_q && !issued_q;
+  // --- units, all of the same latency ----------------------------------------------------------------------------
+  logic [31:0] a, b, mul, add, tab, mul_late, add_late, a_late, value;
+  logic mul_v, add_v, tab_v;
+  assign a = pick(now_q.a);
+  assign b = pick(now_q.b);
   fp32_mul i_mul (
       .clk_i,
       .rst_ni,
-      .valid_i(go && now.op == OpMul),
+      .valid_i(go && now_q.op == OpMul),
       .a_i(a),
       .b_i(b),
       .valid_o(mul_v),
@@ -136,7 +154,7 @@ module scalar_unit (
   fp32_add i_add (
       .clk_i,
       .rst_ni,
-      .valid_i(go && now.op == OpAdd),
+      .valid_i(go && now_q.op == OpAdd),
       .a_i(a),
       .b_i(b),
       .valid_o(add_v),
@@ -145,49 +163,98 @@ module scalar_unit (
   fp32_table i_table (
       .clk_i,
       .rst_ni,
-      .valid_i   (go && (now.op == OpRecip || now.op == OpRsqrt)),
-      .function_i(now.op == OpRsqrt ? TableRsqrt : TableRecip),
+      .valid_i   (go && (now_q.op == OpRecip || now_q.op == OpRsqrt)),
+      .function_i(now_q.op == OpRsqrt ? TableRsqrt : TableRecip),
       .x_i       (a),
       .valid_o   (tab_v),
       .out_o     (tab)
   );
-  assign back = mul_v || add_v || tab_v || (issued_q && now.op == OpRound);
+  delay_line #(
+      .Width(32),
+      .Depth(Capture - MulLatency)
+  ) i_mul_late (
+      .clk_i,
+      .in_i (mul),
+      .out_o(mul_late)
+  );
+  delay_line #(
+      .Width(32),
+      .Depth(Capture - AddLatency)
+  ) i_add_late (
+      .clk_i,
+      .in_i (add),
+      .out_o(add_late)
+  );
+  delay_line #(
+      .Width(32),
+      .Depth(Capture)
+  ) i_a_late (
+      .clk_i,
+      .in_i (a),
+      .out_o(a_late)
+  );
+  micro_t was;
+  logic   was_go;
+  delay_line #(
+      .Width($bits(micro_t) + 1),
+      .Depth(Capture)
+  ) i_was (
+      .clk_i,
+      .in_i ({go, now_q}),
+      .out_o({was_go, was})
+  );
   /* verilator lint_off UNUSEDSIGNAL */  // bf16: the low half goes
   logic [31:0] up;
   /* verilator lint_on UNUSEDSIGNAL */
-  assign up = scale_q + 32'h0000ffff;
-  assign value = mul_v ? mul : add_v ? add : tab_v ? tab : {up[31:16], 16'd0};
+  assign up = a_late + 32'h0000ffff;
+  always_comb begin
+    unique case (was.op)
+      OpMul:   value = mul_late;
+      OpAdd:   value = add_late;
+      OpRound: value = {up[31:16], 16'd0};
+      default: value = tab;
+    endcase
+  end
 
   // vectors too small for a scale: everything zero
   logic none;
-  assign none = max_i[30:0] < QuantTiny[30:0];
-  assign done_o    = busy_q && !issued_q && now.op == OpEnd;
-  assign result_o  = t_q;
-  assign inverse_o = none ? 32'd0 : inverse_q;
-  assign scale_o   = (none || (program_q == ScalarSoftmax && is_zero(inverse_q))) ? 32'd0 : scale_q;
+  assign none = max_q[turn_q][30:0] < QuantTiny[30:0];
+  assign job_ready_o = !here_q;
+  assign done_o = here_q && now_q.op == OpEnd;
+  assign program_o = program_q[turn_q];
+  assign tag_o = tag_q[turn_q];
+  assign result_o = t_q[turn_q];
+  assign inverse_o = none ? 32'd0 : inverse_q[turn_q];
+  assign scale_o = (none || (program_o == ScalarSoftmax && is_zero(inverse_q[turn_q]))) ? 32'd0 : scale_q[turn_q];
 
   always_ff @(posedge clk_i) begin
+    now_q <= micro(program_q[next_turn], step_q[next_turn]);
     if (!rst_ni) begin
-      busy_q   <= 1'b0;
-      issued_q <= 1'b0;
-    end else if (start_i) begin
-      busy_q    <= 1'b1;
-      issued_q  <= 1'b0;
-      program_q <= program_i;
-      step_q    <= '0;
-    end else if (busy_q) begin
-      if (!issued_q) begin
-        if (now.op == OpEnd) busy_q <= 1'b0;
-        else issued_q <= 1'b1;
-      end else if (back) begin
-        issued_q <= 1'b0;
-        step_q   <= step_q + 3'd1;
-        unique case (now.d)
-          RegScale:   scale_q <= value;
-          RegInverse: inverse_q <= value;
-          default:    t_q <= value;
-        endcase
-      end
+      turn_q   <= '0;
+      active_q <= '0;
+      here_q   <= 1'b0;
+    end else begin
+      here_q <= active_q[next_turn];
+      turn_q <= next_turn;
+      if (done_o) active_q[turn_q] <= 1'b0;
+      if (job_valid_i && job_ready_o) active_q[turn_q] <= 1'b1;
+    end
+    if (go) step_q[turn_q] <= step_q[turn_q] + 3'd1;
+    if (job_valid_i && job_ready_o) begin
+      program_q[turn_q] <= program_i;
+      tag_q[turn_q]     <= tag_i;
+      step_q[turn_q]    <= '0;
+      sum_q[turn_q]     <= sum_i;
+      max_q[turn_q]     <= max_i;
+    end
+    if (was_go && rst_ni) begin
+      unique case (was.d)
+        RegScale:   scale_q[next_turn] <= value;
+        RegInverse: inverse_q[next_turn] <= value;
+        default:    t_q[next_turn] <= value;
+      endcase
     end
   end
+  logic unused;
+  assign unused = &{1'b0, mul_v, add_v, tab_v, was.a, was.b, 1'b0};
 endmodule

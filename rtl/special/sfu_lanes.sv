@@ -2,9 +2,10 @@
 //
 // The arithmetic pipeline of the special-function unit, Lanes elements wide: a chain of stages, each of which a pass uses or
 // passes by (docs/rtl.md, "Special-function unit"). The configuration stays during a pass and changes only when the pipeline is
-// empty. Operands that later stages need wait in FIFOs, so results come in the order of the issues, without stall: at most
-// MaxFly issues may be on their way. A FIFO takes a cycle, so m2 and a3 take a stream only behind a stage that is used, and m4
-// the side product only behind more than a multiplier.
+// empty; scalars belong to the issue with which they come. Operands that later stages need wait in FIFOs, so results come in the
+// order of the issues, without stall: at most MaxFly issues may be on their way. A FIFO takes a cycle, so m4 takes the side product
+// only behind more than a multiplier. Registers stand behind a0, m4, r9 and m11. s1 is for m1 behind an adder or
+// nothing, s3 for a3 behind both multipliers; s2 stays during a pass.
 
 /* verilator lint_off PINCONNECTEMPTY */  // no more than MaxFly operands are on their way: the caller counts
 module sfu_lanes #(
@@ -36,6 +37,25 @@ module sfu_lanes #(
     return v;
   endfunction
 
+  // Scalars at the stages that use them: s1 behind a0 if that adds, s3 behind two multiplications (softmax); s2 stays.
+  logic [31:0] s1_late, s1_q, s3;
+  delay_line #(
+      .Width(32),
+      .Depth(AddLatency)
+  ) i_s1 (
+      .clk_i,
+      .in_i (scalars_i.s1),
+      .out_o(s1_late)
+  );
+  delay_line #(
+      .Width(32),
+      .Depth(2 * MulLatency + 1)
+  ) i_s3 (
+      .clk_i,
+      .in_i (scalars_i.s3),
+      .out_o(s3)
+  );
+
   lanes_t x, y, z, w;
   assign x = data_i[StreamX];
   assign y = data_i[StreamY];
@@ -43,7 +63,7 @@ module sfu_lanes #(
   assign w = data_i[StreamW];
 
   // --- a0: x + s0, x + y, relu -----------------------------------------------------------------------------------
-  lanes_t a0_in, a0_relu, a0_sum, a;
+  lanes_t a0_in, a0_relu, a0_sum, a, y_q;
   logic a0_sum_v, a_v, a0_add;
   assign a0_in  = (stages_i.rotate && high_i) ? w : x;
   assign a0_add = stages_i.a0 == A0Scalar || stages_i.a0 == A0StreamY;
@@ -59,12 +79,16 @@ module sfu_lanes #(
       .valid_o(a0_sum_v),
       .out_o(a0_sum)
   );
-  assign a_v = a0_add ? a0_sum_v : valid_i;
-  assign a   = a0_add ? a0_sum : stages_i.a0 == A0Relu ? a0_relu : a0_in;
+  always_ff @(posedge clk_i) begin
+    a_v  <= rst_ni && (a0_add ? a0_sum_v : valid_i);
+    a    <= a0_add ? a0_sum : stages_i.a0 == A0Relu ? a0_relu : a0_in;
+    s1_q <= a0_add ? s1_late : scalars_i.s1;
+    y_q  <= y;
+  end
 
   // --- operands of later stages ----------------------------------------------------------------------------------
   lanes_t y2, z3, x10, w11, side, side_in_a, side_in_b, side_head;
-  logic b_v, c_v, d_v, e_v, i_v, j_v, side_v;
+  logic b_v, c_v, d_v, e_v, i_v, j_v, side_v, side_raw_v;
   logic y2_there, z3_there, x10_there, w11_there, side_there;
   logic m2_y, a3_z, m10_used, side_used;
   assign m2_y      = stages_i.m2 == M2StreamY;
@@ -142,10 +166,13 @@ module sfu_lanes #(
       .valid_i(valid_i && side_used),
       .a_i(side_in_a),
       .b_i(side_in_b),
-      .valid_o(side_v),
+      .valid_o(side_raw_v),
       .out_o(side_raw)
   );
-  always_comb for (int l = 0; l < Lanes; l++) side_signed[l] = low_q[MulLatency-1] ? negate(side_raw[l]) : side_raw[l];
+  always_ff @(posedge clk_i) begin
+    side_v <= rst_ni && side_raw_v;
+    for (int l = 0; l < Lanes; l++) side_signed[l] <= low_q[MulLatency-1] ? negate(side_raw[l]) : side_raw[l];
+  end
   fifo #(
       .Width(32 * Lanes),
       .Depth(MaxFly)
@@ -169,8 +196,8 @@ module sfu_lanes #(
   always_comb begin
     unique case (stages_i.m1)
       M1Self:    m1_b = a;
-      M1StreamY: m1_b = y;
-      default:   m1_b = all_lanes(scalars_i.s1);
+      M1StreamY: m1_b = y_q;
+      default:   m1_b = all_lanes(s1_q);
     endcase
   end
   lane_mul #(
@@ -211,7 +238,7 @@ module sfu_lanes #(
     unique case (stages_i.a3)
       A3StreamZ: a3_b = z3;
       A3Side:    a3_b = side;
-      default:   a3_b = all_lanes(scalars_i.s3);
+      default:   a3_b = all_lanes(s3);
     endcase
   end
   lane_add #(
@@ -340,7 +367,9 @@ module sfu_lanes #(
     else $error("sfu_lanes: a stage wants an operand that is not there yet");
   end
 
-  assign valid_o = stages_i.m11 ? m11_v : j_v;
-  assign out_o   = stages_i.m11 ? m11_out : j;
+  always_ff @(posedge clk_i) begin
+    valid_o <= rst_ni && (stages_i.m11 ? m11_v : j_v);
+    if (stages_i.m11 ? m11_v : j_v) out_o <= stages_i.m11 ? m11_out : j;
+  end
 endmodule
 /* verilator lint_on PINCONNECTEMPTY */

@@ -63,6 +63,19 @@ package special_pkg;
     logic [31:0] s3;  // a3
   } scalars_t;
 
+  // A word that a pass goes through, or the header of a vector's codes.
+  typedef struct packed {
+    logic [4:0]  vec;     // vector of the batch
+    logic [19:0] index;
+    logic        header;
+    logic        empty;   // of a vector without words
+    logic        first;   // of the vector
+    logic        last;
+  } slot_t;
+
+  // Vectors of a batch: what a pass does to all of them before the next pass begins.
+  localparam int unsigned Batch = 32;
+
   typedef enum logic [1:0] {
     MaxNone,
     MaxMagnitude,

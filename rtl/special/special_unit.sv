@@ -1,8 +1,9 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Unit S: NORM, ACT, ADD, ROPE and SOFTMAX, one vector at a time, each vector in passes over its words (docs/rtl.md,
-// "Special-function unit"). A pass streams words from the vector buffer through sfu_lanes; results go back to the vector
-// buffer, into an ordered sum, into a maximum, or as codes to the activation buffer. Between passes scalar_unit works.
+// Unit S: NORM, ACT, ADD, ROPE and SOFTMAX (docs/rtl.md, "Special-function unit"). An instruction's vectors are done in batches,
+// pass by pass: a pass streams the words of all vectors of the batch through sfu_lanes; results go back to the vector buffer,
+// into ordered sums, into maxima, or as codes to the activation buffer. What belongs to one vector (addresses, scalars) lies
+// in small memories. A vector takes part in a pass when its scalars of the pass before are there.
 
 /* verilator lint_off PINCONNECTEMPTY */  // FIFOs whose level fly_q and word_stream count, not their own ready
 module special_unit #(
@@ -46,18 +47,17 @@ module special_unit #(
   localparam int unsigned Parts = 16 / Lanes;
   localparam int unsigned MaxFly = 64;
 
-  typedef enum logic [3:0] {
+  typedef enum logic [2:0] {
     StIdle,
+    StDecode,
     StTake,
-    StBegin,
+    StPrepare,
+    StStart,
     StPass,
-    StSum,
-    StScalar,
-    StHeader,
-    StNext,
+    StSwitch,
     StGive
   } state_e;
-  state_e state_q;
+  state_e state_q;  // StPrepare: what the pass does; StStart: it begins
 
   // --- the instruction -------------------------------------------------------------------------------------------
   dispatch_t op_q;
@@ -80,269 +80,358 @@ module special_unit #(
   assign is_softmax = opcode == OpSoftmax;
   assign is_layer   = norm.kind == 1'(NormKindLayer);
 
-  // fields that all have (the vectors' layout is the same in NORM, ACT, ADD and ROPE)
+  // fields that all have (the vectors' layout is the same in NORM, ACT, ADD and ROPE), a cycle behind op_q
   logic [19:0] src, src_s0, src_s1, dst, dst_s0, dst_s1, ab, ab_s0, ab_s1;
   logic signed [31:0] n0;
-  logic [9:0] n1;
+  logic [9:0] n1, head_last;  // head_last, row_last: of the last vector
+  logic [31:0] row_last;
   logic [31:0] len;
   quant_e quant;
-  always_comb begin
+  always_ff @(posedge clk_i) begin
     if (is_softmax) begin
-      {src, src_s0, src_s1} = {sm.src, sm.src_s0, sm.src_s1};
-      {dst, dst_s0, dst_s1} = {sm.src, sm.src_s0, sm.src_s1};
-      {ab, ab_s0, ab_s1}    = {sm.ab, sm.ab_s0, sm.ab_s1};
-      n0 = sm.n0;
-      n1 = sm.n1;
-      len = sm.len < 0 ? 32'd0 : sm.len;
-      quant = QuantDual;
+      {src, src_s0, src_s1} <= {sm.src, sm.src_s0, sm.src_s1};
+      {dst, dst_s0, dst_s1} <= {sm.src, sm.src_s0, sm.src_s1};
+      {ab, ab_s0, ab_s1}    <= {sm.ab, sm.ab_s0, sm.ab_s1};
+      n0 <= sm.n0;
+      n1 <= sm.n1;
+      len <= sm.len < 0 ? 32'd0 : sm.len;
+      quant <= QuantDual;
     end else begin
-      {src, src_s0, src_s1} = {norm.src, norm.src_s0, norm.src_s1};
-      {dst, dst_s0, dst_s1} = {norm.dst, norm.dst_s0, norm.dst_s1};
-      {ab, ab_s0, ab_s1}    = {norm.ab, norm.ab_s0, norm.ab_s1};
-      n0 = norm.n0;
-      n1 = norm.n1;
-      len = 32'(norm.len);
-      quant = quant_e'(norm.quant);
+      {src, src_s0, src_s1} <= {norm.src, norm.src_s0, norm.src_s1};
+      {dst, dst_s0, dst_s1} <= {norm.dst, norm.dst_s0, norm.dst_s1};
+      {ab, ab_s0, ab_s1}    <= {norm.ab, norm.ab_s0, norm.ab_s1};
+      n0 <= norm.n0;
+      n1 <= norm.n1;
+      len <= 32'(norm.len);
+      quant <= quant_e'(norm.quant);
     end
+    row_last  <= 32'(is_softmax ? sm.n0 : norm.n0) - 32'd1;
+    head_last <= (is_softmax ? sm.n1 : norm.n1) - 10'd1;
   end
 
-  // --- the vector ------------------------------------------------------------------------------------------------
-  logic [31:0] i0_q;
+  // --- the vectors of the batch ----------------------------------------------------------------------------------
+  // One a cycle is described, up to Batch of them; the first pass may begin with the first.
+  typedef struct packed {
+    logic [31:0] query;   // position; keys up to it are visible,
+    logic [31:0] low;     // and with a window only those behind this one
+    logic [19:0] src;
+    logic [19:0] dst;
+    logic [19:0] ab;
+    logic [19:0] second;  // gate, other operand, rope table row, or key scales
+    logic [19:0] third;   // value scales
+  } vector_t;
+  vector_t vectors[Batch];
+  vector_t at_q, at0_q;  // the next vector; the one of its row with i1 = 0
   logic [ 9:0] i1_q;
-  logic [19:0] src_q, src0_q, dst_q, dst0_q, ab_q, ab0_q;
-  logic [19:0] second_q, second0_q;  // gate, other operand, or rope table row
+  logic [31:0] i0_q;
+  logic [ 5:0] vectors_q;  // described
+  logic described_q, over_q;  // the batch is complete; so is the instruction
+  logic vector_last, describe;
   logic [19:0] second, second_s0, second_s1;
   always_comb begin
     unique case (opcode)
-      OpAct:   {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
-      OpAdd:   {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
+      OpAct: {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
+      OpAdd: {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
+      OpSoftmax: {second, second_s0, second_s1} = {sm.ks, 20'd0, 20'd0};
       default: {second, second_s0, second_s1} = {rope.has_table, rope.table_s0, 20'd0};
     endcase
   end
+  // heads of one KV head share its scales
+  logic [9:0] in_group_q;
+  logic group_end;
+  logic [19:0] kv_step;
+  assign group_end = in_group_q + 10'd1 == sm.group;
+  assign kv_step   = group_end ? sm.kv_s : 20'd0;
+  vector_t first_vector, next_row, next_head;
+  always_comb begin
+    first_vector = '{
+        query: sm.qpos,
+        low: sm.qpos - {8'd0, sm.window},
+        src: src,
+        dst: dst,
+        ab: ab,
+        second: second,
+        third: sm.vs
+    };
+    next_row = '{
+        query: at0_q.query + 32'd1,
+        low: at0_q.low + 32'd1,
+        src: at0_q.src + src_s0,
+        dst: at0_q.dst + dst_s0,
+        ab: at0_q.ab + ab_s0,
+        second: at0_q.second + second_s0,
+        third: sm.vs
+    };
+    next_head = '{
+        query: at_q.query,
+        low: at_q.low,
+        src: at_q.src + src_s1,
+        dst: at_q.dst + dst_s1,
+        ab: at_q.ab + ab_s1,
+        second: at_q.second + (is_softmax ? kv_step : second_s1),
+        third: at_q.third + kv_step
+    };
+  end
+  assign vector_last = i1_q == head_last && i0_q == row_last;
+  assign describe = (state_q == StPrepare || state_q == StStart || state_q == StPass) && !described_q;
 
   // --- the pass --------------------------------------------------------------------------------------------------
-  logic     [        1:0]       pass_q;
-  logic                         codes_q;  // the pass that makes codes of the result
-  stages_t                      stages;
-  scalars_t                     scalars;
-  logic     [Streams-1:0]       uses;
-  logic     [Streams-1:0][19:0] base;
-  logic     [Streams-1:0][19:0] row_end;  // last word of the row, for streams with a shift
-  logic     [Streams-1:0][ 3:0] shift;
-  logic to_vb, to_sum, to_codes, to_scalar;
-  max_e max_mode;
-  program_e program_id;
-  logic last_pass;
-  logic [31:0] result, scale, inverse, mean_q, r_q, scale_q, inverse_q, max_q, sum_q, top_score_q;
+  logic [1:0] pass_q;
+  logic       codes_q;  // the pass that makes codes of the result
+  typedef struct packed {
+    stages_t            stages;
+    logic [Streams-1:0] uses;
+    logic               to_vb;
+    logic               to_sum;
+    logic               to_codes;
+    logic               to_scalar;
+    logic               shifted;
+    max_e               max_mode;
+    program_e           program_id;
+    logic               last_pass;
+  } pass_t;
+  pass_t make, pass_cfg_q;  // made in StPrepare, used from StStart on
   logic [31:0] half;  // rope: elements of a half
   logic        has_quant;
   assign half = len >> 1;
   assign has_quant = quant != QuantNone;
 
+  // scalars of the vectors, and those of the issue
+  logic [31:0] mean_mem[Batch];
+  logic [31:0] r_mem[Batch];
+  logic [31:0] top_score_mem[Batch];
+  logic [31:0] max_mem[Batch];
+  logic [31:0] scale_mem[Batch];
+  logic [31:0] inverse_mem[Batch];
+  slot_t slot;  // at the streams' heads
+
   always_comb begin
-    stages        = '0;
-    scalars       = '0;
-    uses          = '0;
-    uses[StreamX] = 1'b1;
-    base          = '0;
-    base[StreamX] = src_q;
-    row_end       = '0;
-    shift         = '0;
-    to_vb         = 1'b0;
-    to_sum        = 1'b0;
-    to_codes      = 1'b0;
-    to_scalar     = 1'b0;
-    max_mode      = MaxNone;
-    program_id    = (quant == QuantKv8 || quant == QuantKv4) ? ScalarQuantKv : ScalarQuant;
-    last_pass     = !has_quant;
+    make.stages        = '0;
+    make.uses          = '0;
+    make.uses[StreamX] = 1'b1;
+    make.shifted       = 1'b0;
+    make.to_vb         = 1'b0;
+    make.to_sum        = 1'b0;
+    make.to_codes      = 1'b0;
+    make.to_scalar     = 1'b0;
+    make.max_mode      = MaxNone;
+    make.program_id    = (quant == QuantKv8 || quant == QuantKv4) ? ScalarQuantKv : ScalarQuant;
+    make.last_pass     = !has_quant;
     // the pass that writes the result comes last but one if codes are made
     unique case (opcode)
       OpNorm: begin
-        base[StreamY] = norm.gamma;
-        base[StreamZ] = norm.beta;
-        scalars.s0 = negate(mean_q);
-        scalars.s1 = r_q;
         if (pass_q == 2'd0) begin  // sum of x * x, or of x
-          to_sum     = 1'b1;
-          last_pass  = 1'b0;
-          to_scalar  = 1'b1;
-          stages.m1  = is_layer ? M1Pass : M1Self;
-          program_id = is_layer ? ScalarMean : ScalarRsqrt;
+          make.to_sum     = 1'b1;
+          make.last_pass  = 1'b0;
+          make.to_scalar  = 1'b1;
+          make.stages.m1  = is_layer ? M1Pass : M1Self;
+          make.program_id = is_layer ? ScalarMean : ScalarRsqrt;
         end else if (is_layer && pass_q == 2'd1) begin  // sum of (x - mean)^2
-          to_sum     = 1'b1;
-          last_pass  = 1'b0;
-          to_scalar  = 1'b1;
-          stages.a0  = A0Scalar;
-          stages.m1  = M1Self;
-          program_id = ScalarRsqrt;
+          make.to_sum     = 1'b1;
+          make.last_pass  = 1'b0;
+          make.to_scalar  = 1'b1;
+          make.stages.a0  = A0Scalar;
+          make.stages.m1  = M1Self;
+          make.program_id = ScalarRsqrt;
         end else begin
-          to_vb         = 1'b1;
-          stages.a0     = is_layer ? A0Scalar : A0Pass;
-          stages.m1     = M1Scalar;
-          stages.m2     = M2StreamY;
-          uses[StreamY] = 1'b1;
+          make.to_vb         = 1'b1;
+          make.stages.a0     = is_layer ? A0Scalar : A0Pass;
+          make.stages.m1     = M1Scalar;
+          make.stages.m2     = M2StreamY;
+          make.uses[StreamY] = 1'b1;
           if (is_layer) begin
-            stages.a3 = A3StreamZ;
-            uses[StreamZ] = 1'b1;
+            make.stages.a3 = A3StreamZ;
+            make.uses[StreamZ] = 1'b1;
           end
         end
       end
       OpAct: begin
-        to_vb = 1'b1;
-        base[StreamW] = second_q;
-        uses[StreamW] = act.gated;
-        stages.m11 = act.gated;
+        make.to_vb = 1'b1;
+        make.uses[StreamW] = act.gated;
+        make.stages.m11 = act.gated;
         unique case (act_kind_e'(act.kind))
-          ActKindRelu: stages.a0 = A0Relu;
+          ActKindRelu: make.stages.a0 = A0Relu;
           ActKindSilu, ActKindGelu: begin
-            stages.m6  = 1'b1;
-            stages.e7  = 1'b1;
-            stages.a8  = 1'b1;
-            stages.r9  = 1'b1;
-            stages.m10 = M10X;
+            make.stages.m6  = 1'b1;
+            make.stages.e7  = 1'b1;
+            make.stages.a8  = 1'b1;
+            make.stages.r9  = 1'b1;
+            make.stages.m10 = M10X;
             if (act_kind_e'(act.kind) == ActKindGelu) begin
-              stages.m1  = M1Self;
-              stages.m2  = M2Scalar;
-              stages.a3  = A3Scalar;
-              stages.m4  = 1'b1;
-              scalars.s2 = GeluC;
-              scalars.s3 = One;
+              make.stages.m1 = M1Self;
+              make.stages.m2 = M2Scalar;
+              make.stages.a3 = A3Scalar;
+              make.stages.m4 = 1'b1;
             end
           end
           default: ;
         endcase
       end
       OpAdd: begin
-        to_vb = 1'b1;
-        stages.a0 = A0StreamY;
-        uses[StreamY] = 1'b1;
-        base[StreamY] = second_q;
+        make.to_vb = 1'b1;
+        make.stages.a0 = A0StreamY;
+        make.uses[StreamY] = 1'b1;
       end
       OpRope: begin
-        to_vb          = 1'b1;
-        stages.rotate  = 1'b1;
-        stages.m1      = M1StreamY;
-        stages.a3      = A3Side;
-        uses           = '1;
-        base[StreamY]  = second_q;  // cos
-        base[StreamZ]  = second_q + 20'(half >> 4);  // sin
-        base[StreamW]  = src_q + 20'(half >> 4);
-        shift[StreamZ] = half[3:0];
-        shift[StreamW] = half[3:0];
-        row_end[StreamZ] = second_q + 20'((len - 32'd1) >> 4);
-        row_end[StreamW] = src_q + 20'((len - 32'd1) >> 4);
+        make.to_vb         = 1'b1;
+        make.stages.rotate = 1'b1;
+        make.stages.m1     = M1StreamY;
+        make.stages.a3     = A3Side;
+        make.uses          = '1;
+        make.shifted       = 1'b1;
       end
       default: begin  // SOFTMAX
-        base[StreamY] = sm.ks;
-        base[StreamZ] = sm.vs;
-        stages.m1 = M1StreamY;
-        stages.m2 = M2Scalar;
-        scalars.s2 = sm.alpha;
-        uses[StreamY] = 1'b1;
-        last_pass = 1'b0;
+        make.stages.m1 = M1StreamY;
+        make.stages.m2 = M2Scalar;
+        make.uses[StreamY] = 1'b1;
+        make.last_pass = 1'b0;
         if (pass_q == 2'd0) begin
-          max_mode = MaxOrdered;
+          make.max_mode = MaxOrdered;
         end else begin
-          to_vb = 1'b1;
-          to_sum = 1'b1;
-          uses[StreamZ] = 1'b1;
-          stages.a3 = A3Scalar;
-          stages.e7 = 1'b1;
-          stages.m10 = M10StreamZ;
-          scalars.s3 = negate(top_score_q);
-          to_scalar = 1'b1;
-          program_id = ScalarSoftmax;
+          make.to_vb = 1'b1;
+          make.to_sum = 1'b1;
+          make.uses[StreamZ] = 1'b1;
+          make.stages.a3 = A3Scalar;
+          make.stages.e7 = 1'b1;
+          make.stages.m10 = M10StreamZ;
+          make.to_scalar = 1'b1;
+          make.program_id = ScalarSoftmax;
         end
       end
     endcase
-    if (to_vb && has_quant) begin
-      max_mode  = MaxMagnitude;
-      to_scalar = 1'b1;
-      last_pass = 1'b0;
+    if (make.to_vb && has_quant) begin
+      make.max_mode  = MaxMagnitude;
+      make.to_scalar = 1'b1;
+      make.last_pass = 1'b0;
     end
     if (codes_q) begin  // the result once more, as codes
-      stages        = '0;
-      stages.m1     = M1Scalar;
-      scalars       = '0;
-      scalars.s1    = inverse_q;
-      uses          = '0;
-      uses[StreamX] = 1'b1;
-      base[StreamX] = dst_q;
-      shift         = '0;
-      to_vb         = 1'b0;
-      to_sum        = 1'b0;
-      to_codes      = 1'b1;
-      to_scalar     = 1'b0;
-      max_mode      = MaxNone;
-      last_pass     = 1'b1;
+      make.stages        = '0;
+      make.stages.m1     = M1Scalar;
+      make.uses          = '0;
+      make.uses[StreamX] = 1'b1;
+      make.shifted       = 1'b0;
+      make.to_vb         = 1'b0;
+      make.to_sum        = 1'b0;
+      make.to_codes      = 1'b1;
+      make.to_scalar     = 1'b0;
+      make.max_mode      = MaxNone;
+      make.last_pass     = 1'b1;
     end
   end
 
-  // --- which words: 0 .. n - 1, or those of the active blocks ----------------------------------------------------
+  always_ff @(posedge clk_i) pass_cfg_q <= make;
+  stages_t stages;
+  logic [Streams-1:0] uses;
+  logic to_vb, to_sum, to_codes, to_scalar, shifted, last_pass;
+  max_e max_mode;
+  program_e program_id;
+  assign {stages, uses, to_vb, to_sum, to_codes, to_scalar, shifted, max_mode, program_id, last_pass} = pass_cfg_q;
+
+  // Scalars of the issue; what a stage does not use may be anything.
+  scalars_t scalars, issue_scalars_q;
+  always_comb begin
+    scalars.s0 = negate(mean_mem[slot.vec]);
+    scalars.s1 = codes_q ? inverse_mem[slot.vec] : r_mem[slot.vec];
+    scalars.s2 = is_softmax ? sm.alpha : GeluC;
+    scalars.s3 = is_softmax ? negate(top_score_mem[slot.vec]) : One;
+  end
+
+  // --- what the pass goes through --------------------------------------------------------------------------------
   logic [31:0] words;  // words of the vector (rope: of a half)
-  logic run_start, run_valid, run_ready, run_done, run_last;
-  logic [19:0] run_from, run_to;
-  logic [19:0] index_q, index_end_q;
-  logic indexing_q, more_runs_q, all_indexed_q;
-  logic index_valid, index_take, meta_room, meta_valid;
+  logic slot_valid, slot_take, slots_done, meta_room, meta_valid, pass_start;
   logic [Streams-1:0] index_room;
-  assign words = ((stages.rotate ? half : len) + 32'd15) >> 4;
-  block_runs i_runs (
+  slot_t next_slot;
+  logic [5:0] allowed, allowed_q;
+  always_ff @(posedge clk_i) words <= (((opcode == OpRope && !codes_q) ? half : len) + 32'd15) >> 4;
+  special_index i_index (
       .clk_i,
       .rst_ni,
-      .start_i (run_start),
-      .len_i   (sm.len),
-      .sink_i  (sm.sink),
-      .first_i (sm.first_block),
-      .masked_i(sm.masked != 0),
-      .mask_i  (sm.mask),
+      .start_i        (pass_start),
+      .header_i       (codes_q),
+      .runs_i         (is_softmax),
+      .words_i        (words),
+      .vectors_i      (vectors_q),
+      .vectors_valid_i(described_q),
+      .allowed_i      (allowed_q),
+      .done_o         (slots_done),
+      .len_i          (sm.len),
+      .sink_i         (sm.sink),
+      .first_i        (sm.first_block),
+      .masked_i       (sm.masked != 0),
+      .mask_i         (sm.mask),
       .mb_addr_o,
       .mb_data_i,
-      .valid_o (run_valid),
-      .from_o  (run_from),
-      .to_o    (run_to),
-      .last_o  (run_last),
-      .ready_i (run_ready),
-      .done_o  (run_done)
+      .valid_o        (slot_valid),
+      .slot_o         (next_slot),
+      .ready_i        (slot_take)
   );
-  assign run_start   = state_q == StBegin && is_softmax;
-  assign run_ready   = more_runs_q && !indexing_q && run_valid;
-  assign index_valid = indexing_q && (&(index_room | ~uses)) && meta_room;
-  assign index_take  = index_valid;
+  logic read;  // the slot has words
+  assign read = !next_slot.header && !next_slot.empty;
+  assign slot_take = slot_valid && (!read || (&(index_room | ~uses))) && meta_room;
+
+  // addresses of the slot's words; end of its row, for streams with a shift
+  logic [Streams-1:0][19:0] base, row_end;
+  vector_t there;
+  assign there = vectors[next_slot.vec];
+  always_comb begin
+    base          = '0;
+    row_end       = '0;
+    base[StreamX] = codes_q ? there.dst : there.src;
+    unique case (opcode)
+      OpNorm: begin
+        base[StreamY] = norm.gamma;
+        base[StreamZ] = norm.beta;
+      end
+      OpAct: base[StreamW] = there.second;
+      OpAdd: base[StreamY] = there.second;
+      OpRope: begin
+        base[StreamY] = there.second;  // cos
+        base[StreamZ] = there.second + 20'(half >> 4);  // sin
+        base[StreamW] = there.src + 20'(half >> 4);
+        row_end[StreamZ] = there.second + 20'((len - 32'd1) >> 4);
+        row_end[StreamW] = there.src + 20'((len - 32'd1) >> 4);
+      end
+      default: begin
+        base[StreamY] = there.second;
+        base[StreamZ] = there.third;
+      end
+    endcase
+  end
 
   // --- streams ---------------------------------------------------------------------------------------------------
   logic [Streams-1:0] word_valid;
   logic [Streams-1:0][15:0][31:0] word;
-  logic word_take;
+  logic word_take, solo;
   for (genvar s = 0; s < Streams; s++) begin : gen_stream
+    localparam logic Shifts = s == StreamZ || s == StreamW;
     logic index_there, index_used;
-    logic [19:0] index_head;
+    logic [19:0] index_head, end_head;
     fifo #(
-        .Width(20),
+        .Width(40),
         .Depth(4)
     ) i_index (
         .clk_i,
         .rst_ni,
-        .in_valid_i (index_take && uses[s]),
-        .in_data_i  (index_q),
+        .in_valid_i (slot_take && read && uses[s]),
+        .in_data_i  ({row_end[s], base[s] + next_slot.index}),
         .in_ready_o (index_room[s]),
         .out_valid_o(index_there),
-        .out_data_o (index_head),
+        .out_data_o ({end_head, index_head}),
         .out_ready_i(index_used),
         .count_o    ()
     );
     word_stream i_stream (
         .clk_i,
         .rst_ni,
-        .base_i       (base[s]),
-        .end_i        (row_end[s]),
-        .shift_i      (shift[s]),
+        .base_i       (20'd0),
+        .end_i        (end_head),
+        .shift_i      (Shifts && shifted ? half[3:0] : 4'd0),
         .index_valid_i(index_there),
         .index_i      (index_head),
         .index_ready_o(index_used),
         .valid_o      (word_valid[s]),
         .data_o       (word[s]),
-        .ready_i      (word_take && uses[s]),
+        .ready_i      (word_take && uses[s] && !solo),
         .rd_valid_o   (rd_valid_o[s]),
         .rd_addr_o    (rd_addr_o[s]),
         .rd_ready_i   (rd_ready_i[s]),
@@ -351,69 +440,97 @@ module special_unit #(
     );
   end
 
-  // the index of the words at the streams' heads
-  logic [19:0] meta_index;
+  // the slot at the streams' heads
   fifo #(
-      .Width(20),
+      .Width($bits(slot_t)),
       .Depth(32)
   ) i_meta (
       .clk_i,
       .rst_ni,
-      .in_valid_i (index_take),
-      .in_data_i  (index_q),
+      .in_valid_i (slot_take),
+      .in_data_i  (next_slot),
       .in_ready_o (meta_room),
       .out_valid_o(meta_valid),
-      .out_data_o (meta_index),
+      .out_data_o (slot),
       .out_ready_i(word_take),
       .count_o    ()
   );
 
   // --- issue: parts of a word, rope twice ------------------------------------------------------------------------
   typedef struct packed {
+    logic [4:0]       vec;
     logic [19:0]      index;
     logic [1:0]       part;
     logic             high;
-    logic             last;     // last part of the word (of the half)
-    logic [Lanes-1:0] exists;   // the element exists
-    logic [Lanes-1:0] visible;  // ... and counts
+    logic             header;
+    logic             empty;
+    logic             word_last;  // last part of the word (of the half)
+    logic             first;      // first issue of the vector
+    logic             last;       // last issue of the vector
+    logic             which;      // accumulator of its sum
+    logic [Lanes-1:0] exists;     // the element exists
+    logic [Lanes-1:0] visible;    // ... and counts
   } issue_t;
-  issue_t now, tap_meta, out_meta;
-  logic issue, part_last, step_last;
+  issue_t now, now_q, begun, tap_meta, out_meta;
+  logic issue, issue_q, part_last, step_last, sum_free, sum_which, which_q, claim;
   logic [1:0] part_q;
   logic high_q;
-  logic [6:0] fly_q;
-  logic [Streams-1:0][Lanes-1:0][31:0] lanes_in;
+  logic [6:0] fly_q, room_q;  // issues in the lanes; words on their way to the vector buffer
+  logic [Streams-1:0][Lanes-1:0][31:0] lanes_in, lanes_in_q;
   logic lanes_valid, tap_valid;
   logic [Lanes-1:0][31:0] lanes_out, tap_data;
-  logic [31:0] query;
   localparam int unsigned Distance = AddLatency + 1;
-  logic [Distance-1:0][6:0] recent_q;  // {valid, row, part} of the last issues
+  logic [Distance-1:0][7:0] recent_q;  // {valid, accumulator, row, part} of the last issues
+  logic [7:0] place;
   logic too_soon;
 
-  assign query = sm.qpos + i0_q;
+  assign place = {1'b1, now.which, slot.index[3:0], part_q};
+  assign solo  = slot.header || slot.empty;
   always_comb begin
-    now.index = meta_index;
-    now.part  = part_q;
-    now.high  = high_q;
-    now.last  = part_last;
-    for (int l = 0; l < Lanes; l++) begin
-      automatic logic [31:0] e = {8'd0, meta_index, 4'd0} + 32'(part_q) * Lanes + 32'(l);
-      now.exists[l] = e < (stages.rotate ? half : len);
-      now.visible[l] = now.exists[l] && (!is_softmax || (signed'(e) <= signed'(query) &&
-          (sm.window == 0 || e < 32'(sm.sink_tokens) ||
-          signed'(e) > signed'(query) - signed'({8'd0, sm.window}))));
-    end
-    too_soon = 1'b0;
-    for (int k = 0; k < Distance; k++) if (recent_q[k] == {1'b1, meta_index[3:0], part_q}) too_soon = 1'b1;
+    now.vec       = slot.vec;
+    now.index     = slot.index;
+    now.part      = part_q;
+    now.high      = high_q;
+    now.header    = slot.header;
+    now.empty     = slot.empty;
+    now.word_last = part_last;
+    now.first     = slot.first && part_q == 0 && !high_q;
+    now.last      = slot.last && part_last && step_last;
+    now.which     = now.first ? sum_which : which_q;
+    now.exists    = '0;
+    now.visible   = '0;
+    too_soon      = 1'b0;
+    for (int k = 0; k < Distance; k++) if (recent_q[k] == place) too_soon = 1'b1;
     for (int s = 0; s < Streams; s++) begin
       for (int l = 0; l < Lanes; l++) lanes_in[s][l] = word[s][32'(part_q)*Lanes+l];
     end
   end
-  assign part_last = 32'(part_q) == Parts - 1;
-  assign step_last = !stages.rotate || high_q;
-  assign issue = state_q == StPass && meta_valid && (&(word_valid | ~uses)) &&
-      fly_q < 7'(MaxFly / Parts) && !(to_sum && too_soon);
+  // a cycle later: which elements exist and count
+  vector_t begun_vector;
+  assign begun_vector = vectors[now_q.vec];
+  always_comb begin
+    begun = now_q;
+    for (int l = 0; l < Lanes; l++) begin
+      automatic logic [31:0] e = {8'd0, now_q.index, 4'd0} + 32'(now_q.part) * Lanes + 32'(l);
+      begun.exists[l] = !now_q.header && !now_q.empty && e < (stages.rotate ? half : len);
+      begun.visible[l] = begun.exists[l] && (!is_softmax || (signed'(e) <= signed'(begun_vector.query) &&
+          (sm.window == 0 || e < 32'(sm.sink_tokens) || signed'(e) > signed'(begun_vector.low))));
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    issue_q <= issue && rst_ni;
+    if (issue) begin
+      now_q           <= now;
+      lanes_in_q      <= lanes_in;
+      issue_scalars_q <= scalars;
+    end
+  end
+  assign part_last = solo || 32'(part_q) == Parts - 1;
+  assign step_last = solo || !stages.rotate || high_q;
+  assign issue = state_q == StPass && meta_valid && (solo || (&(word_valid | ~uses))) &&
+      !(to_vb && room_q == 7'(MaxFly)) && !(to_sum && (too_soon || (now.first && !sum_free)));
   assign word_take = issue && part_last && step_last;
+  assign claim = issue && to_sum && now.first;
 
   sfu_lanes #(
       .Lanes (Lanes),
@@ -422,10 +539,10 @@ module special_unit #(
       .clk_i,
       .rst_ni,
       .stages_i   (stages),
-      .scalars_i  (scalars),
-      .valid_i    (issue),
-      .data_i     (lanes_in),
-      .high_i     (high_q),
+      .scalars_i  (issue_scalars_q),
+      .valid_i    (issue_q),
+      .data_i     (lanes_in_q),
+      .high_i     (now_q.high),
       .tap_valid_o(tap_valid),
       .tap_o      (tap_data),
       .valid_o    (lanes_valid),
@@ -437,8 +554,8 @@ module special_unit #(
   ) i_tap_meta (
       .clk_i,
       .rst_ni,
-      .in_valid_i(issue),
-      .in_data_i(now),
+      .in_valid_i(issue_q),
+      .in_data_i(begun),
       .in_ready_o(),
       .out_valid_o(),
       .out_data_o(tap_meta),
@@ -451,8 +568,8 @@ module special_unit #(
   ) i_out_meta (
       .clk_i,
       .rst_ni,
-      .in_valid_i(issue),
-      .in_data_i(now),
+      .in_valid_i(issue_q),
+      .in_data_i(begun),
       .in_ready_o(),
       .out_valid_o(),
       .out_data_o(out_meta),
@@ -462,47 +579,58 @@ module special_unit #(
 
   // --- ordered sum -----------------------------------------------------------------------------------------------
   logic [Lanes-1:0][31:0] sum_in;
-  logic sum_finish, sum_done;
+  logic sum_done, sum_done_which;
   logic [31:0] sum;
   always_comb for (int l = 0; l < Lanes; l++) sum_in[l] = tap_meta.visible[l] ? tap_data[l] : 32'd0;
-  ordered_sum #(
+  special_sum #(
       .Lanes(Lanes)
   ) i_sum (
       .clk_i,
       .rst_ni,
-      .clear_i (state_q == StBegin),
-      .valid_i (tap_valid && to_sum),
-      .row_i   (tap_meta.index[3:0]),
-      .part_i  (tap_meta.part),
-      .data_i  (sum_in),
-      .finish_i(sum_finish),
-      .done_o  (sum_done),
-      .sum_o   (sum)
+      .claim_i(claim),
+      .which_o(sum_which),
+      .free_o(sum_free),
+      .valid_i(tap_valid && to_sum),
+      .which_i(tap_meta.which),
+      .last_i(tap_meta.last),
+      .row_i(tap_meta.index[3:0]),
+      .part_i(tap_meta.part),
+      .data_i(sum_in),
+      .done_o(sum_done),
+      .done_which_o(sum_done_which),
+      .sum_o(sum)
   );
 
   // --- results: u is zero where invisible ------------------------------------------------------------------------
   logic [Lanes-1:0][31:0] value;
   always_comb for (int l = 0; l < Lanes; l++) value[l] = out_meta.visible[l] ? lanes_out[l] : 32'd0;
 
-  // maximum
-  logic [31:0] max_next;
-  always_comb begin
-    max_next = max_q;
-    for (int l = 0; l < Lanes; l++) begin
-      if (out_meta.visible[l]) begin
-        if (max_mode == MaxMagnitude) begin
-          if (magnitude(value[l]) > max_next[30:0]) max_next = {1'b0, magnitude(value[l])};
-        end else begin
-          max_next = maximum(max_next, value[l]);
-        end
-      end
-    end
-  end
+  logic max_done, max_ordered;
+  logic [ 4:0] max_vec;
+  logic [31:0] max;
+  lane_max #(
+      .Lanes(Lanes)
+  ) i_max (
+      .clk_i,
+      .rst_ni,
+      .valid_i  (lanes_valid && max_mode != MaxNone),
+      .ordered_i(max_mode == MaxOrdered),
+      .first_i  (out_meta.first),
+      .last_i   (out_meta.last),
+      .vec_i    (out_meta.vec),
+      .visible_i(out_meta.visible),
+      .data_i   (value),
+      .done_o   (max_done),
+      .ordered_o(max_ordered),
+      .vec_o    (max_vec),
+      .max_o    (max)
+  );
 
   // words for the vector buffer
   logic [Parts-1:0][Lanes-1:0][31:0] gather_q, gathered;
   logic [Parts-1:0][Lanes-1:0] gather_mask_q, gathered_mask;
   typedef struct packed {
+    logic              last;   // of the vector
     logic [19:0]       addr;
     logic [3:0]        shift;
     logic [15:0]       mask;
@@ -515,7 +643,8 @@ module special_unit #(
     gathered_mask = gather_mask_q;
     gathered[out_meta.part] = value;
     gathered_mask[out_meta.part] = out_meta.exists;
-    out_in.addr = dst_q + out_meta.index + (out_meta.high ? 20'(half >> 4) : 20'd0);
+    out_in.last = out_meta.last;
+    out_in.addr = vectors[out_meta.vec].dst + out_meta.index + (out_meta.high ? 20'(half >> 4) : 20'd0);
     out_in.shift = out_meta.high ? half[3:0] : 4'd0;
     out_in.mask = gathered_mask;
     out_in.data = gathered;
@@ -526,7 +655,7 @@ module special_unit #(
   ) i_out (
       .clk_i,
       .rst_ni,
-      .in_valid_i(lanes_valid && to_vb && out_meta.last),
+      .in_valid_i(lanes_valid && to_vb && out_meta.word_last && !out_meta.empty),
       .in_data_i(out_in),
       .in_ready_o(),
       .out_valid_o(out_valid),
@@ -557,12 +686,18 @@ module special_unit #(
       default:   top = TopA8;
     endcase
   end
+  logic to_code_q;
+  logic [Lanes-1:0][31:0] to_code_data_q;
+  always_ff @(posedge clk_i) begin
+    to_code_q <= lanes_valid && to_codes && rst_ni;
+    for (int l = 0; l < Lanes; l++) to_code_data_q[l] <= out_meta.exists[l] ? lanes_out[l] : 32'd0;
+  end
   for (genvar l = 0; l < Lanes; l++) begin : gen_code
     fp32_to_int i_code (
         .clk_i,
         .rst_ni,
-        .valid_i(lanes_valid && to_codes),
-        .in_i   (out_meta.exists[l] ? lanes_out[l] : 32'd0),
+        .valid_i(to_code_q),
+        .in_i   (to_code_data_q[l]),
         .top_i  (top),
         .valid_o(code_valid[l]),
         .out_o  (code[l])
@@ -570,7 +705,7 @@ module special_unit #(
   end
   delay_line #(
       .Width($bits(issue_t)),
-      .Depth(FpToIntLatency)
+      .Depth(FpToIntLatency + 1)
   ) i_code_meta (
       .clk_i,
       .in_i (out_meta),
@@ -583,58 +718,133 @@ module special_unit #(
   logic [15:0][15:0] code_elems;
   assign code_elems = codes_word;
   logic header;
-  assign header = state_q == StHeader;
-  assign ab_valid_o = (code_valid[0] && code_meta.last) || header;
-  always_comb begin
-    ab_addr_o = header ? ab_q : ab_q + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
-    ab_mask_o = {!header && quant == QuantDual, 1'b1};
-    ab_data_o = '0;
+  assign header = code_meta.header;
+  logic [19:0] row_at;
+  assign row_at = vectors[code_meta.vec].ab;
+  always_ff @(posedge clk_i) begin
+    ab_valid_o <= rst_ni && code_valid[0] && code_meta.word_last;
+    ab_addr_o  <= header ? row_at : row_at + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
+    ab_mask_o  <= {!header && quant == QuantDual, 1'b1};
+    ab_data_o  <= '0;
     for (int l = 0; l < 16; l++) begin
       /* verilator lint_off UNUSEDSIGNAL */  // of the sum only the bits of the high code
       automatic logic [15:0] up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
       /* verilator lint_on UNUSEDSIGNAL */
       if (quant == QuantDual) begin
-        ab_data_o[0][8*l+:8] = up[14:7];
-        ab_data_o[1][8*l+:8] = code_elems[l][7:0] - {up[7], 7'd0};
+        ab_data_o[0][8*l+:8] <= up[14:7];
+        ab_data_o[1][8*l+:8] <= code_elems[l][7:0] - {up[7], 7'd0};
       end else begin
-        ab_data_o[0][8*l+:8] = code_elems[l][7:0];
+        ab_data_o[0][8*l+:8] <= code_elems[l][7:0];
       end
     end
-    if (header) ab_data_o[0] = {96'd0, scale_q};
+    if (header) ab_data_o[0] <= {96'd0, scale_mem[code_meta.vec]};
   end
 
   // --- scalars ---------------------------------------------------------------------------------------------------
-  logic scalar_start, scalar_done;
+  // A job for each vector: when its sum is there, or its maximum if there is no sum. Sums may come when the next pass has begun.
+  typedef struct packed {
+    program_e    program_id;
+    logic [1:0]  pass;
+    logic [4:0]  vec;
+    logic [31:0] sum;
+  } job_t;
+  job_t claimed_q[2];  // what the sum of an accumulator is for
+  job_t sum_job_in, sum_job, max_job_in, max_job, job;
+  logic sum_job_valid, max_job_valid, job_ready, scalar_done;
+  program_e scalar_program;
+  logic [1:0] scalar_pass;
+  logic [4:0] scalar_vec;
+  logic [31:0] result, scale, inverse;
+  always_comb begin
+    sum_job_in     = claimed_q[sum_done_which];
+    sum_job_in.sum = sum;
+    max_job_in     = '{program_id: program_id, pass: pass_q, vec: max_vec, sum: '0};
+  end
+  fifo #(
+      .Width($bits(job_t)),
+      .Depth(4)
+  ) i_sum_jobs (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (sum_done),
+      .in_data_i  (sum_job_in),
+      .in_ready_o (),
+      .out_valid_o(sum_job_valid),
+      .out_data_o (sum_job),
+      .out_ready_i(job_ready),
+      .count_o    ()
+  );
+  fifo #(
+      .Width($bits(job_t)),
+      .Depth(Batch)
+  ) i_max_jobs (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (max_done && to_scalar && !to_sum),
+      .in_data_i  (max_job_in),
+      .in_ready_o (),
+      .out_valid_o(max_job_valid),
+      .out_data_o (max_job),
+      .out_ready_i(job_ready && !sum_job_valid),
+      .count_o    ()
+  );
+  assign job = sum_job_valid ? sum_job : max_job;
   scalar_unit i_scalar (
       .clk_i,
       .rst_ni,
-      .start_i  (scalar_start),
-      .program_i(program_id),
-      .quant_i  (quant),
-      .sum_i    (sum_q),
-      .max_i    (max_q),
-      .inv_n_i  (norm.inv_n),
-      .eps_i    (norm.eps),
-      .done_o   (scalar_done),
-      .result_o (result),
-      .scale_o  (scale),
-      .inverse_o(inverse)
+      .quant_i    (quant),
+      .inv_n_i    (norm.inv_n),
+      .eps_i      (norm.eps),
+      .job_valid_i(sum_job_valid || max_job_valid),
+      .program_i  (job.program_id),
+      .tag_i      ({job.pass, job.vec}),
+      .sum_i      (job.sum),
+      .max_i      (max_mem[job.vec]),
+      .job_ready_o(job_ready),
+      .done_o     (scalar_done),
+      .program_o  (scalar_program),
+      .tag_o      ({scalar_pass, scalar_vec}),
+      .result_o   (result),
+      .scale_o    (scale),
+      .inverse_o  (inverse)
   );
 
-  // --- control ---------------------------------------------------------------------------------------------------
-  logic pass_end, vector_last, start_scalar_q;
-  // everything of the pass has come out and is where it belongs
-  assign pass_end = state_q == StPass && all_indexed_q && !indexing_q && !meta_valid && fly_q == 0;
-  assign sum_finish = pass_end && to_sum;
-  assign scalar_start = (pass_end && !to_sum && to_scalar) || start_scalar_q;
-  assign vector_last = i1_q + 10'd1 == n1 && i0_q + 32'd1 == 32'(n0);
+  always_ff @(posedge clk_i) begin
+    if (claim) claimed_q[sum_which] <= '{program_id: program_id, pass: pass_q, vec: slot.vec, sum: '0};
+    if (max_done && max_ordered) top_score_mem[max_vec] <= max;
+    if (max_done && !max_ordered) max_mem[max_vec] <= max;
+    if (scalar_done) begin
+      if (scalar_program == ScalarMean) begin
+        mean_mem[scalar_vec] <= result;
+      end else if (scalar_program == ScalarRsqrt) begin
+        r_mem[scalar_vec] <= result;
+      end else begin
+        scale_mem[scalar_vec]   <= scale;
+        inverse_mem[scalar_vec] <= inverse;
+      end
+    end
+  end
 
-  // an issue is over when its result has left: to VB, as codes, or at once
-  logic settled, code_settled;
-  assign settled = to_vb ? out_take : to_codes ? code_settled : lanes_valid && out_meta.last;
-  assign code_settled = code_valid[0] && code_meta.last;
-  logic counted;
-  assign counted      = issue && part_last;  // one a word and half
+  // --- control ---------------------------------------------------------------------------------------------------
+  // Vectors of the batch: whose scalars of a pass are there, whose top score is, whose words are all in the vector buffer.
+  logic [3:0][5:0] scalars_q;  // [pass]
+  logic [5:0] tops_q, written_q, with_scalars;
+  logic slots_done_q, batch_start;
+  logic [2:0] wait_q;
+  assign with_scalars = scalars_q[pass_q-2'd1];
+  always_comb begin
+    if (codes_q) allowed = (len != 0 && written_q < with_scalars) ? written_q : with_scalars;
+    else if (pass_q == 2'd0) allowed = vectors_q;
+    else if (is_softmax) allowed = tops_q;
+    else allowed = with_scalars;
+  end
+  always_ff @(posedge clk_i) allowed_q <= allowed;
+  logic wait_over, pass_over, batch_over;
+  assign wait_over    = state_q == StSwitch && wait_q == 0;
+  assign pass_over    = wait_over && !last_pass;
+  assign batch_over   = wait_over && last_pass && room_q == 0;
+  assign pass_start   = state_q == StStart;
+  assign batch_start  = (state_q == StTake && take_ready_i) || batch_over;
 
   assign op_ready_o   = state_q == StIdle;
   assign take_valid_o = state_q == StTake;
@@ -652,115 +862,92 @@ module special_unit #(
     if (!rst_ni) begin
       state_q <= StIdle;
       fly_q <= '0;
+      room_q <= '0;
       part_q <= '0;
       high_q <= 1'b0;
-      indexing_q <= 1'b0;
-      more_runs_q <= 1'b0;
-      all_indexed_q <= 1'b0;
       out_second_q <= 1'b0;
       recent_q <= '0;
-      start_scalar_q <= 1'b0;
       codes_q <= 1'b0;
+      slots_done_q <= 1'b0;
+      vectors_q <= '0;
+      described_q <= 1'b1;
     end else begin
-      fly_q <= fly_q + 7'(counted) - 7'(settled);
-      start_scalar_q <= state_q == StSum && sum_done;
-      recent_q <= {recent_q[Distance-2:0], {issue, meta_index[3:0], part_q}};
+      fly_q <= fly_q + 7'(issue) - 7'(lanes_valid);
+      room_q <= room_q + 7'(issue && to_vb && part_last && !solo) - 7'(out_take);
+      recent_q <= {recent_q[Distance-2:0], issue ? place : 8'd0};
       if (issue) begin
-        part_q <= part_last ? 2'd0 : part_q + 2'd1;
-        if (part_last) high_q <= stages.rotate && !high_q;
+        which_q <= now.which;
+        part_q  <= part_last ? 2'd0 : part_q + 2'd1;
+        if (part_last) high_q <= stages.rotate && !solo && !high_q;
       end
       if (out_valid && wr_ready_i) out_second_q <= out_spills && !out_second_q;
-      if (lanes_valid && max_mode != MaxNone) max_q <= max_next;
-      // indices
-      if (index_take) begin
-        index_q <= index_q + 20'd1;
-        if (index_q + 20'd1 == index_end_q) indexing_q <= 1'b0;
+      if (slots_done) slots_done_q <= 1'b1;
+      if (wait_q != 0) wait_q <= wait_q - 3'd1;
+      // what is there
+      if (scalar_done) scalars_q[scalar_pass] <= scalars_q[scalar_pass] + 6'd1;
+      if (max_done && max_ordered) tops_q <= tops_q + 6'd1;
+      if (out_take && out_head.last) written_q <= written_q + 6'd1;
+      if (describe) begin
+        vectors[vectors_q[4:0]] <= at_q;
+        vectors_q <= vectors_q + 6'd1;
+        i1_q <= i1_q + 10'd1;
+        in_group_q <= group_end ? 10'd0 : in_group_q + 10'd1;
+        at_q <= next_head;
+        if (i1_q == head_last) begin
+          i0_q <= i0_q + 32'd1;
+          i1_q <= '0;
+          in_group_q <= '0;
+          at_q <= next_row;
+          at0_q <= next_row;
+        end
+        if (vector_last) over_q <= 1'b1;
+        if (vector_last || vectors_q == 6'(Batch - 1)) described_q <= 1'b1;
       end
-      if (run_ready) begin
-        index_q <= run_from << 2;
-        index_end_q <= run_last ? 20'(words) : run_to << 2;
-        indexing_q <= 1'b1;
-        if (run_last) more_runs_q <= 1'b0;
+      if (batch_start) begin
+        vectors_q <= '0;
+        described_q <= 1'b0;
+        pass_q <= '0;
+        codes_q <= 1'b0;
+        scalars_q <= '0;
+        tops_q <= '0;
+        written_q <= '0;
       end
-      if (state_q == StPass && is_softmax && !more_runs_q && !run_ready) all_indexed_q <= 1'b1;
-      if (run_done) more_runs_q <= 1'b0;
 
       unique case (state_q)
         StIdle:
         if (op_valid_i) begin
           op_q <= op_i;
-          state_q <= StTake;
+          state_q <= StDecode;
         end
+        StDecode: state_q <= StTake;
         StTake:
         if (take_ready_i) begin
+          at_q <= first_vector;
+          at0_q <= first_vector;
           i0_q <= '0;
           i1_q <= '0;
-          pass_q <= '0;
-          codes_q <= 1'b0;
-          {src_q, src0_q} <= {src, src};
-          {dst_q, dst0_q} <= {dst, dst};
-          {ab_q, ab0_q} <= {ab, ab};
-          {second_q, second0_q} <= {second, second};
-          state_q <= (n0 <= 0 || n1 == 0) ? StGive : StBegin;
+          in_group_q <= '0;
+          over_q <= 1'b0;
+          state_q <= (n0 <= 0 || n1 == 0) ? StGive : StPrepare;
         end
-        StBegin: begin
-          index_q <= '0;
-          index_end_q <= 20'(words);
-          indexing_q <= !is_softmax && words != 0;
-          more_runs_q <= is_softmax;
-          all_indexed_q <= !is_softmax;
-          part_q <= '0;
-          high_q <= 1'b0;
-          if (max_mode == MaxMagnitude) max_q <= '0;
-          if (max_mode == MaxOrdered) max_q <= MinusInfinity;
-          state_q <= StPass;
+        StPrepare: begin
+          slots_done_q <= 1'b0;
+          state_q <= StStart;
         end
+        StStart:  state_q <= StPass;
         StPass:
-        if (pass_end) begin
-          all_indexed_q <= 1'b0;
-          if (max_mode == MaxOrdered) top_score_q <= max_q;
-          if (to_sum) state_q <= StSum;
-          else if (to_scalar) state_q <= StScalar;
-          else if (to_codes) state_q <= StHeader;
-          else if (last_pass) state_q <= StNext;
-          else begin
-            pass_q  <= pass_q + 2'd1;
-            state_q <= StBegin;
+        if (slots_done_q && !meta_valid && fly_q == 0) begin
+          wait_q  <= 3'd5;  // until maxima and codes have gone through
+          state_q <= StSwitch;
+        end
+        StSwitch: begin
+          if (pass_over) begin
+            slots_done_q <= 1'b0;
+            pass_q <= pass_q + 2'd1;
+            codes_q <= to_vb;  // a result that goes on as codes
+            state_q <= StPrepare;
           end
-        end
-        StSum:
-        if (sum_done) begin
-          sum_q   <= sum;
-          state_q <= StScalar;
-        end
-        StScalar:
-        if (scalar_done) begin
-          if (program_id == ScalarMean) mean_q <= result;
-          if (program_id == ScalarRsqrt) r_q <= result;
-          scale_q <= scale;
-          inverse_q <= inverse;
-          codes_q <= to_vb;  // a result that goes on as codes
-          pass_q <= pass_q + 2'd1;
-          state_q <= StBegin;
-        end
-        StHeader: state_q <= StNext;
-        StNext: begin
-          pass_q <= '0;
-          codes_q <= 1'b0;
-          state_q <= vector_last ? StGive : StBegin;
-          i1_q <= i1_q + 10'd1;
-          src_q <= src_q + src_s1;
-          dst_q <= dst_q + dst_s1;
-          ab_q <= ab_q + ab_s1;
-          second_q <= second_q + second_s1;
-          if (i1_q + 10'd1 == n1) begin
-            i1_q <= '0;
-            i0_q <= i0_q + 32'd1;
-            {src_q, src0_q} <= {2{src0_q + src_s0}};
-            {dst_q, dst0_q} <= {2{dst0_q + dst_s0}};
-            {ab_q, ab0_q} <= {2{ab0_q + ab_s0}};
-            {second_q, second0_q} <= {2{second0_q + second_s0}};
-          end
+          if (batch_over) state_q <= over_q ? StGive : StPrepare;
         end
         StGive:   state_q <= StIdle;
         default:  state_q <= StIdle;

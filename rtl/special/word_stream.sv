@@ -29,7 +29,7 @@ module word_stream #(
   logic       second_q;  // the second read of an unaligned word comes next
   logic [4:0] reserved_q;  // reads asked for, or waiting in the FIFO
   logic fired, last_read, pop;
-  assign last_read = shift_i == 0 || second_q;
+  assign last_read  = shift_i == 0 || second_q;
   assign rd_valid_o = index_valid_i && reserved_q < 5'(2 * Depth);
   // the second word of the last pair may lie behind the row: its elements do not count, any word will do
   logic [19:0] at;

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flightllm.isa.fields import Addr, Count, Instruction
+from flightllm.isa.generate import max_operands
 
-#: resolved operands in a dispatch_t, and its size in 32-bit words
-MAX_OPERANDS = 10
-DISPATCH_WORDS = (512 + 40 * MAX_OPERANDS + 31) // 32
+#: size of a dispatch_t in 32-bit words
+DISPATCH_WORDS = (512 + 40 * max_operands() + 31) // 32
 
 
 def dispatch(inst: Instruction, regs: list[int]) -> bytes:

@@ -123,7 +123,7 @@ class Generator:
         return {"len": length, "sink": self.pick(0, 1, self.upto(last + 2)), "first": self.pick(0, self.upto(last + 2))}
 
     def scales(self) -> None:
-        heads = self.pick(1, 2, 3)
+        heads = self.pick(0, 1, 2, 3)
         dst_head = 64 + self.upto(3)  # room for 1,024 positions
         self.add(
             LDS(**self.key_range(), addr=2 * self.upto(2000), heads=heads, dst=self.upto(VB // 16 - heads * dst_head - 1),

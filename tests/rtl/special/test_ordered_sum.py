@@ -9,8 +9,8 @@ from player import Player
 from flightllm.numerics import fp32
 from flightllm.sim.sources import rtl_sources
 
-#: cycles after which a row may come again: the adder's latency and the write behind it
-DISTANCE = 5
+#: cycles after which a row may come again: operand registers, the adder's latency and the write behind it
+DISTANCE = 6
 #: cycles that a tree takes at most
 TREE = 220
 CORNERS = np.array(

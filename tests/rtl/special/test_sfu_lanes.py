@@ -1,4 +1,5 @@
-"""The arithmetic pipeline of the special-function unit: every pass of every instruction, and mixes of stages, with gaps."""
+"""The arithmetic pipeline of the special-function unit: every pass of every instruction, and mixes of stages, with gaps; scalars of
+their own for every issue."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from flightllm.sim.sources import rtl_sources
 
 #: cycles after the last issue in which the pipeline empties
 EMPTY = 64
+#: cycles before the first issue in which a pass's stages and scalars are there already
+LEAD = 10
 NONE = {"a0": "A0Pass", "m1": "M1Pass", "m2": "M2Pass", "a3": "A3Pass", "m10": "M10Pass"}
 FLAGS = ("m4", "m6", "e7", "a8", "r9", "m11")
 #: the passes of docs/rtl.md
@@ -58,8 +61,17 @@ def mixes(rng: np.random.Generator, n: int) -> list[dict[str, str | int]]:
     return out
 
 
-def reference(p: dict, data: list[np.ndarray], high: np.ndarray, s: list[np.float32]) -> tuple[np.ndarray, np.ndarray]:
-    """(what an ordered sum sees, result) of float32 [issues, lanes] streams X Y Z W."""
+def scalars_of(p: dict, rng: np.random.Generator, n: int) -> np.ndarray:
+    """float32 [4, n]: s0, s1 differ from issue to issue, so does s3 behind two multiplications (softmax); s2 stays."""
+    s = rng.standard_normal((4, n)).astype(np.float32)
+    s[2] = s[2, 0]
+    if p["a0"] in ("A0Scalar", "A0StreamY") or p["m1"] == "M1Pass" or p["m2"] == "M2Pass":
+        s[3] = s[3, 0]
+    return s
+
+
+def reference(p: dict, data: list[np.ndarray], high: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(what an ordered sum sees, result) of float32 [issues, lanes] streams X Y Z W and scalars [4, issues, 1]."""
     x, y, z, w = data
     add, mul = fp32.add, fp32.mul
     v = np.where(high[:, None], w, x) if p["rotate"] else x
@@ -108,20 +120,20 @@ def test_passes(lanes):
         raw = np.where(
             rng.random(ordinary.shape) < 0.02, rng.integers(0, 1 << 32, ordinary.shape), ordinary.view(np.uint32)
         ).astype(np.uint32)
-        scalars = rng.standard_normal(4).astype(np.float32)
+        scalars = scalars_of(p, rng, n)
         valid = rng.random(n) < rng.choice([1.0, 0.5])
         high = np.cumsum(valid) % 2 == 0 if p["rotate"] else rng.random(n) < 0.5
         streams = [raw[:, lanes * i : lanes * (i + 1)].copy().view(np.float32)[valid] for i in range(4)]
         with np.errstate(all="ignore"):
-            cases.append((change, at, reference(p, streams, high[valid], list(scalars))))
-        length = n + EMPTY
-        scalar_word = sum(int(w) << (32 * (3 - i)) for i, w in enumerate(scalars.view(np.uint32)))
-        wide = np.array([scalar_word >> (32 * i) & 0xFFFFFFFF for i in range(4)])
+            cases.append((change, at, reference(p, streams, high[valid], scalars[:, valid, None])))
+        length = LEAD + n + EMPTY
+        wide = scalars.view(np.uint32)[::-1].T  # s0 is the highest
+        wide = np.concatenate([np.tile(wide[0], (LEAD, 1)), wide, np.tile(wide[-1], (EMPTY, 1))])
         columns["stages_i"].append(np.full(length, word))
-        columns["scalars_i"].append(np.tile(wide, (length, 1)))
-        columns["valid_i"].append(np.concatenate([valid, np.zeros(EMPTY, bool)]))
-        columns["high_i"].append(np.concatenate([high, np.zeros(EMPTY, bool)]))
-        columns["data_i"].append(np.concatenate([raw, np.zeros((EMPTY, 4 * lanes), np.uint32)]))
+        columns["scalars_i"].append(wide)
+        columns["valid_i"].append(np.pad(valid, (LEAD, EMPTY)))
+        columns["high_i"].append(np.pad(high, (LEAD, EMPTY)))
+        columns["data_i"].append(np.pad(raw, ((LEAD, EMPTY), (0, 0))))
         at += length
     x = {
         name: np.concatenate([np.zeros((8, *parts[0].shape[1:]), parts[0].dtype), *parts])
@@ -131,7 +143,7 @@ def test_passes(lanes):
     player.inputs["scalars_i"] = (4, 32)
     out = player.run(rst_ni=np.arange(at) >= 6, **x)
     for change, start, want in cases:
-        part = slice(start, start + n + EMPTY)
+        part = slice(start, start + LEAD + n + EMPTY)
         for valid_name, name, value in (("tap_valid_o", "tap_o", want[0]), ("valid_o", "out_o", want[1])):
             got = out[name][part][out[valid_name][part] == 1]
             word = np.ascontiguousarray(value, np.float32).view(np.uint32)

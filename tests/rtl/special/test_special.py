@@ -95,15 +95,18 @@ class Program:
         row, ab_row = -(-length // 16) + 1, -(-length // 16) * 2 + 1
         ab = self.ab_at
         self.ab_at += ab_row * n0 * n1
-        src, ks, vs = self.place(16 * row * n0 * n1), self.place(length), self.place(length)
-        self.core.vb[16 * ks : 16 * ks + length] = np.abs(self.core.vb[16 * ks : 16 * ks + length]) + 0.01
-        self.core.vb[16 * vs : 16 * vs + length] = np.abs(self.core.vb[16 * vs : 16 * vs + length]) + 0.01
+        group = int(r.integers(0, n1 + 1))
+        scales = 16 * row * (-(-n1 // group) if group else 1)
+        src, ks, vs = self.place(16 * row * n0 * n1), self.place(scales), self.place(scales)
+        for at in (ks, vs):
+            self.core.vb[16 * at : 16 * at + scales] = np.abs(self.core.vb[16 * at : 16 * at + scales]) + 0.01
         self.program.append(
             SOFTMAX(
                 len=length, sink=int(r.integers(0, 3)), first=int(r.integers(0, (length - 1) // 64 + 2)),
                 mask=int(r.integers(0, 4000)), masked=int(r.integers(0, 2)), src=src, src_s0=row * n1, src_s1=row, ks=ks,
                 vs=vs, n0=n0, n1=n1, qpos=max(0, length - n0), window=int(r.choice([0, 1, 20, 100])),
                 sink_tokens=int(r.choice([0, 4])), alpha=word(0.18), ab=ab, ab_s0=ab_row * n1, ab_s1=ab_row,
+                kv_s=row, group=group,
             )
         )  # fmt: skip
 
@@ -119,7 +122,7 @@ class Program:
         cycles = library(lanes).special_run(
             ops, DISPATCH_WORDS, len(self.program), ctypes.c_void_p(vb.ctypes.data), ctypes.c_uint64(VB // 16),
             ctypes.c_void_p(ab.ctypes.data), ctypes.c_uint64(AB), ctypes.c_void_p(mb.ctypes.data), int(slow), seed,
-            ctypes.c_int64(2_000_000),
+            ctypes.c_int64(200_000),
         )  # fmt: skip
         assert cycles > 0, f"the testbench stopped with {cycles}"
         got, want = vb.view(np.uint32), self.core.vb.view(np.uint32)
@@ -245,8 +248,8 @@ def test_a_word_a_cycle(kind):
 
 
 def test_softmax_of_512_keys():
-    """Three passes of 32 words, up to 60 cycles behind each."""
+    """Three passes of 32 words, up to 64 cycles behind each: the pipeline, its registers, and the scalars."""
     p = Program(seed=1)
     p.softmax(512, n0=1, n1=1)
     p.program[-1].values.update(sink=0, first=0, masked=0, window=0)
-    assert p.run(lanes=16) < 3 * (32 + 60)
+    assert p.run(lanes=16) < 3 * (32 + 64)
