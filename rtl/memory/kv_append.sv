@@ -201,8 +201,9 @@ module kv_append #(
 
   // place of the first position in its unit
   logic [39:0] start_at;
-  assign start_at = codes_at_i +
-      (is_v ? 40'(op_i.pos[3:0]) : 40'(32'(piece) * ((32'(op_i.pos) >> LogC) & 32'(KeySlots - 1))));
+  logic [31:0] slot;
+  assign slot = (32'(op_i.pos) >> LogC) & 32'(KeySlots - 1);
+  assign start_at = codes_at_i + (is_v ? 40'(op_i.pos[3:0]) : 40'(piece) * 40'(slot));
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin

@@ -269,7 +269,7 @@ module store_unit #(
     else if (load_ready && kv_valid) turns_done_q <= turn_last ? '0 : turns_done_q | turn;
   end
   for (genvar x = 0; x < 64; x++) begin : gen_strb
-    assign stv_strb[x] = v_full || 4'(x / 4) < v_left_q[3:0];
+    assign stv_strb[x] = 5'(x / 4) < {v_full, v_left_q[3:0]};
     assign kv_strb[x]  = kv_step.chunk == 2'(x / 16) && kv_step.mask[x%16] && (kv_step.spread || turn[x%16*Turns/16]);
   end
   assign load_ready = !load_valid_q || go;
