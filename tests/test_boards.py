@@ -49,12 +49,12 @@ def test_u280_figures_by_hand():
     assert sizes["AB"] == 2560 << 10
     assert sizes["W rings"] == 32 * 160 * 1024
     assert sizes["accumulators"] == 32 * 12 * 512 * 6
-    assert dsp_count(board.arch) == 32 * 12 * 18 + 16 * 18 + 16 * 4 == 7264
+    assert dsp_count(board.arch) == 32 * 12 * 20 + 16 * 18 + 16 * 4 == 8032
     rows = {row.resource: row for row in fit_rows(board, board.arch)}
     assert rows["on-chip memory bytes (BRAM and URAM)"].have == 960 * 32768 + 2016 * 4096
     # cores multiply everything that a core has
     two = replace(board.arch, cores=2, channels=16)
-    assert dsp_count(two) == 2 * (16 * 12 * 18 + 16 * 18 + 64)
+    assert dsp_count(two) == 2 * (16 * 12 * 20 + 16 * 18 + 64)
     assert on_chip_bytes(two)["VB"] == 2 * sizes["VB"]
 
 

@@ -14,8 +14,8 @@ from flightllm.errors import ConfigError, FitError
 
 #: data bytes of one URAM (4,096 x 72 bits) and one BRAM36 (512 x 72): 64 of 72 bits, as the other 8 are parity or ECC
 URAM_BYTES, BRAM36_BYTES = 32768, 4096
-#: DSPs of a VPU: the chain of 16, and two for the scales
-DSP_PER_VPU = 18
+#: DSPs of a VPU: the chain of 16, and four for the scales
+DSP_PER_VPU = 20
 #: DSPs of an fp32 multiplier, and of a table function with its two multiply-adds
 DSP_PER_MULTIPLIER, DSP_PER_TABLE = 2, 2
 #: DSPs of an SFU lane: seven multipliers, two table functions
@@ -222,7 +222,7 @@ def on_chip_bytes(arch: ArchConfig) -> dict[str, int]:
 
 
 def dsp_count(arch: ArchConfig) -> int:
-    """DSPs of all cores by design: channels * vpus * (16 + 2) + lanes * 18 + 4 for each of the min(16, 4 channels) lanes of the drain.
+    """DSPs of all cores by design: channels * vpus * (16 + 4) + lanes * 18 + 4 for each of the min(16, 4 channels) lanes of the drain.
 
     A few more for addresses and counts come on top; `flightllm.resources` has them from synthesis.
     """
