@@ -65,6 +65,8 @@ BENCHES = {
 }
 #: modules without a bench of their own -> the bench of what they are part of
 INSIDE = {
+    "kv_append": "memory/test_store_unit.py",
+    "multiply_add": "memory/test_store_unit.py",
     "dsp_slice": "matrix/test_dsp.py",
     "fetch_plan": "matrix/test_matrix_fetch.py",
     "fetch_walk": "matrix/test_matrix_fetch.py",
