@@ -69,7 +69,7 @@ def test_report(tmp_path, simulate):
 
 def test_compare(tmp_path, simulate, monkeypatch):
     path = package(tmp_path / "p.flpkg", ARCH).path
-    monkeypatch.setattr("flightllm.runtime.device.open_device", lambda name, package: Beside())
+    monkeypatch.setattr("flightllm.simulation.open_device", lambda name, package: Beside())
     result = simulate(path, "--compare")
     assert result.exit_code == 0, result.output
     assert "bit for bit" in result.stdout

@@ -322,6 +322,8 @@ class Builder(Operands):
         }
         heads = 1 + c(2)
         words = -(-(length + channels) // 16) + 1
+        # scales of one KV head for all, or of two
+        kv_group = -(-n1 // 2) if heads == 2 and n1 > 1 and c(2) else 0
         scale_hulls, scales = [], []
         for _ in range(2):
             addr, _ = self.memory(c, ["scales", "kv cache"], 2 * heads * (length // channels + 1), 2, still=True)
@@ -335,7 +337,7 @@ class Builder(Operands):
                     dst_head=words,
                 )
             )
-            scales.append(at + words * c(heads))
+            scales.append(at if kv_group else at + words * c(heads))
             scale_hulls.append(hull)
         rows = max(n0, 1) * n1
         score, _, _ = self.vb(c, words * rows, scale_hulls, still=True)
@@ -354,8 +356,8 @@ class Builder(Operands):
         place = {"ab_s0": soft.s0, "ab_s1": soft.s1}
         self.emit(
             SOFTMAX(
-                **keys(), **self.address(c, "src", score), src_s0=words * n1, src_s1=words, **self.address(c, "ks", scales[0]),
-                **self.address(c, "vs", scales[1]), **self.count(c, "n0", n0), n1=n1,
+                **keys(), **self.address(c, "src", score), src_s0=words * n1, src_s1=words, ks=scales[0], vs=scales[1],
+                kv_s=words, group=kv_group, **self.count(c, "n0", n0), n1=n1,
                 **self.count(c, "qpos", (length - n0, length, 3, -2)[c(4)], 24), window=(0, 1, 20, 100)[c(4)],
                 sink_tokens=(0, 4)[c(2)], alpha=word(0.18), **self.ab_fields(c, soft),
                 **place,
