@@ -12,7 +12,7 @@ import numpy as np
 
 from flightllm.errors import ProgramError, ToolError
 from flightllm.package import Manifest, Package
-from flightllm.runtime.chunks import Chunk, chunks
+from flightllm.runtime.chunks import Chunk, chunks, random_ids
 from flightllm.runtime.device import Device, open_device
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def simulate(
     result = Simulation(m, on, seed, compare or rtl_window is not None)
     try:
         beside = open_device("functional", opened) if compare and device is rtl else None  # a window always compares
-        ids = np.random.default_rng(seed).integers(0, m.model.vocab, prompt_tokens + new_tokens).tolist()
+        ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
         for run in plan:
             part = ids[run.pos : run.pos + run.count]
             logits = device.run_chunk(part, run.pos, int(run.last), run.prompt)

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from flightllm.errors import FlightError, ToolError
 from flightllm.package import Package
-from flightllm.runtime.chunks import Chunk, chunks
+from flightllm.runtime.chunks import Chunk, chunks, random_ids
 from flightllm.runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ def verify(
             raise FlightError("the prompt has no tokens", do="give a prompt of at least one token")
         prompt_tokens = len(ids)
     else:
-        ids = np.random.default_rng(seed).integers(0, m.model.vocab, prompt_tokens + new_tokens).tolist()
+        ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
     plan = chunks(m.limits, prompt_tokens, new_tokens, chunk)
     device = LockStep(RtlDevice(SimOptions(jitter_ns=jitter_ns, stall=stall, seed=seed)), progress=progress)
     device.load(opened)

@@ -272,7 +272,6 @@ class AttentionLowering:
             batch = [_Unit(kv, q, n, j * n, number % 2) for j, (kv, q, n) in enumerate(units[at : at + together])]
             heads, first = sum(u.heads for u in batch), batch[0]
             scores, probs = walk.scores[first.buffer], walk.probs[first.buffer]
-            fields = {**walk.span, **self._mask_fields(walk.masks, first.query)}
             for unit in batch:
                 self._scores(unit, heads, q_rows, walk)
             for unit in previous:
@@ -294,7 +293,7 @@ class AttentionLowering:
                 ab=probs.base,
                 ab_s0=heads * probs_row,
                 ab_s1=probs_row,
-                **fields,
+                **self._key_fields(walk, first),
             )
             owner.out.emit(
                 inst,
@@ -360,10 +359,11 @@ class AttentionLowering:
         owner.out.emit(inst, [], [("MB", 0, nbytes)])
         return "MB", 0, nbytes, row
 
-    def _mask_fields(self, masks: tuple[str, int, int, int] | None, head: int) -> dict[str, int]:
-        if masks is None:
-            return {}
-        return {"mask": head * masks[3], "masked_r": int(HostRegister.MASKEN)}
+    def _key_fields(self, walk: _Walk, unit: _Unit) -> dict[str, int]:
+        """Operands that say which keys the heads of a unit see: the block range, and their mask if there is one."""
+        if walk.masks is None:
+            return walk.span
+        return walk.span | {"mask": unit.query * walk.masks[3], "masked_r": int(HostRegister.MASKEN)}
 
     def _load_scales(self, span: dict[str, int]) -> tuple[Buffer, Buffer]:
         owner, heads = self.owner, self.h.kv_per_core
@@ -379,7 +379,7 @@ class AttentionLowering:
     def _scores(self, unit: _Unit, heads: int, q_rows: Buffer, walk: _Walk) -> None:
         """Keys of a unit, and its scores: rows [query][head of the batch]."""
         owner, cache, masks = self.owner, self.cache, walk.masks
-        fields = {**walk.span, **self._mask_fields(masks, unit.query)}
+        fields = self._key_fields(walk, unit)
         load = LDK(kind="K", addr=cache.k.addr + unit.kv * cache.k_head, unit_bytes=cache.k_unit, **fields)
         owner.out.emit(load, [cache.k.range, *masks_range(masks)], [])
         length = owner.options.max_context // 16
@@ -404,7 +404,7 @@ class AttentionLowering:
     def _values(self, unit: _Unit, output: Buffer, walk: _Walk) -> None:
         """Values of a unit, weighted by its rows of probabilities."""
         owner, cache, masks = self.owner, self.cache, walk.masks
-        fields = {**walk.span, **self._mask_fields(masks, unit.query)}
+        fields = self._key_fields(walk, unit)
         load = LDK(kind="V", addr=cache.v.addr + unit.kv * cache.v_head, unit_bytes=cache.v_unit, **fields)
         owner.out.emit(load, [cache.v.range, *masks_range(masks)], [])
         rows = walk.probs[unit.buffer]

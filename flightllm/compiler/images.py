@@ -23,6 +23,7 @@ from flightllm.ir.ops import Embed, Linear, Norm, PosEmbed
 from flightllm.ir.values import FP32_MAX, read_values
 from flightllm.ir.weights import Weight
 from flightllm.isa.blocks import key_slots, unit_positions
+from flightllm.isa.matrix import stored_slots
 from flightllm.numerics.constants import QMAX
 from flightllm.package import PackageWriter, TensorRecord
 from flightllm.streams.arrange import stack_rows, take_columns, take_rows, widen_together
@@ -310,10 +311,8 @@ def plan_cache(
     heads = heads_of(geometry, group)
     bits = options.attention.get(group.core.name, AttentionOptions()).kv_bits
     channels, length, n = geometry.arch.channels, options.max_context, heads.kv_per_core
-    row_slots = heads.padded // channels
-    if bits == 4:
-        row_slots += row_slots % 2
-    k_unit, v_unit = key_slots(channels) * heads.padded * bits // 8, row_slots * 2 * bits
+    k_unit = key_slots(channels) * heads.padded * bits // 8
+    v_unit = stored_slots(heads.padded // channels, bits) * 2 * bits
     k_head, v_head = (
         -(-length // unit_positions(kind, channels)) * unit for kind, unit in (("K", k_unit), ("V", v_unit))
     )

@@ -179,8 +179,14 @@ class MMPV(AttentionMatrix):
     def broken_rules(self, arch: Any) -> Iterator[str]:
         slots, stored = self.values["slots"], self.values["row_slots"]
         yield from head_rules("slots * C", slots * arch.channels, 1)
-        if stored != slots + (slots % 2 if KV_BITS[self.values["bits"]] == "4" else 0):
-            yield f"row_slots is {stored} for {slots} slots of {KV_BITS[self.values['bits']]} bits"
+        bits = KV_BITS[self.values["bits"]]
+        if stored != stored_slots(slots, int(bits)):
+            yield f"row_slots is {stored} for {slots} slots of {bits} bits"
+
+
+def stored_slots(slots: int, bits: int) -> int:
+    """Row slots that a V window stores for `slots` slots of a head: 4-bit codes of two share a byte."""
+    return slots + slots % 2 if bits == 4 else slots
 
 
 def head_rules(name: str, length: int, multiple: int = 16) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from flightllm.errors import FlightError
 from flightllm.package.manifest import Limits
 
@@ -29,6 +31,12 @@ def chunks(limits: Limits, prompt: int, new: int, chunk: int | None = None) -> I
         why = f"{prompt} + {new} tokens, the package has room for {limits.max_context}"
         raise FlightError("the context is too short", why=why, do="ask for fewer tokens")
     return _chunks(prompt, new, min(chunk or limits.max_chunk, limits.max_chunk))
+
+
+def random_ids(vocab: int, count: int, seed: int) -> list[int]:
+    """Token ids to feed when their meaning does not matter; the same for a seed."""
+    ids: list[int] = np.random.default_rng(seed).integers(0, vocab, count).tolist()
+    return ids
 
 
 def _chunks(prompt: int, new: int, most: int) -> Iterator[Chunk]:

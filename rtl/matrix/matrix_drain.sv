@@ -29,7 +29,7 @@ module matrix_drain #(
     output logic                                                     waits_o,
     output logic                                                     ce_o,
     // accumulators
-    input  logic                                                     op3_valid_i,      // this cycle's read is taken
+    input  logic                                                     op2_valid_i,      // this cycle's read is taken
     output logic               [$clog2(Entries)-1:0]                 addr_o,
     output logic                                                     capture_o,
     output logic                                                     capture_dual_o,
@@ -154,7 +154,7 @@ module matrix_drain #(
 
   assign slots_left = strip.slots - slot_q;
   assign step_last = elems_left_q <= 16'(Lanes);
-  assign read_grant = state_q == StRead && !op3_valid_i;
+  assign read_grant = state_q == StRead && !op2_valid_i;
   assign addr_o = entry_q;
   assign capture_o = state_q == StEntry;
   assign capture_dual_o = mop.dual;

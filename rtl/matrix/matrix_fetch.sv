@@ -48,10 +48,8 @@ module matrix_fetch #(
   // --- the instruction, for execute ------------------------------------------------------------------------------
   mm_op_t   mm;
   mmqk_op_t qk;
-  mmpv_op_t pv;
   assign mm = mm_op(op_i);
   assign qk = mmqk_op(op_i);
-  assign pv = mmpv_op(op_i);
 
   function automatic logic [15:0] count16(logic signed [31:0] x);
     return x < 0 ? 16'd0 : x > 32'sd65535 ? 16'hffff : x[15:0];
@@ -71,8 +69,8 @@ module matrix_fetch #(
         mop_o.dst = mm.dst;
         mop_o.dst_s0 = mm.dst_row;
       end
-      OpMmqk: begin
-        mop_o.kind = KindQk;
+      default: begin  // MMQK and MMPV begin with the same fields
+        mop_o.kind = op_i.inst[5:0] == OpMmqk ? KindQk : KindPv;
         mop_o.dual = qk.dual;
         mop_o.n0 = count16(qk.n0);
         mop_o.n1 = qk.n1;
@@ -83,23 +81,10 @@ module matrix_fetch #(
         mop_o.dst_s0 = qk.dst_s0;
         mop_o.dst_s1 = qk.dst_s1;
       end
-      default: begin
-        mop_o.kind = KindPv;
-        mop_o.dual = pv.dual;
-        mop_o.n0 = count16(pv.n0);
-        mop_o.n1 = pv.n1;
-        mop_o.ab = pv.ab;
-        mop_o.ab_s0 = pv.ab_s0;
-        mop_o.ab_s1 = pv.ab_s1;
-        mop_o.dst = pv.dst;
-        mop_o.dst_s0 = pv.dst_s0;
-        mop_o.dst_s1 = pv.dst_s1;
-      end
     endcase
     mop_o.wait_mask   = op_i.inst[9:6];
     mop_o.signal_mask = op_i.inst[13:10];
   end
-
 
   logic plan_ready, plan_idle, pop_idle, walk_idle;
   assign op_ready_o  = plan_ready && mop_ready_i;

@@ -25,10 +25,9 @@ module matrix_unit #(
     // rings: words that can be popped now, at most 63; data three cycles after the pop
     input logic [Channels-1:0][5:0] w_level_i,
     output logic [4:0] w_pop_o,
-    input logic [Channels-1:0][15:0][63:0] w_data_i,
     input logic [Channels-1:0][5:0] k_level_i,
     output logic [4:0] k_pop_o,
-    input logic [Channels-1:0][15:0][63:0] k_data_i,
+    input logic [Channels-1:0][15:0][63:0] data_i,  // of the ring that was popped
     // activation buffer
     output logic ab_valid_o,
     output logic [19:0] ab_a_addr_o,
@@ -96,14 +95,13 @@ module matrix_unit #(
   logic beats_release, row_release, rho_release, fetch_idle;
   logic [4:0] beats_count;
   pop_t pop, pop_q[PopLatency+1];
-  // which words the MPUs see: W ring; K ring; the words of KeySlots lanes, repeated
+  // which words the MPUs see: those of the pop; the words of KeySlots lanes, repeated
   typedef enum logic [1:0] {
-    FromW,
-    FromK,
-    FromKeys8,
-    FromKeys4
-  } from_e;
-  from_e from_q[PopLatency+1];
+    SeeAll,
+    SeeKeys8,
+    SeeKeys4
+  } see_e;
+  see_e see_q[PopLatency+1];
 
   matrix_fetch #(
       .Vpus    (Vpus),
@@ -132,7 +130,7 @@ module matrix_unit #(
       .k_pop_o,
       .pop_o          (pop),
       .table_valid_i  (pop_q[PopLatency].valid && pop_q[PopLatency].dest == DestTable),
-      .table_data_i   (w_data_i[0][0]),
+      .table_data_i   (data_i[0][0]),
       .mb_addr_o,
       .mb_data_i,
       .idle_o         (fetch_idle)
@@ -175,20 +173,17 @@ module matrix_unit #(
 
   // what a pop is for, until its data come
   always_comb begin
-    pop_q[0]  = pop;
-    from_q[0] = FromW;
-    if (k_pop_o != 0) begin
-      unique case (pop.dest)
-        DestKeys8: from_q[0] = FromKeys8;
-        DestKeys4: from_q[0] = FromKeys4;
-        default:   from_q[0] = FromK;
-      endcase
-    end
+    pop_q[0] = pop;
+    unique case (pop.dest)
+      DestKeys8: see_q[0] = SeeKeys8;
+      DestKeys4: see_q[0] = SeeKeys4;
+      default:   see_q[0] = SeeAll;
+    endcase
   end
   always_ff @(posedge clk_i) begin
     for (int i = 1; i <= PopLatency; i++) begin
-      pop_q[i]  <= pop_q[i-1];
-      from_q[i] <= from_q[i-1];
+      pop_q[i] <= pop_q[i-1];
+      see_q[i] <= see_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end
     assert (!rst_ni || w_pop_o == 0 || k_pop_o == 0)
@@ -285,11 +280,10 @@ module matrix_unit #(
     logic [15:0][63:0] pop_data;
     always_comb begin
       for (int i = 0; i < 16; i++) begin
-        unique case (from_q[PopLatency])
-          FromW:     pop_data[i] = w_data_i[c][i];
-          FromK:     pop_data[i] = k_data_i[c][i];
-          FromKeys8: pop_data[i] = k_data_i[c][i%(2*KeySlots)];
-          default:   pop_data[i] = k_data_i[c][i%KeySlots];
+        unique case (see_q[PopLatency])
+          SeeAll:   pop_data[i] = data_i[c][i];
+          SeeKeys8: pop_data[i] = data_i[c][i%(2*KeySlots)];
+          default:  pop_data[i] = data_i[c][i%KeySlots];
         endcase
       end
     end
@@ -357,7 +351,7 @@ module matrix_unit #(
       .rho_release_o  (rho_release),
       .waits_o        (drain_waits),
       .ce_o           (d_ce),
-      .op3_valid_i    (op2_valid),  // an operation reads in this cycle
+      .op2_valid_i    (op2_valid),  // an operation reads in this cycle
       .addr_o         (drain_addr),
       .capture_o      (capture),
       .capture_dual_o (capture_dual),

@@ -190,6 +190,7 @@ module special_unit #(
     program_e           program_id;
     logic               last_pass;
   } pass_t;
+  pass_t plain;  // reads x and does nothing else
   pass_t make, pass_cfg_q;  // made in StPrepare, used from StStart on
   logic [31:0] half;  // rope: elements of a half
   logic        has_quant;
@@ -206,17 +207,12 @@ module special_unit #(
   slot_t slot;  // at the streams' heads
 
   always_comb begin
-    make.stages        = '0;
-    make.uses          = '0;
-    make.uses[StreamX] = 1'b1;
-    make.shifted       = 1'b0;
-    make.to_vb         = 1'b0;
-    make.to_sum        = 1'b0;
-    make.to_codes      = 1'b0;
-    make.to_scalar     = 1'b0;
-    make.max_mode      = MaxNone;
-    make.program_id    = (quant == QuantKv8 || quant == QuantKv4) ? ScalarQuantKv : ScalarQuant;
-    make.last_pass     = !has_quant;
+    plain               = '0;
+    plain.uses[StreamX] = 1'b1;
+    plain.max_mode      = MaxNone;
+    plain.program_id    = (quant == QuantKv8 || quant == QuantKv4) ? ScalarQuantKv : ScalarQuant;
+    make                = plain;
+    make.last_pass      = !has_quant;
     // the pass that writes the result comes last but one if codes are made
     unique case (opcode)
       OpNorm: begin
@@ -305,17 +301,10 @@ module special_unit #(
       make.last_pass = 1'b0;
     end
     if (codes_q) begin  // the result once more, as codes
-      make.stages        = '0;
-      make.stages.m1     = M1Scalar;
-      make.uses          = '0;
-      make.uses[StreamX] = 1'b1;
-      make.shifted       = 1'b0;
-      make.to_vb         = 1'b0;
-      make.to_sum        = 1'b0;
-      make.to_codes      = 1'b1;
-      make.to_scalar     = 1'b0;
-      make.max_mode      = MaxNone;
-      make.last_pass     = 1'b1;
+      make           = plain;
+      make.stages.m1 = M1Scalar;
+      make.to_codes  = 1'b1;
+      make.last_pass = 1'b1;
     end
   end
 

@@ -195,6 +195,17 @@ def test_unknown_operators_are_all_listed(plain: Path, tmp_path: Path) -> None:
     assert all(r["why"] and r["do"] for r in bad)
 
 
+def test_heads_too_long_for_the_matrix_unit_are_a_row_beside_the_roles(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = check_onnx(plain)
+    monkeypatch.setattr("flightllm.ir.supported.HEAD_CODES", 1)
+    rows = check_onnx(plain)
+    assert rows[:-1] == right
+    assert not rows[-1]["supported"] and rows[-1]["where"] == "layers.0.attn.core"
+    assert "replay buffer" in str(rows[-1]["why"])
+
+
 def test_check_lists_every_node_with_its_role(plain: Path) -> None:
     rows = check_onnx(plain)
     assert len(rows) == len(onnx.load(str(plain)).graph.node)

@@ -21,6 +21,7 @@ from flightllm.frontends.onnx.reader import OnnxFile, label
 from flightllm.frontends.onnx.roles import Namer
 from flightllm.frontends.onnx.run import Run, main_probe
 from flightllm.ir.graph import Graph
+from flightllm.ir.supported import check_supported
 from flightllm.ir.verify import verify_graph
 
 
@@ -103,7 +104,9 @@ def check_onnx(path: str | os.PathLike[str]) -> list[dict[str, object]]:
         errors = _walk(loaded, roles)
         if not errors:
             try:
-                roles |= _roles(loaded)
+                graph, namer = _name(loaded)
+                roles |= _roles(loaded, namer)
+                check_supported(graph)
             except UnsupportedError as error:
                 errors[-1] = error
         return _rows(loaded, roles, errors)
@@ -133,9 +136,8 @@ def _walk(loaded: Loaded, roles: dict[int, str]) -> dict[int, UnsupportedError]:
     return errors
 
 
-def _roles(loaded: Loaded) -> dict[int, str]:
+def _roles(loaded: Loaded, namer: Namer) -> dict[int, str]:
     """Canonical names of the nodes of the data path."""
-    _, namer = _name(loaded)
     roles: dict[int, str] = {}
     for piece, name in namer.names.items():
         for node in loaded.pieces.of(piece).nodes:

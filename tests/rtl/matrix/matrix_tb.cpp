@@ -79,8 +79,8 @@ extern "C" int64_t matrix_run(int channels, const uint32_t* ops, int op_words, i
       const Pop p = pops.front().second;
       pops.pop_front();
       for (int c = 0; c < channels; c++) {
-        if (p.is_k) load_words(top.k_data_i, c, k, k_words, p.at, p.count);
-        else load_words(top.w_data_i, c, w, w_words, p.at, p.count);
+        if (p.is_k) load_words(top.data_i, c, k, k_words, p.at, p.count);
+        else load_words(top.data_i, c, w, w_words, p.at, p.count);
       }
     }
     auto window = [&](auto& port, uint32_t addr) {

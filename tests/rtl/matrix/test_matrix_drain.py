@@ -126,7 +126,7 @@ async def strips(dut, kinds):
         want += writes
         gives.append((mop["signal_mask"], len(writes)))
     await start(
-        dut, start_i=0, scale_we_i=0, strip_valid_i=0, op3_valid_i=0, rd_ready_i=0, rd_rvalid_i=0, wr_ready_i=0, captured_i=0,
+        dut, start_i=0, scale_we_i=0, strip_valid_i=0, op2_valid_i=0, rd_ready_i=0, rd_rvalid_i=0, wr_ready_i=0, captured_i=0,
         rho_i=0, bias_i=0,
     )  # fmt: skip
     busy, grant, take, later = (pauses(kinds[i % 2], i) for i in range(4))
@@ -163,7 +163,7 @@ async def strips(dut, kinds):
                 dut.strip_half_i.value = value.half
                 open_strips.append(value)
                 feed.popleft()
-        dut.op3_valid_i.value = op3 = int(next(busy))
+        dut.op2_valid_i.value = op3 = int(next(busy))
         dut.rd_ready_i.value = granted = int(not next(grant))
         dut.wr_ready_i.value = ready = int(not next(take))
         answer = answers.popleft()
