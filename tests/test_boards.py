@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flightllm.config.arch import ArchConfig
-from flightllm.config.board import FLOWS, check_fit, dsp_count, fit_rows, list_boards, load_board, on_chip_bytes
+from flightllm.config.board import FLOWS, list_boards, load_board
 from flightllm.config.paths import data_dir
 from flightllm.errors import ConfigError, FitError, ToolError
+from flightllm.resources import check_fit, dsp_count, estimate, fit_rows
 
 BOARDS = ["kv260", "tiny", "u280", "u50", "u55c", "vhk158"]
 
@@ -44,18 +45,22 @@ def test_totals_are_those_of_the_data_sheets(name, gigabytes, gbps):
 
 def test_u280_figures_by_hand():
     board = load_board("u280")
-    sizes = on_chip_bytes(board.arch)
-    assert sizes["VB"] == 13 << 20
-    assert sizes["AB"] == 2560 << 10
-    assert sizes["W rings"] == 32 * 160 * 1024
-    assert sizes["accumulators"] == 32 * 12 * 512 * 6
     assert dsp_count(board.arch) == 32 * 12 * 20 + 16 * 18 + 16 * 4 == 8032
     rows = {row.resource: row for row in fit_rows(board, board.arch)}
-    assert rows["on-chip memory bytes (BRAM and URAM)"].have == 960 * 32768 + 2016 * 4096
+    # 4,096 x 72 bits each. VB: four banks of 512 bits; AB: four copies of every second window; ring: 1,024 bits, W and K
+    assert rows["URAM"].need == 4 * 8 * 40960 // 4096 + 4 * 2 * 32768 // 4096 + 32 * 16
+    assert rows["URAM"].have == 960
     # cores multiply everything that a core has
     two = replace(board.arch, cores=2, channels=16)
     assert dsp_count(two) == 2 * (16 * 12 * 20 + 16 * 18 + 64)
-    assert on_chip_bytes(two)["VB"] == 2 * sizes["VB"]
+    assert {r.resource: r.need for r in fit_rows(board, two)}["URAM"] == 2 * (320 + 64 + 16 * 16)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_no_dsp_is_inferred_by_accident(name):
+    """Synthesis finds those of the design, and at most 40 a core for addresses and counts."""
+    arch = load_board(name).arch
+    assert 0 <= estimate(arch).total("dsp") - dsp_count(arch) <= 40 * arch.cores
 
 
 @pytest.mark.parametrize(
@@ -64,8 +69,9 @@ def test_u280_figures_by_hand():
         ({"cores": 2}, "memory channels"),
         ({"channel_bytes": 512 << 20}, "bytes per channel"),
         ({"vpus": 20}, "DSP"),
-        ({"vb_elements": 8 << 20}, "on-chip memory"),
-        ({"w_ring_bytes": 1 << 20}, "on-chip memory"),
+        ({"vb_elements": 8 << 20}, "URAM"),
+        ({"w_ring_bytes": 1 << 20}, "URAM"),
+        ({"mb_bytes": 1 << 16, "acc_entries": 4096}, "BRAM36"),
         ({"cores": 4, "channels": 8}, "cores"),
         ({"clock_mhz": 301.0}, "clock MHz"),
     ],
@@ -80,18 +86,25 @@ def test_what_does_not_fit_is_named_with_its_figures(change, resource):
     (line,) = [
         text for text in str(error.value).splitlines() if "<- too much" in text and text.strip().startswith(resource)
     ]
-    assert f"{row.need:,}" in line
-    assert f"{row.have:,}" in line
+    assert f"{row.need:,.10g}" in line
+    assert f"{row.have:,.10g}" in line
     assert "clock MHz" in str(error.value)  # the whole table, not only what is wrong
 
 
 def test_exactly_full_fits():
     board = load_board("u280")
     check_fit(board, replace(board.arch, clock_mhz=300.0))
-    need = dsp_count(board.arch)
+    need = int(estimate(board.arch).total("dsp"))
     check_fit(replace(board, resources=replace(board.resources, dsp=need)), board.arch)
     with pytest.raises(FitError):
         check_fit(replace(board, resources=replace(board.resources, dsp=need - 1)), board.arch)
+
+
+def test_estimates_of_logic_do_not_refuse_a_config():
+    board = load_board("u280")
+    small = replace(board, resources=replace(board.resources, lut=1))
+    (row,) = [r for r in check_fit(small, board.arch) if not r.fits]
+    assert (row.resource, row.estimate) == ("LUT (estimate)", True)
 
 
 def test_unknown_board_lists_the_known():

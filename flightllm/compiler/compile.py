@@ -23,7 +23,7 @@ from flightllm.compiler.verify import verify_items
 from flightllm.compress.recipe import Recipe
 from flightllm.compress.tensor import TensorRecipe
 from flightllm.config.arch import ArchConfig
-from flightllm.config.board import Board, check_fit, load_board
+from flightllm.config.board import Board, load_board
 from flightllm.errors import FitError, UnsupportedError
 from flightllm.frontends import load_model, plain_name
 from flightllm.ir.graph import Graph
@@ -41,6 +41,7 @@ from flightllm.package import (
     PackageWriter,
     Region,
 )
+from flightllm.resources import check_fit
 
 #: LDWs issued ahead of the matrix instruction being dispatched; at most half the queue depth
 PREFETCH = 8
@@ -92,7 +93,7 @@ def compile_model(
     report = progress or (lambda what, done, total: None)
     board = board if isinstance(board, Board) else load_board(board)
     arch = arch or board.arch
-    check_fit(board, arch)
+    needs = check_fit(board, arch)
     report("reading the model", 0, 1)
     graph = model if isinstance(model, Graph) else load_model(model)
     verify_graph(graph)
@@ -128,6 +129,9 @@ def compile_model(
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
     if options.chunk < arch.max_chunk:
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
+    for row in needs:
+        if not row.fits:
+            notes.append(f"{row.resource}: {row.need:,.0f} of {row.have:,} that {board.name} has; see `flightllm resources`")
     if not graph.info.tokenizer_json:
         notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)

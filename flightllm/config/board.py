@@ -1,4 +1,4 @@
-"""Boards: what a card offers, and whether an architecture config fits it."""
+"""Boards: what a card offers. Whether an architecture config fits it says `flightllm.resources`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,8 @@ from typing import Any, get_type_hints
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
-from flightllm.errors import ConfigError, FitError
+from flightllm.errors import ConfigError
 
-#: data bytes of one URAM (4,096 x 72 bits) and one BRAM36 (512 x 72): 64 of 72 bits, as the other 8 are parity or ECC
-URAM_BYTES, BRAM36_BYTES = 32768, 4096
-#: DSPs of a VPU: the chain of 16, and four for the scales
-DSP_PER_VPU = 20
-#: DSPs of an fp32 multiplier, and of a table function with its two multiply-adds
-DSP_PER_MULTIPLIER, DSP_PER_TABLE = 2, 2
-#: DSPs of an SFU lane: seven multipliers, two table functions
-DSP_PER_LANE = 7 * DSP_PER_MULTIPLIER + 2 * DSP_PER_TABLE
-#: bytes of one 48-bit accumulator
-ACCUMULATOR_BYTES = 6
 #: tool flows that build the hardware; "none" is a board that exists in simulation only
 FLOWS = ("vitis", "versal", "zynq", "none")
 
@@ -86,20 +76,6 @@ class Board:
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary (for --json)."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class FitRow:
-    """One resource: what a config needs and what the board has."""
-
-    resource: str
-    need: float
-    have: float
-
-    @property
-    def fits(self) -> bool:
-        """Whether the board has enough."""
-        return self.need <= self.have
 
 
 def list_boards() -> list[str]:
@@ -207,70 +183,3 @@ def _typed(name: str, value: Any, hint: Any, where: str) -> Any:
             do="change it in the board file",
         )
     return tuple(value) if isinstance(value, list) else value
-
-
-def on_chip_bytes(arch: ArchConfig) -> dict[str, int]:
-    """Bytes of every on-chip memory, all cores."""
-    return {
-        "VB": arch.cores * 4 * arch.vb_elements,
-        "AB": arch.cores * 16 * arch.ab_windows,
-        "MB": arch.cores * arch.mb_bytes,
-        "W rings": arch.cores * arch.channels * arch.w_ring_bytes,
-        "K rings": arch.cores * arch.channels * arch.k_ring_bytes,
-        "accumulators": arch.cores * arch.channels * arch.vpus * arch.acc_entries * ACCUMULATOR_BYTES,
-    }
-
-
-def dsp_count(arch: ArchConfig) -> int:
-    """DSPs of all cores by design: channels * vpus * (16 + 4) + lanes * 18 + 4 for each of the min(16, 4 channels) lanes of the drain.
-
-    A few more for addresses and counts come on top; `flightllm.resources` has them from synthesis.
-    """
-    drain = min(16, 4 * arch.channels) * 2 * DSP_PER_MULTIPLIER
-    return arch.cores * (arch.channels * arch.vpus * DSP_PER_VPU + arch.lanes * DSP_PER_LANE + drain)
-
-
-def fit_rows(board: Board, arch: ArchConfig) -> list[FitRow]:
-    """Need and have of every resource that can be known without synthesis.
-
-    Memory counts bytes, not blocks, and LUTs do not count: a config that is refused cannot be built; one that is accepted may still be
-    too large. `flightllm resources` estimates blocks and LUTs from recorded synthesis.
-    """
-    memory = board.resources.uram * URAM_BYTES + board.resources.bram36 * BRAM36_BYTES
-    return [
-        FitRow("memory channels", arch.cores * arch.channels, board.memory.channels),
-        FitRow("bytes per channel", arch.channel_bytes, board.memory.channel_bytes),
-        FitRow("DSP", dsp_count(arch), board.resources.dsp),
-        FitRow("on-chip memory bytes (BRAM and URAM)", sum(on_chip_bytes(arch).values()), memory),
-        FitRow("cores (one per SLR)", arch.cores, 4 if board.flow == "none" else board.slrs),
-        FitRow("clock MHz", arch.clock_mhz, board.clock_mhz_max),
-    ]
-
-
-def fit_table(rows: list[FitRow]) -> str:
-    """The rows as text, need beside have, those that do not fit marked."""
-    cells = [(r.resource, f"{r.need:,}", f"{r.have:,}", "" if r.fits else "  <- too much") for r in rows]
-    cells.insert(0, ("resource", "needs", "has", ""))
-    widths = [max(len(c[i]) for c in cells) for i in range(3)]
-    return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}{d}" for a, b, c, d in cells)
-
-
-def check_fit(board: Board, arch: ArchConfig) -> list[FitRow]:
-    """The rows of `fit_rows`.
-
-    Raises:
-        FitError: one does not fit; carries the whole table, and the sizes of the memories if these are what is too much.
-    """
-    rows = fit_rows(board, arch)
-    if all(r.fits for r in rows):
-        return rows
-    why = f"{sum(not r.fits for r in rows)} of {len(rows)} resources do not suffice"
-    why += "".join(f"\n    {line}" for line in fit_table(rows).splitlines())
-    if any(not r.fits and r.resource.startswith("on-chip") for r in rows):
-        why += "\n    memories: " + ", ".join(f"{name} {size:,}" for name, size in on_chip_bytes(arch).items())
-    raise FitError(
-        f"the architecture config does not fit {board.name}",
-        where=board.title,
-        why=why,
-        do="change the config (--set or --arch) or take a larger board",
-    )

@@ -1,5 +1,16 @@
 """What an architecture config needs of an FPGA, in a second, from recorded synthesis (docs/resources.md)."""
 
 from flightllm.resources.estimate import Estimate, UnitRow, estimate, reference_errors
+from flightllm.resources.fit import FitRow, check_fit, dsp_count, fit_rows, fit_table
 
-__all__ = ["Estimate", "UnitRow", "estimate", "reference_errors"]
+__all__ = [
+    "Estimate",
+    "FitRow",
+    "UnitRow",
+    "check_fit",
+    "dsp_count",
+    "estimate",
+    "fit_rows",
+    "fit_table",
+    "reference_errors",
+]

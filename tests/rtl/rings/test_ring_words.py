@@ -25,8 +25,8 @@ def library(w_bytes: int, k_bytes: int) -> ctypes.CDLL:
 
 
 @pytest.mark.slow
-# a row and a half of each; rows that are no power of two, in block RAM; and UltraRAM
-@pytest.mark.parametrize(("w_bytes", "k_bytes"), [(192, 192), (768, 384), (128 * 1024, 2048)])
+# a row and a half of each; rows that are no power of two, in block RAM; UltraRAM; and the size of a U280
+@pytest.mark.parametrize(("w_bytes", "k_bytes"), [(192, 192), (768, 384), (128 * 1024, 2048), (480 * 1024, 32 * 1024)])
 def test_words_come_out_in_order(w_bytes, k_bytes):
     ring = library(w_bytes, k_bytes).ring_run
     for seed, (w, k, w_pop, k_pop) in enumerate(
