@@ -116,10 +116,8 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
             UnitRow(unit.name, unit.count(arch), unit_counts(unit, recorded, arch), *max(paths, default=(0.0, 0)))
         )
     notes = []
-    unfit = {u.name: u.unfit for u in UNITS if u.unfit}
     if missing:
-        named = ", ".join(f"{n} (cannot be synthesised as it stands: {unfit[n]})" if n in unfit else n for n in missing)
-        notes.append(f"units without figures, which the sums lack: {named}")
+        notes.append(f"units without figures, which the sums lack: {', '.join(missing)}")
     return Estimate(arch, rows, missing, notes)
 
 

@@ -67,7 +67,7 @@ def source_digest(unit: Unit) -> str:
 def stale(record: Mapping[str, Any] | None = None) -> list[str]:
     """Units whose sources have changed since they were recorded, or that are not in the record."""
     units = (record or load())["units"]
-    return [u.name for u in UNITS if not u.unfit and units.get(u.name, {}).get("sources") != source_digest(u)]
+    return [u.name for u in UNITS if units.get(u.name, {}).get("sources") != source_digest(u)]
 
 
 def _boxes(unit: Unit, record: Mapping[str, Any]) -> dict[str, PortTiming]:

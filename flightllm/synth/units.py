@@ -77,8 +77,6 @@ class Unit:
     memories: Callable[[ArchConfig], list[Memory]] = field(default=lambda a: [])
     #: cover wide selections with MUXF7 and MUXF8 (yosys.synthesise)
     wide_muxes: bool = False
-    #: why it cannot be synthesised as it stands; "" otherwise. Estimates say so and lack the unit
-    unfit: str = ""
 
 
 def sample_arch(changes: dict[str, Any]) -> ArchConfig:
