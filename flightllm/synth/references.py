@@ -38,7 +38,7 @@ class Reference:
 REFERENCES: tuple[Reference, ...] = (
     Reference(
         "mpu_tile", "one MPU with 8 VPUs and all that is in it, flat", "mpu", {"vpus": 8},
-        {"mpu": 1, "vpu": 8, "vpu_scale": 8},
+        {"mpu": 1, "vpu": 8, "vpu_scale": 8}, wide_muxes=True,
     ),
     Reference("axi_reader_256", "reader of a 256-bit port", "axi_reader", {"port_bits": 256}, {"axi_reader": 1}),
     Reference("weight_unit_8", "weight unit of 8 channels", "weight_unit", {"channels": 8}, {"weight_unit": 1}),
