@@ -131,7 +131,9 @@ def compile_model(
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
     for row in needs:
         if not row.fits:
-            notes.append(f"{row.resource}: {row.need:,.0f} of {row.have:,} that {board.name} has; see `flightllm resources`")
+            notes.append(
+                f"{row.resource}: {row.need:,.0f} of {row.have:,} that {board.name} has; see `flightllm resources`"
+            )
     if not graph.info.tokenizer_json:
         notes.append("the model has no tokenizer: the package has token ids only (Model.logits, Session), no text")
     report("done", 1, 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flightllm.synth.units import UNITS, Unit
+from flightllm.synth.units import UNITS, Unit, sample_arch
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Reference:
         return self.unit().parameters(arch)
 
 
+#: a whole core, as small as one can be and still have all that a large one has
+CORE = {"channels": 2, "vpus": 4, "lanes": 4}
+
 REFERENCES: tuple[Reference, ...] = (
     Reference(
         "mpu_tile", "one MPU with 8 VPUs and all that is in it, flat", "mpu", {"vpus": 8},
@@ -45,4 +48,8 @@ REFERENCES: tuple[Reference, ...] = (
     Reference("ring_80k", "rings of 64 and 16 KiB", "ring", {"w_ring_bytes": 65536, "k_ring_bytes": 16384}, {"ring": 1}),
     Reference("counters_4", "counters of 4 channels", "core_counters", {"channels": 4}, {"core_counters": 1}),
     Reference("vpu_scale_2048", "scale stage with 2,048 accumulators", "vpu_scale", {"acc_entries": 2048}, {"vpu_scale": 1}, wide_muxes=True),
+    Reference(
+        "core", "a whole core: 2 channels, 4 VPUs, 4 lanes, flat", "flightllm_core", CORE,
+        {u.name: u.count(sample_arch(CORE)) for u in UNITS if u.name not in ("axil_control", "exchange")}, wide_muxes=True,
+    ),
 )  # fmt: skip
