@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ def small_arch(cores: int = 1, channels: int = 4, vpus: int = 4, **other: Any) -
 def build(
     graph: Graph, path: Path, arch: ArchConfig | None = None, recipe: dict[str, Any] | None = None, **options: Any
 ) -> Package:
-    """Compile for a U280 with any config; returns the opened package."""
+    """Compile for a U280 with a fourth SLR and any config; returns the opened package."""
     arch = arch or small_arch()
-    board = load_board("u280").with_arch(arch)
+    board = replace(load_board("u280"), slrs=4).with_arch(arch)
     compile_model(graph, board=board, output=path, recipe=Recipe.from_dict(recipe or {}), force=True, **options)
     return Package.open(path, verify=True)
 
