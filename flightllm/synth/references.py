@@ -50,6 +50,6 @@ REFERENCES: tuple[Reference, ...] = (
     Reference("vpu_scale_2048", "scale stage with 2,048 accumulators", "vpu_scale", {"acc_entries": 2048}, {"vpu_scale": 1}, wide_muxes=True),
     Reference(
         "core", "a whole core: 2 channels, 4 VPUs, 4 lanes, flat", "flightllm_core", CORE,
-        {u.name: u.count(sample_arch(CORE)) for u in UNITS if u.name not in ("axil_control", "exchange")}, wide_muxes=True,
+        {u.name: u.count(sample_arch(CORE)) for u in UNITS if u.name not in ("axil_control", "exchange")},
     ),
 )  # fmt: skip

@@ -24,7 +24,8 @@ from flightllm.executors.rtl import RtlDevice
 from flightllm.runtime.device import Device
 from flightllm.sim import control_map as cm
 from flightllm.sim.events import Kind
-from flightllm.sim.simulator import HbmTiming, SimOptions, Simulator, Stop
+from flightllm.sim.hbm import HbmTiming
+from flightllm.sim.simulator import SimOptions, Simulator, Stop
 
 pytestmark = [
     pytest.mark.slow,

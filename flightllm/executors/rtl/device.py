@@ -16,7 +16,8 @@ from flightllm.isa.fields import INSTRUCTION_BYTES, Instruction
 from flightllm.package import Manifest, Package, Region
 from flightllm.runtime.device import check_chunk, gather_logits
 from flightllm.sim import control_map as cm
-from flightllm.sim.simulator import HbmTiming, SimOptions, Simulator, Stop, build_kernel
+from flightllm.sim.hbm import HbmTiming
+from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 
 #: cycles that a run may take unless told otherwise
 LIMIT = 2_000_000_000

@@ -21,7 +21,8 @@ from flightllm.isa import disassemble
 from flightllm.isa.blocks import key_slots
 from flightllm.isa.fields import Instruction
 from flightllm.isa.registers import host_registers
-from flightllm.sim.simulator import HbmTiming, SimOptions
+from flightllm.sim.hbm import HbmTiming
+from flightllm.sim.simulator import SimOptions
 
 ARCH = config(2, 2, 4)
 

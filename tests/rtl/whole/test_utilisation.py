@@ -17,7 +17,8 @@ from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDV, LDW
 from flightllm.isa.matrix import MM
 from flightllm.isa.special import ACT
-from flightllm.sim.simulator import HbmTiming, SimOptions
+from flightllm.sim.hbm import HbmTiming
+from flightllm.sim.simulator import SimOptions
 from flightllm.streams import CodedMatrix, EntryFormat, Pass
 from flightllm.streams.weights import pack, stream_format
 
