@@ -73,7 +73,7 @@ class Kernel:
                 wanted = next(process)
             except StopIteration:
                 continue
-            if wanted.__class__ is Signal:
-                wanted.wait(process)  # type: ignore[union-attr]
+            if isinstance(wanted, Signal):
+                wanted.wait(process)
             else:
-                push(heap, (wanted if wanted > time else time, next(order), process))  # type: ignore[operator,type-var]
+                push(heap, (max(wanted, time), next(order), process))
