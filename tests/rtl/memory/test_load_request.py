@@ -151,7 +151,7 @@ async def run(dut, program: Program, want, kind: str, seed: int, limit: int = 40
                 finished.append((step.inst, segments, want[ended]))
                 ended, segments, masks = ended + 1, [], step.mb
             else:
-                assert taken == ended + 1, "a segment before the tokens"
+                assert taken > ended, "a segment before the tokens"
                 if segment["kind"] == KEYS and program.steps[ended].inst.values["masked"] and not segments:
                     assert not queue, "an LDK whose mask may still be on its way"
                 segments.append(segment | {"beats": (covered, covered + count)})
