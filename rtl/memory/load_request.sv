@@ -173,15 +173,18 @@ module load_request #(
   logic end_q;  // no more, one cycle behind left_q
   logic [6:0] used_q;  // beats asked for and not out of the staging
   logic [Channels-1:0] todo_q;
-  logic none, send, quiet;
+  logic none, send, quiet, quiet_q, beat_used_q;
   assign none = todo_q == '0;
   assign send = request_q == ReqBeats && !end_q && none && 32'(used_q) + 32'(beats_q) <= 32'(Staging);
   assign p_take = p_valid_q && step_q == StepReady && (request_q == ReqFree || (request_q == ReqBeats && end_q));
   assign req_valid_o = todo_q;
   assign segment_valid_o = request_q == ReqSegment;
-  assign segment_o = seg_q;
-  // nothing at work behind the walk
-  assign quiet = !p_valid_q && request_q == ReqFree && none && rest_idle_i;
+  always_comb begin
+    segment_o = seg_q;
+    segment_o.beats = left_q[25:0];  // none has been asked for yet
+  end
+  // nothing at work behind the walk; a cycle late, so a piece handed on in that cycle counts by itself
+  assign quiet = quiet_q && !p_valid_q;
 
   assign op_ready_o = state_q == StIdle;
   assign take_valid_o = state_q == StTake;
@@ -191,6 +194,7 @@ module load_request #(
   assign run_start = state_q == StMask && opcode != OpLdm && (!masked_q || quiet);
 
   logic [31:0] row_bytes;
+  logic [21:0] row_bytes_q;
   logic row_half;
   assign row_half  = opcode == OpLdv ? ldv.dtype == 1'(LdvDtypeF16) : ldg.dtype == 1'(LdgDtypeF16);
   assign row_bytes = (opcode == OpLdv ? 32'(ldv.slots) : 32'(ldg.slots)) << (row_half ? 1 : 2);
@@ -232,7 +236,8 @@ module load_request #(
         StTake: begin
           masked_q <= opcode == OpLdk && ldk.masked != 0;
           no_rows_q <= signed'(rows) <= 0;
-          no_bytes_q <= row_bytes == 0;
+          no_bytes_q <= (opcode == OpLdv ? ldv.slots : ldg.slots) == '0;
+          row_bytes_q <= row_bytes[21:0];
           row_q <= '0;
           runs_done_q <= 1'b0;
           if (take_ready_i) state_q <= StBegin;
@@ -248,7 +253,7 @@ module load_request #(
         if (!p_valid_q) begin
           p_dst_q <= row_q == 0 ? ldv.dst : p_dst_q + ldv.dst_row;
           row_q   <= row_q + 32'd1;
-          piece(LoadVector, row_q == 0 ? ldv.addr : base_q + 40'(ldv.row), row_bytes, 1'b0);
+          piece(LoadVector, row_q == 0 ? ldv.addr : base_q + 40'(ldv.row), 32'(row_bytes_q), 1'b0);
           if (row_q + 32'd1 == rows) state_q <= StEnd;
         end
         // ---- LDG: ids, then a piece a row
@@ -269,7 +274,7 @@ module load_request #(
           p_dst_q  <= row_q == 0 ? ldg.dst : p_dst_q + ldg.dst_row;
           row_q    <= row_q + 32'd1;
           factor_q <= id_q;
-          piece(LoadVector, ldg.has_table, row_bytes, 1'b1);
+          piece(LoadVector, ldg.has_table, 32'(row_bytes_q), 1'b1);
           state_q <= no_bytes_q ? StEnd : StGather;
         end
         // ---- LDM, LDS, LDK
@@ -303,12 +308,15 @@ module load_request #(
   end
 
   always_ff @(posedge clk_i) begin
+    quiet_q <= !p_valid_q && request_q == ReqFree && none && rest_idle_i;
     if (!rst_ni) begin
       request_q <= ReqFree;
       used_q <= '0;
+      beat_used_q <= 1'b0;
       todo_q <= '0;
     end else begin
-      used_q <= used_q + (send ? 7'(beats_q) : 7'd0) - 7'(beat_used_i);
+      beat_used_q <= beat_used_i;  // a cycle late: the staging seems fuller than it is
+      used_q <= used_q + (send ? 7'(beats_q) : 7'd0) - 7'(beat_used_q);
       todo_q <= send ? '1 : todo_q & ~req_ready_i;
       if (request_q == ReqSegment && segment_ready_i) request_q <= seg_q.kind == LoadEnd ? ReqFree : ReqBeats;
       if (request_q == ReqBeats && end_q) request_q <= ReqFree;
@@ -332,10 +340,10 @@ module load_request #(
           kind: p_kind_q,
           half: row_half,
           offset: base_q[5:0],
-          nbytes: count_q,
+          beats: '0,
+          stop: 7'(6'(base_q[5:0] + count_q[5:0] - 6'd1)) + 7'd1,
           dst: p_dst_q,
-          slots: opcode == OpLdv ? ldv.slots : ldg.slots,
-          slot: factor_q,
+          slot: factor_q[23:0],
           heads: lds.heads,
           dst_head: lds.dst_head,
           signal_mask: p_signal_q
