@@ -18,6 +18,7 @@ package load_pkg;
     load_e       kind;
     logic        half;         // fp16 elements
     logic [5:0]  offset;       // first byte within the first beat
+    logic        single;       // one beat
     logic [25:0] beats;
     logic [6:0]  stop;         // behind the last byte within the last beat
     logic [19:0] dst;          // VB word; MB byte for LoadMask

@@ -91,16 +91,15 @@ module load_request #(
   // --- runs of blocks (LDS, LDK) ---------------------------------------------------------------------------------
   logic run_start, run_valid, run_ready, run_done, runs_done_q;
   logic [19:0] run_from, run_to;
-  logic runs_scales, masked_q;
+  logic runs_scales_q, windows_q, masked_q;
   logic run_last;
-  assign runs_scales = opcode == OpLds;
   block_runs i_runs (
       .clk_i,
       .rst_ni,
       .start_i (run_start),
-      .len_i   (runs_scales ? lds.len : ldk.len),
-      .sink_i  (runs_scales ? lds.sink : ldk.sink),
-      .first_i (runs_scales ? lds.first_block : ldk.first_block),
+      .len_i   (runs_scales_q ? lds.len : ldk.len),
+      .sink_i  (runs_scales_q ? lds.sink : ldk.sink),
+      .first_i (runs_scales_q ? lds.first_block : ldk.first_block),
       .masked_i(masked_q),
       .mask_i  (ldk.mask),
       .mb_addr_o,
@@ -115,14 +114,12 @@ module load_request #(
 
   // blocks -> units: slots (LDS), groups of slots (LDK of K) or 16 positions, the last run's end by the length
   logic [31:0] unit_from, unit_to;
-  logic windows;
   logic [2:0] log_unit;
   logic signed [31:0] keys;
-  assign log_unit = runs_scales ? 3'(LogC) : 3'(LogC + LogKeySlots);
-  assign windows = !runs_scales && ldk.kind == 1'(LdkKindV);
-  assign keys = runs_scales ? lds.len : ldk.len;
+  assign log_unit = runs_scales_q ? 3'(LogC) : 3'(LogC + LogKeySlots);
+  assign keys = runs_scales_q ? lds.len : ldk.len;
   always_comb begin
-    if (windows) begin
+    if (windows_q) begin
       unit_from = 32'(run_from) << 2;
       unit_to   = run_last ? (unsigned'(keys) + 32'd15) >> 4 : 32'(run_to) << 2;
     end else begin
@@ -182,6 +179,7 @@ module load_request #(
   always_comb begin
     segment_o = seg_q;
     segment_o.beats = left_q[25:0];  // none has been asked for yet
+    segment_o.single = left_q == 32'd1;
   end
   // nothing at work behind the walk; a cycle late, so a piece handed on in that cycle counts by itself
   assign quiet = quiet_q && !p_valid_q;
@@ -234,6 +232,8 @@ module load_request #(
           state_q <= StTake;
         end
         StTake: begin
+          runs_scales_q <= opcode == OpLds;
+          windows_q <= opcode != OpLds && ldk.kind == 1'(LdkKindV);
           masked_q <= opcode == OpLdk && ldk.masked != 0;
           no_rows_q <= signed'(rows) <= 0;
           no_bytes_q <= (opcode == OpLdv ? ldv.slots : ldg.slots) == '0;
@@ -292,7 +292,8 @@ module load_request #(
         if (!p_valid_q) begin
           p_dst_q  <= lds.dst;
           factor_q <= unit_from;
-          if (run_valid) piece(runs_scales ? LoadScales : LoadKeys, runs_scales ? lds.addr : ldk.addr, unit_to, 1'b1);
+          if (run_valid)
+            piece(runs_scales_q ? LoadScales : LoadKeys, runs_scales_q ? lds.addr : ldk.addr, unit_to, 1'b1);
           else if (runs_done_q) state_q <= StEnd;
         end
         StEnd:
@@ -340,6 +341,7 @@ module load_request #(
           kind: p_kind_q,
           half: row_half,
           offset: base_q[5:0],
+          single: 1'b0,
           beats: '0,
           stop: 7'(6'(base_q[5:0] + count_q[5:0] - 6'd1)) + 7'd1,
           dst: p_dst_q,

@@ -279,9 +279,9 @@ module load_unit #(
         LoadScales: step_q <= {1'b0, seg_next.offset[5:1]};
         default:    step_q <= '0;
       endcase
-      last_q  <= last_step(seg_next.kind, seg_next.half, seg_next.beats == 26'd1 ? seg_next.stop : 7'd64);
+      last_q  <= last_step(seg_next.kind, seg_next.half, seg_next.single ? seg_next.stop : 7'd64);
       first_q <= 1'b1;
-      final_q <= seg_next.beats == 26'd1;
+      final_q <= seg_next.single;
       beats_q <= seg_next.beats;
       word_q  <= seg_next.dst;
       slot_q  <= seg_next.slot;
