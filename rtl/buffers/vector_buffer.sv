@@ -2,7 +2,8 @@
 //
 // Vector buffer (VB): words of 16 fp32 elements in Banks banks, word w in bank w % Banks. Each bank serves one read and one
 // write a cycle, lower client number first. A read granted in cycle t answers in cycle t + 3; a write granted in cycle t is
-// seen by reads granted from t + 1 on. Words beyond the end read as zero, and are not written; error_o says so.
+// seen by reads granted from t + 1 on: both reach the bank through one register. Words beyond the end read as zero, and are not
+// written; error_o says so two cycles after the grant.
 
 module vector_buffer #(
     parameter int unsigned Words        = 1024,
@@ -33,68 +34,81 @@ module vector_buffer #(
     return BankWidth'(addr & 20'(Banks - 1));
   endfunction
 
-  // --- arbitration: each bank by itself, lower client first ------------------------------------------------------
-  logic [Banks-1:0] rd_go, wr_go, rd_beyond, wr_beyond;
-  logic [Banks-1:0][19:0] rd_addr, wr_addr;
-  logic [Banks-1:0][15:0][31:0] wr_data;
-  logic [Banks-1:0][15:0] wr_mask;
-  logic [Banks-1:0][ReadClients-1:0] rd_grant;
-  logic [Banks-1:0][WriteClients-1:0] wr_grant;
-  for (genvar b = 0; b < Banks; b++) begin : gen_choose
-    logic [ ReadClients-1:0] rd_ask;
-    logic [WriteClients-1:0] wr_ask;
-    always_comb begin
-      for (int i = 0; i < ReadClients; i++) rd_ask[i] = rd_valid_i[i] && bank_of(rd_addr_i[i]) == BankWidth'(b);
-      for (int i = 0; i < WriteClients; i++) wr_ask[i] = wr_valid_i[i] && bank_of(wr_addr_i[i]) == BankWidth'(b);
-      rd_grant[b] = rd_ask & (~rd_ask + ReadClients'(1));  // the lowest bit that is set
-      wr_grant[b] = wr_ask & (~wr_ask + WriteClients'(1));
-      rd_go[b] = rd_ask != '0;
-      wr_go[b] = wr_ask != '0;
-      rd_addr[b] = '0;
-      rd_beyond[b] = 1'b0;
-      wr_addr[b] = '0;
-      wr_beyond[b] = 1'b0;
-      wr_data[b] = '0;
-      wr_mask[b] = '0;
-      for (int i = 0; i < ReadClients; i++) begin
-        if (rd_grant[b][i]) begin
-          rd_addr[b]   = rd_addr_i[i];
-          rd_beyond[b] = 32'(rd_addr_i[i]) >= Words;
-        end
+  // --- arbitration: a client goes unless a lower one wants the same bank -----------------------------------------
+  always_comb begin
+    rd_ready_o = rd_valid_i;
+    wr_ready_o = wr_valid_i;
+    for (int i = 0; i < ReadClients; i++) begin
+      for (int k = 0; k < i; k++) begin
+        if (rd_valid_i[k] && bank_of(rd_addr_i[k]) == bank_of(rd_addr_i[i])) rd_ready_o[i] = 1'b0;
       end
-      for (int i = 0; i < WriteClients; i++) begin
-        if (wr_grant[b][i]) begin
-          wr_addr[b]   = wr_addr_i[i];
-          wr_beyond[b] = 32'(wr_addr_i[i]) >= Words;
-          wr_data[b]   = wr_data_i[i];
-          wr_mask[b]   = wr_mask_i[i];
-        end
+    end
+    for (int i = 0; i < WriteClients; i++) begin
+      for (int k = 0; k < i; k++) begin
+        if (wr_valid_i[k] && bank_of(wr_addr_i[k]) == bank_of(wr_addr_i[i])) wr_ready_o[i] = 1'b0;
       end
     end
   end
-  always_comb begin
-    rd_ready_o = '0;
-    wr_ready_o = '0;
-    for (int b = 0; b < Banks; b++) begin
-      rd_ready_o |= rd_grant[b];
-      wr_ready_o |= wr_grant[b];
+
+  // --- what each bank does in the cycle after --------------------------------------------------------------------
+  logic [Banks-1:0] rd_go_q, wr_go_q;
+  logic [Banks-1:0][19:0] rd_addr_q, wr_addr_q;
+  logic [Banks-1:0][15:0][31:0] wr_data_q;
+  logic [Banks-1:0][15:0] wr_mask_q;
+  for (genvar b = 0; b < Banks; b++) begin : gen_choose
+    logic rd_go, wr_go;
+    logic [19:0] rd_addr, wr_addr;
+    logic [15:0][31:0] wr_data;
+    logic [15:0] wr_mask;
+    always_comb begin
+      rd_go   = 1'b0;
+      rd_addr = '0;
+      wr_go   = 1'b0;
+      wr_addr = '0;
+      wr_data = '0;
+      wr_mask = '0;
+      for (int i = 0; i < ReadClients; i++) begin
+        if (rd_ready_o[i] && bank_of(rd_addr_i[i]) == BankWidth'(b)) begin
+          rd_go = 1'b1;
+          rd_addr |= rd_addr_i[i];
+        end
+      end
+      for (int i = 0; i < WriteClients; i++) begin
+        if (wr_ready_o[i] && bank_of(wr_addr_i[i]) == BankWidth'(b)) begin
+          wr_go = 1'b1;
+          wr_addr |= wr_addr_i[i];
+          wr_data |= wr_data_i[i];
+          wr_mask |= wr_mask_i[i];
+        end
+      end
+    end
+    always_ff @(posedge clk_i) begin
+      rd_go_q[b]   <= rst_ni && rd_go;
+      wr_go_q[b]   <= rst_ni && wr_go;
+      rd_addr_q[b] <= rd_addr;
+      wr_addr_q[b] <= wr_addr;
+      if (wr_go) wr_data_q[b] <= wr_data;  // an idle bank's data hold still
+      wr_mask_q[b] <= wr_mask;
     end
   end
 
   // --- banks -----------------------------------------------------------------------------------------------------
-  logic [Banks-1:0][15:0][31:0] bank_q, bank_q2;
-  logic [Banks-1:0] beyond_q;
+  logic [Banks-1:0][15:0][31:0] bank_q;
+  logic [Banks-1:0] rd_beyond, wr_beyond, beyond_q;
   for (genvar b = 0; b < Banks; b++) begin : gen_bank
     (* ram_style = "ultra" *) logic [15:0][31:0] mem[Rows];
+    assign rd_beyond[b] = 32'(rd_addr_q[b]) >= Words;
+    assign wr_beyond[b] = 32'(wr_addr_q[b]) >= Words;
     always_ff @(posedge clk_i) begin
-      if (rd_go[b]) begin
-        bank_q[b]   <= mem[RowWidth'(rd_addr[b]>>LogBanks)];
+      if (rd_go_q[b]) begin
+        bank_q[b]   <= mem[RowWidth'(rd_addr_q[b]>>LogBanks)];
         beyond_q[b] <= rd_beyond[b];
       end
-      if (wr_go[b] && !wr_beyond[b]) begin
-        for (int e = 0; e < 16; e++) if (wr_mask[b][e]) mem[RowWidth'(wr_addr[b]>>LogBanks)][e] <= wr_data[b][e];
+      if (wr_go_q[b] && !wr_beyond[b]) begin
+        for (int e = 0; e < 16; e++) begin
+          if (wr_mask_q[b][e]) mem[RowWidth'(wr_addr_q[b]>>LogBanks)][e] <= wr_data_q[b][e];
+        end
       end
-      bank_q2[b] <= beyond_q[b] ? '0 : bank_q[b];
     end
   end
 
@@ -109,12 +123,9 @@ module vector_buffer #(
     for (int i = 0; i < ReadClients; i++) begin
       from_q[i]  <= bank_of(rd_addr_i[i]);
       from_q2[i] <= from_q[i];
-      if (grant_q2[i]) rd_rdata_o[i] <= bank_q2[from_q2[i]];
+      if (grant_q2[i]) rd_rdata_o[i] <= beyond_q[from_q2[i]] ? '0 : bank_q[from_q2[i]];
     end
-    error_q <= 1'b0;
-    for (int b = 0; b < Banks; b++) begin
-      if ((rd_go[b] && rd_beyond[b]) || (wr_go[b] && wr_beyond[b])) error_q <= rst_ni;
-    end
+    error_q <= rst_ni && ((rd_go_q & rd_beyond) != '0 || (wr_go_q & wr_beyond) != '0);
   end
   assign error_o = error_q;
 endmodule

@@ -34,11 +34,12 @@ module block_runs (
   state_e state_q;
 
   logic [19:0] block_q, from_q, to_q, last_q, stop;
-  logic gap_q;  // blocks between the sink and the first
+  logic gap_q;  // blocks of the range between the sink and the first
   logic open_q, candidate;
+  logic candidate_q, at_last_q;  // of block_q, while its mask bit is read
   assign candidate = block_q < 20'(sink_i) || signed'({12'd0, block_q}) >= first_i || block_q == last_q;
   // end of the run of candidates that begins at block_q
-  assign stop = (block_q < 20'(sink_i) && gap_q && 20'(sink_i) <= last_q) ? 20'(sink_i) : last_q + 20'd1;
+  assign stop = (block_q < 20'(sink_i) && gap_q) ? 20'(sink_i) : last_q + 20'd1;
 
   assign mb_addr_o = mask_i + 16'(block_q >> 3);
   assign valid_o = state_q == StRun;
@@ -56,7 +57,7 @@ module block_runs (
           block_q <= '0;
           open_q  <= 1'b0;
           last_q  <= 20'((len_i - 32'sd1) >>> 6);
-          gap_q   <= first_i > signed'({20'd0, sink_i});
+          gap_q   <= first_i > signed'({20'd0, sink_i}) && len_i > signed'({14'd0, sink_i, 6'd0});
           if (len_i <= 0) done_o <= 1'b1;
           else state_q <= StBlock;
         end
@@ -72,15 +73,19 @@ module block_runs (
             block_q <= first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
           end
         end
-        StMask0: state_q <= StMask1;
+        StMask0: begin
+          candidate_q <= candidate;
+          at_last_q   <= block_q == last_q;
+          state_q     <= StMask1;
+        end
         StMask1: state_q <= StMask2;
         StMask2: begin
           block_q <= block_q + 20'd1;
           state_q <= StBlock;
-          if ((candidate && mb_data_i[block_q[2:0]]) || block_q == last_q) begin
+          if ((candidate_q && mb_data_i[block_q[2:0]]) || at_last_q) begin
             open_q <= 1'b1;
             if (!open_q) from_q <= block_q;
-            if (block_q == last_q) begin
+            if (at_last_q) begin
               to_q <= last_q + 20'd1;
               state_q <= StRun;
             end

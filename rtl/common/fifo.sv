@@ -23,14 +23,14 @@ module fifo #(
   logic [Width-1:0] mem[Depth];
   logic [PtrWidth-1:0] read_q, write_q;
   logic [CountWidth-1:0] count_q;
-  logic push, pop;
+  logic push, pop, valid_q;  // valid: count_q is not 0
 
   function automatic logic [PtrWidth-1:0] next(logic [PtrWidth-1:0] p);
     return (p == PtrWidth'(Depth - 1)) ? '0 : p + PtrWidth'(1);
   endfunction
 
   assign in_ready_o  = count_q != CountWidth'(Depth);
-  assign out_valid_o = count_q != '0;
+  assign out_valid_o = valid_q;
   assign out_data_o  = mem[read_q];
   assign count_o     = count_q;
   assign push        = in_valid_i && in_ready_o;
@@ -42,8 +42,10 @@ module fifo #(
       read_q  <= '0;
       write_q <= '0;
       count_q <= '0;
+      valid_q <= 1'b0;
     end else begin
       count_q <= count_q + CountWidth'(push) - CountWidth'(pop);
+      valid_q <= push || (count_q != '0 && !(pop && count_q == CountWidth'(1)));
       if (push) write_q <= next(write_q);
       if (pop) read_q <= next(read_q);
     end

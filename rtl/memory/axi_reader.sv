@@ -46,7 +46,9 @@ module axi_reader #(
   logic [4:0] flying_q;
   logic [1:0] turn_q, chosen;
   logic any, issue;
-  logic [6:0] room, beats;
+  // Each client's next burst: up to the next 4 KB, or all that is left. Worked out for all of them side by side with the choice.
+  logic [Clients-1:0][6:0] room, beats;
+  logic [Clients-1:0] last;
 
   always_comb begin
     chosen = turn_q;
@@ -57,8 +59,11 @@ module axi_reader #(
         any = 1'b1;
       end
     end
-    room  = 7'd64 - {1'b0, addr_q[chosen][11:6]};  // beats up to the next 4 KB
-    beats = left_q[chosen] < 16'(room) ? 7'(left_q[chosen]) : room;
+    for (int i = 0; i < Clients; i++) begin
+      room[i]  = 7'd64 - {1'b0, addr_q[i][11:6]};
+      last[i]  = left_q[i] <= 16'(room[i]);
+      beats[i] = last[i] ? left_q[i][6:0] : room[i];
+    end
   end
   assign issue = any && (!arvalid_o || arready_i) && flying_q < 5'(MaxBursts);
   assign req_ready_o = ~open_q;
@@ -75,18 +80,20 @@ module axi_reader #(
       if (issue) begin
         arvalid_o <= 1'b1;
         turn_q <= chosen == 2'(Clients - 1) ? 2'd0 : chosen + 2'd1;
-        if (left_q[chosen] == 16'(beats)) open_q[chosen] <= 1'b0;
+        if (last[chosen]) open_q[chosen] <= 1'b0;
       end
       for (int i = 0; i < Clients; i++) if (req_valid_i[i] && !open_q[i]) open_q[i] <= 1'b1;
     end
     if (issue) begin
       araddr_o <= base_i + 64'(addr_q[chosen]);
-      arlen_o <= 8'(32'(beats) * Parts - 1);
-      arid_o <= 4'(chosen);
-      addr_q[chosen] <= addr_q[chosen] + (40'(beats) << 6);
-      left_q[chosen] <= left_q[chosen] - 16'(beats);
+      arlen_o  <= 8'(32'(beats[chosen]) * Parts - 1);
+      arid_o   <= 4'(chosen);
     end
     for (int i = 0; i < Clients; i++) begin
+      if (issue && chosen == 2'(i)) begin  // the rest, if there is one, begins at a multiple of 4 KB
+        addr_q[i] <= {addr_q[i][39:12] + 28'd1, 12'd0};
+        left_q[i] <= left_q[i] - 16'(room[i]);
+      end
       if (req_valid_i[i] && !open_q[i]) begin
         addr_q[i] <= req_addr_i[i];
         left_q[i] <= req_beats_i[i];

@@ -39,7 +39,7 @@ module kv_append #(
   localparam int unsigned KeySlots = key_slots(Channels);
   localparam int unsigned LogKeySlots = $clog2(KeySlots);
   localparam int unsigned WindowSlots = (Channels < 16) ? 16 / Channels : 1;  // row slots in a window
-  localparam int unsigned Parts = (Channels > 16) ? Channels / 16 : 1;        // windows in a row slot
+  localparam int unsigned Parts = (Channels > 16) ? Channels / 16 : 1;  // windows in a row slot
   localparam int unsigned Room = 8;
 
   logic is_v, four;
@@ -139,7 +139,7 @@ module kv_append #(
   assign offset = at[3:0];
   assign chunk = at[39:4] + 36'(tail_q);
   assign stop = 5'(offset) + piece - 5'd1;  // its last byte
-  assign has_tail = !head_q && !is_v && stop[4];
+  assign has_tail = !head_q && !is_v && (four ? at_q[3:0] > 4'd8 : at_q[3:0] != 4'd0);
   always_comb begin
     if (head_q) window_done = 1'b1;
     else if (is_v) window_done = slots_q == '0;

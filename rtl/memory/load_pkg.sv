@@ -18,10 +18,11 @@ package load_pkg;
     load_e       kind;
     logic        half;         // fp16 elements
     logic [5:0]  offset;       // first byte within the first beat
-    logic [31:0] nbytes;
+    logic        single;       // one beat
+    logic [25:0] beats;
+    logic [6:0]  stop;         // behind the last byte within the last beat
     logic [19:0] dst;          // VB word; MB byte for LoadMask
-    logic [19:0] slots;        // elements per channel of a vector
-    logic [31:0] slot;         // LoadScales: first slot
+    logic [23:0] slot;         // LoadScales: first slot
     logic [9:0]  heads;
     logic [19:0] dst_head;
     logic [3:0]  signal_mask;  // LoadEnd

@@ -4,6 +4,11 @@
 // channels), asks the channels' readers for the beats that cover each, and tells the second half what to do with them. It runs
 // ahead as far as the staging has room. Two things wait for the second half: an LDG for its token ids, and an LDK whose
 // mask applies for what was loaded before.
+//
+// Three stages. The *walk* finds the next piece: a row, a run of blocks, the end of the instruction. The *piece* register holds it
+// while its products are made (the address of an LDG row, address and bytes of a run), in six cycles, with one multiplier. The *requester*
+// sends the segment and asks for its beats; meanwhile the next piece is at work. From tokens to tokens a masked run of one
+// block takes the walk eight cycles, so the products do not slow it down.
 
 module load_request #(
     parameter int unsigned Channels = 4,
@@ -47,18 +52,18 @@ module load_request #(
   typedef enum logic [3:0] {
     StIdle,
     StTake,
+    StBegin,
     StRow,
     StIds,
     StGather,
+    StCheck,
     StGatherRow,
     StMask,
     StRuns,
-    StSegment,
-    StBeats,
     StEnd,
     StDead
   } state_e;
-  state_e state_q, back_q;
+  state_e state_q;
 
   dispatch_t op_q;
   logic [5:0] opcode;
@@ -77,25 +82,25 @@ module load_request #(
   // --- token ids -------------------------------------------------------------------------------------------------
   logic [15:0][31:0] id_mem[MaxIds/16];
   logic [$clog2(MaxIds/16)-1:0] id_write_q;
-  logic [31:0] id_now;
+  logic [31:0] id_q;
+  logic id_bad_q;
   logic [31:0] row_q, rows;  // row of LDV, LDG; how many
-  assign id_now = id_mem[($clog2(MaxIds/16))'(row_q>>4)][row_q[3:0]];
-  assign rows   = opcode == OpLdv ? 32'(ldv.rows) : 32'(ldg.rows);
+  logic no_rows_q, no_bytes_q;
+  assign rows = opcode == OpLdv ? 32'(ldv.rows) : 32'(ldg.rows);
 
   // --- runs of blocks (LDS, LDK) ---------------------------------------------------------------------------------
   logic run_start, run_valid, run_ready, run_done, runs_done_q;
   logic [19:0] run_from, run_to;
-  logic runs_scales;
+  logic runs_scales_q, windows_q, masked_q;
   logic run_last;
-  assign runs_scales = opcode == OpLds;
   block_runs i_runs (
       .clk_i,
       .rst_ni,
       .start_i (run_start),
-      .len_i   (runs_scales ? lds.len : ldk.len),
-      .sink_i  (runs_scales ? lds.sink : ldk.sink),
-      .first_i (runs_scales ? lds.first_block : ldk.first_block),
-      .masked_i(!runs_scales && ldk.masked != 0),
+      .len_i   (runs_scales_q ? lds.len : ldk.len),
+      .sink_i  (runs_scales_q ? lds.sink : ldk.sink),
+      .first_i (runs_scales_q ? lds.first_block : ldk.first_block),
+      .masked_i(masked_q),
       .mask_i  (ldk.mask),
       .mb_addr_o,
       .mb_data_i,
@@ -109,14 +114,12 @@ module load_request #(
 
   // blocks -> units: slots (LDS), groups of slots (LDK of K) or 16 positions, the last run's end by the length
   logic [31:0] unit_from, unit_to;
-  logic windows;
   logic [2:0] log_unit;
   logic signed [31:0] keys;
-  assign log_unit = runs_scales ? 3'(LogC) : 3'(LogC + LogKeySlots);
-  assign windows = !runs_scales && ldk.kind == 1'(LdkKindV);
-  assign keys = runs_scales ? lds.len : ldk.len;
+  assign log_unit = runs_scales_q ? 3'(LogC) : 3'(LogC + LogKeySlots);
+  assign keys = runs_scales_q ? lds.len : ldk.len;
   always_comb begin
-    if (windows) begin
+    if (windows_q) begin
       unit_from = 32'(run_from) << 2;
       unit_to   = run_last ? (unsigned'(keys) + 32'd15) >> 4 : 32'(run_to) << 2;
     end else begin
@@ -125,50 +128,82 @@ module load_request #(
     end
   end
 
-  // --- segments --------------------------------------------------------------------------------------------------
-  segment_t        seg_q;
-  logic     [39:0] addr_q;  // first byte of the segment
-  logic [31:0] left_q, beats;  // beats of it still to ask for
-  logic [         6:0] used_q;  // beats asked for and not out of the staging
+  // --- the piece at work, and its products -------------------------------------------------------------------------
+  localparam logic [2:0] StepReady = 3'd6;
+  logic p_valid_q, p_take;
+  load_e p_kind_q;
+  logic [2:0] step_q;
+  logic [39:0] base_q;  // becomes the first byte
+  logic [31:0] factor_q;  // its product with `times` is added to base: token id; first unit of a run
+  logic [31:0] count_q;  // bytes; of a run: the unit behind the last, then units, then bytes
+  logic [19:0] p_dst_q;
+  logic [3:0] p_signal_q;
+  logic [39:0] times, product;
+  logic p_run;
+  assign p_run = p_kind_q == LoadScales || p_kind_q == LoadKeys;
+  always_comb begin
+    unique case (opcode)
+      OpLdg:   times = 40'(ldg.row);
+      OpLds:   times = 40'({lds.heads, 1'b0});
+      default: times = 40'(ldk.unit_bytes);
+    endcase
+  end
+  multiply_add i_products (
+      .clk_i,
+      .a_i  (step_q == '0 ? factor_q : count_q),
+      .b_i  (times),
+      .c_i  (step_q == '0 ? base_q : 40'd0),
+      .sum_o(product)
+  );
+
+  // --- requests --------------------------------------------------------------------------------------------------
+  typedef enum logic [1:0] {
+    ReqFree,
+    ReqSegment,
+    ReqBeats
+  } request_e;
+  request_e request_q;
+  segment_t seg_q;
+  logic [39:0] addr_q;  // next byte to ask for
+  logic [31:0] left_q;  // beats of the segment still to ask for
+  logic [5:0] beats_q;  // how many of them next, one cycle behind left_q
+  logic end_q;  // no more, one cycle behind left_q
+  logic [6:0] used_q;  // beats asked for and not out of the staging
   logic [Channels-1:0] todo_q;
-  logic none, send;
+  logic none, send, quiet, quiet_q, beat_used_q;
   assign none = todo_q == '0;
-  assign beats = left_q < 32'(MaxBeats) ? left_q : 32'(MaxBeats);
-  assign send = state_q == StBeats && left_q != 0 && none && 32'(used_q) + beats <= 32'(Staging);
+  assign send = request_q == ReqBeats && !end_q && none && 32'(used_q) + 32'(beats_q) <= 32'(Staging);
+  assign p_take = p_valid_q && step_q == StepReady && (request_q == ReqFree || (request_q == ReqBeats && end_q));
   assign req_valid_o = todo_q;
-  assign segment_valid_o = (state_q == StSegment) || (state_q == StEnd);
+  assign segment_valid_o = request_q == ReqSegment;
   always_comb begin
     segment_o = seg_q;
-    if (state_q == StEnd) begin
-      segment_o = '0;
-      segment_o.kind = LoadEnd;
-      segment_o.signal_mask = op_q.inst[13:10];
-    end
+    segment_o.beats = left_q[25:0];  // none has been asked for yet
+    segment_o.single = left_q == 32'd1;
   end
+  // nothing at work behind the walk; a cycle late, so a piece handed on in that cycle counts by itself
+  assign quiet = quiet_q && !p_valid_q;
 
   assign op_ready_o = state_q == StIdle;
   assign take_valid_o = state_q == StTake;
   assign take_mask_o = op_q.inst[9:6];
-  assign idle_o = state_q == StIdle && !op_valid_i;
-  assign run_ready = state_q == StRuns && run_valid;
-  assign run_start = state_q == StMask && opcode != OpLdm && (runs_scales || ldk.masked == 0 || rest_idle_i);
+  assign idle_o = state_q == StIdle && !op_valid_i && !p_valid_q && request_q == ReqFree;
+  assign run_ready = state_q == StRuns && run_valid && !p_valid_q;
+  assign run_start = state_q == StMask && opcode != OpLdm && (!masked_q || quiet);
 
-  logic [39:0] row_addr;
   logic [31:0] row_bytes;
+  logic [21:0] row_bytes_q;
   logic row_half;
   assign row_half  = opcode == OpLdv ? ldv.dtype == 1'(LdvDtypeF16) : ldg.dtype == 1'(LdgDtypeF16);
   assign row_bytes = (opcode == OpLdv ? 32'(ldv.slots) : 32'(ldg.slots)) << (row_half ? 1 : 2);
-  logic [39:0] gather_q;
 
-  // a segment that is ready to be sent: registers shared by all kinds
-  // and where to go on behind it
-  task automatic segment(logic [39:0] addr, logic [31:0] nbytes, state_e back);
-    addr_q <= addr;
-    seg_q.offset <= addr[5:0];
-    seg_q.nbytes <= nbytes;
-    left_q <= (32'(addr[5:0]) + nbytes + 32'd63) >> 6;
-    back_q <= back;
-    state_q <= nbytes == 0 ? back : StSegment;
+  // hand a piece on; only when there is none
+  task automatic piece(load_e kind, logic [39:0] base, logic [31:0] count, logic products);
+    p_valid_q <= 1'b1;
+    p_kind_q <= kind;
+    base_q <= base;
+    count_q <= count;
+    step_q <= products ? '0 : StepReady;
   endtask
 
   always_ff @(posedge clk_i) begin
@@ -177,110 +212,144 @@ module load_request #(
       id_mem[id_write_q] <= id_data_i;
       id_write_q <= id_write_q + 1'b1;
     end
+    id_q <= id_mem[($clog2(MaxIds/16))'(row_q>>4)][row_q[3:0]];
+    id_bad_q <= id_q[31] || id_q >= 32'(ldg.limit);
     if (run_done) runs_done_q <= 1'b1;
     if (!rst_ni) begin
-      state_q <= StIdle;
-      used_q  <= '0;
-      todo_q  <= '0;
+      state_q   <= StIdle;
+      p_valid_q <= 1'b0;
     end else begin
-      used_q <= used_q + (send ? 7'(beats) : 7'd0) - 7'(beat_used_i);
-      todo_q <= send ? '1 : todo_q & ~req_ready_i;
-      if (send) begin
-        req_addr_o <= {addr_q[39:6], 6'd0};
-        req_beats_o <= 16'(beats);
-        addr_q <= addr_q + (40'(beats) << 6);
-        left_q <= left_q - beats;
-      end
+      // products: operands in the steps 0 and 1, sums in 4 and 5
+      if (step_q != StepReady) step_q <= step_q + 3'd1;
+      if (step_q == 3'd0 && p_run) count_q <= count_q - factor_q;
+      if (step_q == 3'd4) base_q <= product;
+      if (step_q == 3'd5 && p_run) count_q <= product[31:0];
+      if (p_take) p_valid_q <= 1'b0;
       unique case (state_q)
         StIdle:
         if (op_valid_i) begin
           op_q    <= op_i;
           state_q <= StTake;
         end
-        StTake:
-        if (take_ready_i) begin
+        StTake: begin
+          runs_scales_q <= opcode == OpLds;
+          windows_q <= opcode != OpLds && ldk.kind == 1'(LdkKindV);
+          masked_q <= opcode == OpLdk && ldk.masked != 0;
+          no_rows_q <= signed'(rows) <= 0;
+          no_bytes_q <= (opcode == OpLdv ? ldv.slots : ldg.slots) == '0;
+          row_bytes_q <= row_bytes[21:0];
           row_q <= '0;
-          seg_q <= '0;
           runs_done_q <= 1'b0;
-          unique case (opcode)
-            OpLdv:   state_q <= signed'(rows) <= 0 ? StEnd : StRow;
-            OpLdg:   state_q <= signed'(rows) <= 0 ? StEnd : StIds;
-            default: state_q <= StMask;
-          endcase
+          if (take_ready_i) state_q <= StBegin;
         end
-        // ---- LDV: a segment a row
-        StRow: begin
-          seg_q.kind <= LoadVector;
-          seg_q.half <= row_half;
-          seg_q.slots <= ldv.slots;
-          seg_q.dst <= row_q == 0 ? ldv.dst : seg_q.dst + ldv.dst_row;
-          row_q <= row_q + 32'd1;
-          gather_q <= (row_q == 0 ? ldv.addr : gather_q) + 40'(ldv.row);
-          segment(row_q == 0 ? ldv.addr : gather_q, row_bytes, row_q + 32'd1 == rows ? StEnd : StRow);
-          if (row_bytes == 0) state_q <= StEnd;
+        StBegin:
+        unique case (opcode)
+          OpLdv:   state_q <= no_rows_q || no_bytes_q ? StEnd : StRow;
+          OpLdg:   state_q <= no_rows_q ? StEnd : StIds;
+          default: state_q <= StMask;
+        endcase
+        // ---- LDV: a piece a row
+        StRow:
+        if (!p_valid_q) begin
+          p_dst_q <= row_q == 0 ? ldv.dst : p_dst_q + ldv.dst_row;
+          row_q   <= row_q + 32'd1;
+          piece(LoadVector, row_q == 0 ? ldv.addr : base_q + 40'(ldv.row), 32'(row_bytes_q), 1'b0);
+          if (row_q + 32'd1 == rows) state_q <= StEnd;
         end
-        // ---- LDG: ids, then a segment a row
+        // ---- LDG: ids, then a piece a row
         StIds:
-        if (rest_idle_i && none) begin
+        if (quiet) begin
           id_write_q <= '0;
-          seg_q.kind <= LoadIds;
-          segment(ldg.ids, rows << 2, StGather);
+          piece(LoadIds, ldg.ids, rows << 2, 1'b0);
+          state_q <= StGather;
         end
         StGather:  // the first row waits for the ids
-        if (row_q != 0 || (rest_idle_i && used_q == 0 && none)) begin
-          if (row_q == rows) begin
-            state_q <= StEnd;
-          end else if (signed'(id_now) < 0 || id_now >= 32'(ldg.limit)) begin
-            error_o <= ErrToken;
-            state_q <= StDead;
-          end else begin
-            gather_q <= ldg.has_table + 40'(id_now) * 40'(ldg.row);
-            state_q  <= StGatherRow;
-          end
-        end
-        StGatherRow: begin
-          seg_q.kind <= LoadVector;
-          seg_q.half <= row_half;
-          seg_q.slots <= ldg.slots;
-          seg_q.dst <= row_q == 0 ? ldg.dst : seg_q.dst + ldg.dst_row;
-          row_q <= row_q + 32'd1;
-          segment(gather_q, row_bytes, StGather);
-          if (row_bytes == 0) state_q <= StEnd;
+        if (row_q != 0 || (quiet && used_q == 0)) state_q <= row_q == rows ? StEnd : StCheck;
+        StCheck: state_q <= StGatherRow;
+        StGatherRow:
+        if (id_bad_q) begin
+          error_o <= ErrToken;
+          state_q <= StDead;
+        end else if (!p_valid_q) begin
+          p_dst_q  <= row_q == 0 ? ldg.dst : p_dst_q + ldg.dst_row;
+          row_q    <= row_q + 32'd1;
+          factor_q <= id_q;
+          piece(LoadVector, ldg.has_table, 32'(row_bytes_q), 1'b1);
+          state_q <= no_bytes_q ? StEnd : StGather;
         end
         // ---- LDM, LDS, LDK
-        StMask: begin
-          if (opcode == OpLdm) begin
-            seg_q.kind <= LoadMask;
-            seg_q.dst  <= 20'(ldm.dst);
-            segment(ldm.addr, 32'(ldm.nbytes), StEnd);
-          end else if (runs_scales || ldk.masked == 0 || rest_idle_i) begin
-            state_q <= StRuns;
-          end
-        end
-        StRuns: begin
-          seg_q.kind     <= runs_scales ? LoadScales : LoadKeys;
-          seg_q.heads    <= lds.heads;
-          seg_q.dst      <= lds.dst;
-          seg_q.dst_head <= lds.dst_head;
-          seg_q.slot     <= unit_from;
-          if (run_valid) begin
-            if (runs_scales) begin
-              segment(lds.addr + 40'(unit_from) * 40'({lds.heads, 1'b0}),
-                      (unit_to - unit_from) * 32'({lds.heads, 1'b0}), StRuns);
-            end else begin
-              segment(ldk.addr + 40'(unit_from) * 40'(ldk.unit_bytes), (unit_to - unit_from) * 32'(ldk.unit_bytes),
-                      StRuns);
-            end
-          end else if (runs_done_q) begin
+        StMask:
+        if (opcode == OpLdm) begin
+          if (!p_valid_q) begin
+            p_dst_q <= 20'(ldm.dst);
+            piece(LoadMask, ldm.addr, 32'(ldm.nbytes), 1'b0);
             state_q <= StEnd;
           end
+        end else if (run_start) begin
+          state_q <= StRuns;
         end
-        StSegment: if (segment_ready_i) state_q <= StBeats;
-        StBeats: if (left_q == 0) state_q <= back_q;
-        StEnd: if (segment_ready_i) state_q <= StIdle;
+        StRuns:
+        if (!p_valid_q) begin
+          p_dst_q  <= lds.dst;
+          factor_q <= unit_from;
+          if (run_valid)
+            piece(runs_scales_q ? LoadScales : LoadKeys, runs_scales_q ? lds.addr : ldk.addr, unit_to, 1'b1);
+          else if (runs_done_q) state_q <= StEnd;
+        end
+        StEnd:
+        if (!p_valid_q) begin
+          p_signal_q <= op_q.inst[13:10];
+          piece(LoadEnd, '0, '0, 1'b0);
+          state_q <= StIdle;
+        end
         StDead: ;
         default: state_q <= StIdle;
       endcase
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    quiet_q <= !p_valid_q && request_q == ReqFree && none && rest_idle_i;
+    if (!rst_ni) begin
+      request_q <= ReqFree;
+      used_q <= '0;
+      beat_used_q <= 1'b0;
+      todo_q <= '0;
+    end else begin
+      beat_used_q <= beat_used_i;  // a cycle late: the staging seems fuller than it is
+      used_q <= used_q + (send ? 7'(beats_q) : 7'd0) - 7'(beat_used_q);
+      todo_q <= send ? '1 : todo_q & ~req_ready_i;
+      if (request_q == ReqSegment && segment_ready_i) request_q <= seg_q.kind == LoadEnd ? ReqFree : ReqBeats;
+      if (request_q == ReqBeats && end_q) request_q <= ReqFree;
+      // a piece of no bytes is no segment
+      if (p_take && (count_q != 0 || p_kind_q == LoadEnd)) request_q <= ReqSegment;
+    end
+    if (send) begin
+      req_addr_o <= {addr_q[39:6], 6'd0};
+      req_beats_o <= 16'(beats_q);
+      addr_q <= addr_q + (40'(beats_q) << 6);
+      left_q <= left_q - 32'(beats_q);
+    end
+    // a request takes two cycles at least, and so does a segment before its first
+    beats_q <= left_q < 32'(MaxBeats) ? 6'(left_q) : 6'(MaxBeats);
+    end_q   <= left_q == 0;
+    // of an instruction's pieces only the end may outlast it in its register: the rest of op_q is still this piece's
+    if (p_take) begin
+      addr_q <= base_q;
+      left_q <= (32'(base_q[5:0]) + count_q + 32'd63) >> 6;
+      seg_q <= '{
+          kind: p_kind_q,
+          half: row_half,
+          offset: base_q[5:0],
+          single: 1'b0,
+          beats: '0,
+          stop: 7'(6'(base_q[5:0] + count_q[5:0] - 6'd1)) + 7'd1,
+          dst: p_dst_q,
+          slot: factor_q[23:0],
+          heads: lds.heads,
+          dst_head: lds.dst_head,
+          signal_mask: p_signal_q
+      };
     end
   end
 endmodule

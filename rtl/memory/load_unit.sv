@@ -2,7 +2,8 @@
 //
 // Unit L: LDV, LDG, LDM, LDS, LDK. The first half (load_request) asks for memory; here the beats of all channels are staged
 // and used in lock step: vectors and scales go to the vector buffer, masks to the mask buffer, KV bytes to the K rings.
-// Tokens are given when the last write is accepted.
+// Words for the vector buffer pass two registers, the first with what was selected, the second widened. Tokens are given when the last
+// write is accepted.
 
 module load_unit #(
     parameter int unsigned Channels = 4
@@ -75,8 +76,8 @@ module load_unit #(
   assign beat = &there;
 
   // --- first half ------------------------------------------------------------------------------------------------
-  segment_t seg_in, seg;
-  logic seg_in_valid, seg_in_ready, seg_valid, seg_done, request_idle, id_valid;
+  segment_t seg_in, seg_next, seg_q;
+  logic seg_in_valid, seg_in_ready, next_valid, valid_q, seg_load, seg_done, request_idle, id_valid;
   load_request #(
       .Channels(Channels),
       .Staging (Staging)
@@ -101,7 +102,7 @@ module load_unit #(
       .segment_o      (seg_in),
       .segment_ready_i(seg_in_ready),
       .beat_used_i    (beat_used),
-      .rest_idle_i    (!seg_valid),
+      .rest_idle_i    (!valid_q && !next_valid),
       .id_valid_i     (id_valid),
       .id_data_i      (stage[0])
   );
@@ -114,33 +115,32 @@ module load_unit #(
       .in_valid_i (seg_in_valid),
       .in_data_i  (seg_in),
       .in_ready_o (seg_in_ready),
-      .out_valid_o(seg_valid),
-      .out_data_o (seg),
-      .out_ready_i(seg_done),
+      .out_valid_o(next_valid),
+      .out_data_o (seg_next),
+      .out_ready_i(seg_load),
       .count_o    ()
   );
 
   // --- place within the segment ----------------------------------------------------------------------------------
-  logic [31:0] done_q;  // bytes of the segment used in earlier beats
-  logic [ 5:0] step_q;  // word of the beat (vectors), byte (masks), halfword (scales)
-  logic [ 5:0] at;  // first byte of the segment in this beat
-  logic [ 6:0] here;  // bytes of the segment in this beat
-  logic [31:0] left;
-  logic beat_last, step_last, advance;
-  assign at = done_q == 0 ? seg.offset : 6'd0;
-  assign left = seg.nbytes - done_q;
-  assign here = left < 32'(7'd64 - 7'(at)) ? 7'(left) : 7'd64 - 7'(at);
-  assign beat_last = 32'(here) == left;
+  // A beat takes a cycle, or steps: words (vectors), bytes (masks), halfwords (scales), from the first to the last within the segment.
+  logic [5:0] step_q, last_q;
+  logic first_q, final_q;  // first and last beat of the segment
+  logic [25:0] beats_q;  // this one and those behind it
+  logic [ 6:0] stop;  // behind the segment's last byte in this beat
+  logic step_last, advance;
+  assign stop = final_q ? seg_q.stop : 7'd64;
+  assign seg_load = next_valid && (!valid_q || seg_done);
 
-  // vectors: word `step` of the beat; element 16 * step + lane, slot by slot over the channels
-  logic [31:0] first_elem;  // of the beat, in the vector
-  logic [31:0] elems;
-  logic [15:0][31:0] vec_data;
-  logic [15:0] vec_mask;
-  logic [31:0] vec_word;
-  assign first_elem = (seg.half ? done_q >> 1 : done_q >> 2) << LogC;
-  assign elems      = 32'(seg.slots) << LogC;
-  assign vec_word   = (first_elem >> 4) + 32'(step_q);
+  function automatic logic [5:0] last_step(load_e kind, logic half, logic [6:0] to);
+    logic [6:0] slots;
+    slots = half ? to >> 1 : to >> 2;
+    unique case (kind)
+      LoadVector: return 6'(((12'(slots) << LogC) - 12'd1) >> 4);
+      LoadMask:   return 6'(to - 7'd1);
+      LoadScales: return 6'((to >> 1) - 7'd1);
+      default:    return 6'd0;
+    endcase
+  endfunction
 
   function automatic logic [31:0] widen(logic [15:0] h);
     logic [4:0] lead;
@@ -154,127 +154,142 @@ module load_unit #(
     return {h[15], 8'd113 - 8'(lead), f, 13'd0};
   endfunction
 
+  // vectors: word `step` of the beat; element 16 * step + lane, slot by slot over the channels
+  logic [15:0][31:0] vec_data;
+  logic [15:0] vec_mask;
   always_comb begin
     for (int l = 0; l < 16; l++) begin
       automatic int unsigned e = 16 * 32'(step_q) + 32'(l);
       automatic logic [5:0] slot = 6'(e >> LogC);
       automatic logic [511:0] line = stage[e&32'(Channels-1)];
-      vec_data[l] = seg.half ? widen(line[16*32'(slot[4:0])+:16]) : line[32*32'(slot[3:0])+:32];
-      vec_mask[l] = first_elem + 32'(e) < elems;
+      vec_data[l] = seg_q.half ? {line[16*32'(slot[4:0])+:16], 16'd0} : line[32*32'(slot[3:0])+:32];
+      vec_mask[l] = 7'(slot) < (seg_q.half ? stop >> 1 : stop >> 2);
     end
   end
 
   // scales: halfword `step`: one slot of one head, Span positions at a time
-  logic [31:0]       slot_q;
-  logic [ 9:0]       head_q;
-  logic [19:0]       head_word_q;
-  logic [ 5:0]       part_q;  // more than 16 channels: which 16 of them
-  logic [31:0]       position;
+  logic [23:0] slot_q;
+  logic [9:0] head_q;
+  logic [5:0] part_q;  // more than 16 channels: which 16 of them
+  logic [23:0] position;
   logic [15:0][31:0] scale_data;
-  logic [15:0]       scale_mask;
-  assign position = (slot_q << LogC) + (32'(part_q) << 4);
+  logic [15:0] scale_mask;
+  assign position = (slot_q << LogC) + (24'(part_q) << 4);
   always_comb begin
     scale_data = '0;
-    scale_mask = '0;
     for (int l = 0; l < 16; l++) begin
       automatic int unsigned c = (32'(l) + 16 * 32'(part_q)) & 32'(Channels - 1);
       automatic logic [511:0] line = stage[c];
       scale_data[l] = {line[16*32'(step_q[4:0])+:16], 16'd0};
-      scale_mask[l] = (32'(l) & ~32'(Span - 1)) == (position & 32'hf);
+      scale_mask[l] = (32'(l) & ~32'(Span - 1)) == 32'(position[3:0]);
     end
   end
+
+  // --- words for the vector buffer -------------------------------------------------------------------------------
+  logic a_valid_q, a_half_q, a_put, a_ready, b_valid_q, b_ready;
+  logic [19:0] word_q, a_addr_q, b_addr_q;  // word: of the vector, or the head's first
+  logic [15:0] a_mask_q, b_mask_q;
+  logic [15:0][31:0] a_data_q, b_data_q;
+  assign b_ready = !b_valid_q || wr_ready_i;
+  assign a_ready = !a_valid_q || b_ready;
+  always_ff @(posedge clk_i) begin
+    if (a_ready) begin
+      a_valid_q <= a_put;
+      a_half_q  <= seg_q.kind == LoadVector && seg_q.half;
+      a_addr_q  <= seg_q.kind == LoadScales ? word_q + position[23:4] : word_q;
+      a_mask_q  <= seg_q.kind == LoadScales ? scale_mask : vec_mask;
+      a_data_q  <= seg_q.kind == LoadScales ? scale_data : vec_data;
+    end
+    if (b_ready) begin
+      b_valid_q <= a_valid_q;
+      b_addr_q  <= a_addr_q;
+      b_mask_q  <= a_mask_q;
+      for (int l = 0; l < 16; l++) b_data_q[l] <= a_half_q ? widen(a_data_q[l][31:16]) : a_data_q[l];
+    end
+    if (!rst_ni) begin
+      a_valid_q <= 1'b0;
+      b_valid_q <= 1'b0;
+    end
+  end
+  assign wr_valid_o = b_valid_q;
+  assign wr_addr_o  = b_addr_q;
+  assign wr_mask_o  = b_mask_q;
+  assign wr_data_o  = b_data_q;
 
   // --- what happens this cycle -----------------------------------------------------------------------------------
   logic is_end, part_last;
-  logic fresh_q;  // first cycle of a segment: its counters are being set
-  assign is_end = seg_valid && seg.kind == LoadEnd;
+  assign is_end = valid_q && seg_q.kind == LoadEnd && !a_valid_q && !b_valid_q;
   assign part_last = 32'(part_q) == (Channels / Span) - 1;
+  assign step_last = step_q == last_q && (part_last || seg_q.kind != LoadScales);
   always_comb begin
-    wr_valid_o = 1'b0;
-    wr_addr_o = seg.dst + vec_word[19:0];
-    wr_data_o = vec_data;
-    wr_mask_o = vec_mask;
-    mb_we_o = 1'b0;
-    push_valid_o = 1'b0;
-    id_valid = 1'b0;
-    advance = 1'b0;
-    step_last = 1'b1;
-    unique case (seg.kind)
-      LoadVector: begin
-        wr_valid_o = seg_valid && beat;
-        advance = wr_valid_o && wr_ready_i;
-        // all words of the beat, or up to the end of the vector
-        step_last = 32'(step_q) + 1 == (seg.half ? 2 * Channels : Channels) ||
-            first_elem + 16 * (32'(step_q) + 32'd1) >= elems;
-      end
-      LoadIds: begin
-        id_valid = seg_valid && beat;
-        advance  = id_valid;
-      end
-      LoadMask: begin
-        mb_we_o   = seg_valid && beat;
-        advance   = mb_we_o;
-        step_last = 7'(step_q) + 7'd1 == here;
-      end
-      LoadScales: begin
-        wr_valid_o = seg_valid && beat && !fresh_q;
-        wr_addr_o = head_word_q + 20'(position >> 4);
-        wr_data_o = scale_data;
-        wr_mask_o = scale_mask;
-        advance = wr_valid_o && wr_ready_i;
-        step_last = part_last && 7'(step_q) + 7'd1 == (7'(at) + here) >> 1;
-      end
-      LoadKeys: begin
-        push_valid_o = seg_valid && beat && ring_free_i >= 32'd8;
-        advance = push_valid_o;
-      end
-      default: ;
+    unique case (seg_q.kind)
+      LoadVector, LoadScales: advance = a_ready;
+      LoadKeys: advance = ring_free_i >= 32'd8;
+      LoadIds, LoadMask: advance = 1'b1;
+      default: advance = 1'b0;
     endcase
+    if (!valid_q || !beat) advance = 1'b0;
   end
+  assign a_put = advance && (seg_q.kind == LoadVector || seg_q.kind == LoadScales);
+  assign mb_we_o = advance && seg_q.kind == LoadMask;
+  assign push_valid_o = advance && seg_q.kind == LoadKeys;
+  assign id_valid = advance && seg_q.kind == LoadIds;
   assign beat_used = advance && step_last;
-  assign seg_done = (beat_used && beat_last) || is_end;
-  assign mb_waddr_o = 16'(seg.dst) + 16'(done_q) + 16'(step_q);
-  assign mb_wdata_o = stage[0][8*(32'(at)+32'(step_q))+:8];
-  assign push_first_o = at[5:3];
-  assign push_count_o = 4'(here >> 3);
+  assign seg_done = (beat_used && final_q) || is_end;
+  assign mb_waddr_o = word_q[15:0];
+  assign mb_wdata_o = stage[0][8*32'(step_q)+:8];
+  assign push_first_o = first_q ? seg_q.offset[5:3] : 3'd0;
+  assign push_count_o = stop[6:3] - 4'(push_first_o);
   assign push_data_o = stage;
   assign give_valid_o = is_end;
-  assign give_mask_o = seg.signal_mask;
-  assign idle_o = request_idle && !seg_valid;
+  assign give_mask_o = seg_q.signal_mask;
+  assign idle_o = request_idle && !valid_q && !next_valid;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      done_q  <= '0;
-      step_q  <= '0;
-      part_q  <= '0;
-      fresh_q <= 1'b1;
-    end else begin
-      if (advance) begin
-        step_q <= step_last ? 6'd0 : step_q + 6'd1;
-        if (beat_used) done_q <= beat_last ? 32'd0 : done_q + 32'(here);
-      end
+    if (advance) begin
+      step_q <= step_q + 6'd1;
+      word_q <= word_q + 20'd1;
       // scales: heads within a slot, slots one after another; the first halfword may lie anywhere in the first beat
-      if (seg.kind == LoadScales && advance) begin
+      if (seg_q.kind == LoadScales) begin
         part_q <= part_last ? 6'd0 : part_q + 6'd1;
-        step_q <= !part_last ? step_q : step_last ? 6'd0 : step_q + 6'd1;
+        step_q <= part_last ? step_q + 6'd1 : step_q;
+        word_q <= word_q;
         if (part_last) begin
           head_q <= head_q + 10'd1;
-          head_word_q <= head_word_q + seg.dst_head;
-          if (head_q + 10'd1 == seg.heads) begin
+          word_q <= word_q + seg_q.dst_head;
+          if (head_q + 10'd1 == seg_q.heads) begin
             head_q <= '0;
-            head_word_q <= seg.dst;
-            slot_q <= slot_q + 32'd1;
+            word_q <= seg_q.dst;
+            slot_q <= slot_q + 24'd1;
           end
         end
       end
-      if (seg_done) fresh_q <= 1'b1;
-      else if (seg_valid && fresh_q) fresh_q <= 1'b0;
-      if (seg_valid && fresh_q) begin
-        head_q <= '0;
-        head_word_q <= seg.dst;
-        slot_q <= seg.slot;
-        if (seg.kind == LoadScales) step_q <= {1'b0, seg.offset[5:1]};
+      if (step_last) begin
+        step_q  <= '0;
+        last_q  <= last_step(seg_q.kind, seg_q.half, beats_q == 26'd2 ? seg_q.stop : 7'd64);
+        first_q <= 1'b0;
+        final_q <= beats_q == 26'd2;
+        beats_q <= beats_q - 26'd1;
       end
     end
+    if (seg_load) begin
+      seg_q <= seg_next;
+      unique case (seg_next.kind)
+        LoadMask:   step_q <= seg_next.offset;
+        LoadScales: step_q <= {1'b0, seg_next.offset[5:1]};
+        default:    step_q <= '0;
+      endcase
+      last_q  <= last_step(seg_next.kind, seg_next.half, seg_next.single ? seg_next.stop : 7'd64);
+      first_q <= 1'b1;
+      final_q <= seg_next.single;
+      beats_q <= seg_next.beats;
+      word_q  <= seg_next.dst;
+      slot_q  <= seg_next.slot;
+      head_q  <= '0;
+      part_q  <= '0;
+    end
+    if (!rst_ni) valid_q <= 1'b0;
+    else if (seg_load) valid_q <= 1'b1;
+    else if (seg_done) valid_q <= 1'b0;
   end
 endmodule

@@ -156,7 +156,7 @@ module store_unit #(
       .out_ready_i(f_ready),
       .count_o    ()
   );
-  logic take, nothing;
+  logic take, nothing, nothing_q;
   logic [31:0] row_words;
   assign take = state_q == StTake && take_ready_i;
   assign row_words = ((32'(stv.slots) << LogC) + 32'd15) >> 4;
@@ -349,7 +349,7 @@ module store_unit #(
   logic [19:0] in_at_q, in_row_q, in_next_row;  // word, first word of the row: core 0's part
   logic [3:0][19:0] in_core_q;  // offset of each core's part
   assign x_want_o = state_q == StExchange;
-  assign x_words_o = nothing ? 32'd0 : codes_at_q[31:0];
+  assign x_words_o = nothing_q ? 32'd0 : codes_at_q[31:0];
   assign x_out_valid_o = f_valid && state_q == StExchange;
   assign x_out_data_o = f_data;
   assign vb_wr_valid_o = state_q == StExchange && x_in_valid_i;
@@ -388,7 +388,7 @@ module store_unit #(
   assign give_valid_o = state_q == StGive;
   assign give_mask_o = op_q.inst[13:10];
   assign idle_o = state_q == StIdle && !op_valid_i;
-  assign kv_start = state_q == StProducts && products_done && opcode == OpStkv && !nothing;
+  assign kv_start = state_q == StProducts && products_done && opcode == OpStkv && !nothing_q;
   always_comb begin
     unique case (opcode)
       OpStv:   nothing = stv.rows <= 0 || stv.slots == '0;
@@ -397,6 +397,7 @@ module store_unit #(
     endcase
   end
   always_ff @(posedge clk_i) begin
+    nothing_q <= nothing;
     if (!rst_ni) state_q <= StIdle;
     else begin
       unique case (state_q)
@@ -406,8 +407,7 @@ module store_unit #(
           state_q <= StTake;
         end
         StTake: if (take_ready_i) state_q <= opcode == OpStv ? (nothing ? StDrain : StVector) : StProducts;
-        StProducts:
-        if (products_done) state_q <= opcode == OpXchg ? StExchange : nothing ? StDrain : StAppend;
+        StProducts: if (products_done) state_q <= opcode == OpXchg ? StExchange : nothing_q ? StDrain : StAppend;
         StVector: if (v_rows_q == '0 && !load_valid_q && todo_q == '0) state_q <= StDrain;
         StAppend: if (kv_idle && !load_valid_q && todo_q == '0) state_q <= StDrain;
         StExchange: if (x_end_i) state_q <= StGive;

@@ -19,6 +19,7 @@ BENCHES = {
     "block_runs": "common/test_block_runs.py",
     "delay_line": "common/test_delay_line.py",
     "fifo": "common/test_fifo.py",
+    "multiply_add": "common/test_multiply_add.py",
     "fp32_add": "fp/test_fp.py",
     "fp32_mul": "fp/test_fp.py",
     "fp32_table": "fp/test_fp.py",
@@ -66,7 +67,6 @@ BENCHES = {
 #: modules without a bench of their own -> the bench of what they are part of
 INSIDE = {
     "kv_append": "memory/test_store_unit.py",
-    "multiply_add": "memory/test_store_unit.py",
     "dsp_slice": "matrix/test_dsp.py",
     "fetch_plan": "matrix/test_matrix_fetch.py",
     "fetch_walk": "matrix/test_matrix_fetch.py",

@@ -21,7 +21,7 @@ from flightllm.isa.load import DTYPES, LDG, LDM, LDS, LDV
 
 VECTOR, IDS, MASK, SCALES, KEYS, END = range(6)  # load_pkg::load_e
 #: segment_t from its lowest bit up
-FIELDS = {"signal_mask": 4, "dst_head": 20, "heads": 10, "slot": 32, "slots": 20, "dst": 20, "nbytes": 32, "offset": 6, "half": 1, "kind": 3}  # fmt: skip
+FIELDS = {"signal_mask": 4, "dst_head": 20, "heads": 10, "slot": 24, "dst": 20, "stop": 7, "beats": 26, "single": 1, "offset": 6, "half": 1, "kind": 3}  # fmt: skip
 
 
 @pytest.mark.parametrize(("channels", "staging"), [(2, 64), (16, 32)])
@@ -144,16 +144,18 @@ async def run(dut, program: Program, want, kind: str, seed: int, limit: int = 40
                     assert len(beats[c]) - flying <= staging, "more beats than the staging holds"
         if room and int(dut.segment_valid_o.value):
             segment = fields(int(dut.segment_o.value))
-            count = -(-(segment["offset"] + segment["nbytes"]) // 64)
+            count = segment["beats"]
             if segment["kind"] == END:
                 step = program.steps[ended]
                 assert segment["signal_mask"] == step.inst.signal
                 finished.append((step.inst, segments, want[ended]))
                 ended, segments, masks = ended + 1, [], step.mb
             else:
-                assert taken == ended + 1, "a segment before the tokens"
+                assert taken > ended, "a segment before the tokens"
                 if segment["kind"] == KEYS and program.steps[ended].inst.values["masked"] and not segments:
                     assert not queue, "an LDK whose mask may still be on its way"
+                assert count and 1 <= segment["stop"] <= 64 and segment["single"] == (count == 1)
+                segment["nbytes"] = 64 * (count - 1) + segment["stop"] - segment["offset"]
                 segments.append(segment | {"beats": (covered, covered + count)})
                 covered += count
             queue.append([segment, count])
