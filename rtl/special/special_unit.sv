@@ -61,7 +61,8 @@ module special_unit #(
 
   // --- the instruction -------------------------------------------------------------------------------------------
   dispatch_t op_q;
-  logic [5:0] opcode;
+  // which instruction it is, decoded when it comes
+  logic is_norm, is_act, is_add, is_rope, is_softmax, is_layer;
   /* verilator lint_off UNUSEDSIGNAL */  // views of the whole instruction; common fields are read in one of them
   norm_op_t norm;
   act_op_t act;
@@ -69,16 +70,13 @@ module special_unit #(
   rope_op_t rope;
   softmax_op_t sm;
   /* verilator lint_on UNUSEDSIGNAL */
-  assign opcode = op_q.inst[5:0];
   assign norm = norm_op(op_q);
   assign act = act_op(op_q);
   assign addi = add_op(op_q);
   assign rope = rope_op(op_q);
   assign sm = softmax_op(op_q);
 
-  logic is_softmax, is_layer;
-  assign is_softmax = opcode == OpSoftmax;
-  assign is_layer   = norm.kind == 1'(NormKindLayer);
+  assign is_layer = norm.kind == 1'(NormKindLayer);
 
   // fields that all have (the vectors' layout is the same in NORM, ACT, ADD and ROPE), a cycle behind op_q
   logic [19:0] src, src_s0, src_s1, dst, dst_s0, dst_s1, ab, ab_s0, ab_s1;
@@ -129,10 +127,10 @@ module special_unit #(
   logic vector_last, describe;
   logic [19:0] second, second_s0, second_s1;
   always_comb begin
-    unique case (opcode)
-      OpAct: {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
-      OpAdd: {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
-      OpSoftmax: {second, second_s0, second_s1} = {sm.ks, 20'd0, 20'd0};
+    unique case (1'b1)
+      is_act: {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
+      is_add: {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
+      is_softmax: {second, second_s0, second_s1} = {sm.ks, 20'd0, 20'd0};
       default: {second, second_s0, second_s1} = {rope.has_table, rope.table_s0, 20'd0};
     endcase
   end
@@ -185,7 +183,7 @@ module special_unit #(
     logic               to_sum;
     logic               to_codes;
     logic               to_scalar;
-    logic               shifted;
+    logic [3:0]         shift;       // of the streams that have one: a half of a head need not be whole words
     max_e               max_mode;
     program_e           program_id;
     logic               last_pass;
@@ -214,8 +212,8 @@ module special_unit #(
     make                = plain;
     make.last_pass      = !has_quant;
     // the pass that writes the result comes last but one if codes are made
-    unique case (opcode)
-      OpNorm: begin
+    unique case (1'b1)
+      is_norm: begin
         if (pass_q == 2'd0) begin  // sum of x * x, or of x
           make.to_sum     = 1'b1;
           make.last_pass  = 1'b0;
@@ -241,7 +239,7 @@ module special_unit #(
           end
         end
       end
-      OpAct: begin
+      is_act: begin
         make.to_vb = 1'b1;
         make.uses[StreamW] = act.gated;
         make.stages.m11 = act.gated;
@@ -263,18 +261,18 @@ module special_unit #(
           default: ;
         endcase
       end
-      OpAdd: begin
+      is_add: begin
         make.to_vb = 1'b1;
         make.stages.a0 = A0StreamY;
         make.uses[StreamY] = 1'b1;
       end
-      OpRope: begin
+      is_rope: begin
         make.to_vb         = 1'b1;
         make.stages.rotate = 1'b1;
         make.stages.m1     = M1StreamY;
         make.stages.a3     = A3Side;
         make.uses          = '1;
-        make.shifted       = 1'b1;
+        make.shift         = half[3:0];
       end
       default: begin  // SOFTMAX
         make.stages.m1 = M1StreamY;
@@ -311,10 +309,11 @@ module special_unit #(
   always_ff @(posedge clk_i) pass_cfg_q <= make;
   stages_t stages;
   logic [Streams-1:0] uses;
-  logic to_vb, to_sum, to_codes, to_scalar, shifted, last_pass;
+  logic to_vb, to_sum, to_codes, to_scalar, last_pass;
+  logic [3:0] shift;
   max_e max_mode;
   program_e program_id;
-  assign {stages, uses, to_vb, to_sum, to_codes, to_scalar, shifted, max_mode, program_id, last_pass} = pass_cfg_q;
+  assign {stages, uses, to_vb, to_sum, to_codes, to_scalar, shift, max_mode, program_id, last_pass} = pass_cfg_q;
 
   // Scalars of the issue; what a stage does not use may be anything.
   scalars_t scalars, issue_scalars_q;
@@ -331,7 +330,7 @@ module special_unit #(
   logic [Streams-1:0] index_room;
   slot_t next_slot;
   logic [5:0] allowed, allowed_q;
-  always_ff @(posedge clk_i) words <= (((opcode == OpRope && !codes_q) ? half : len) + 32'd15) >> 4;
+  always_ff @(posedge clk_i) words <= (((is_rope && !codes_q) ? half : len) + 32'd15) >> 4;
   special_index i_index (
       .clk_i,
       .rst_ni,
@@ -366,14 +365,14 @@ module special_unit #(
     base          = '0;
     row_end       = '0;
     base[StreamX] = codes_q ? there.dst : there.src;
-    unique case (opcode)
-      OpNorm: begin
+    unique case (1'b1)
+      is_norm: begin
         base[StreamY] = norm.gamma;
         base[StreamZ] = norm.beta;
       end
-      OpAct: base[StreamW] = there.second;
-      OpAdd: base[StreamY] = there.second;
-      OpRope: begin
+      is_act: base[StreamW] = there.second;
+      is_add: base[StreamY] = there.second;
+      is_rope: begin
         base[StreamY] = there.second;  // cos
         base[StreamZ] = there.second + 20'(half >> 4);  // sin
         base[StreamW] = there.src + 20'(half >> 4);
@@ -414,7 +413,7 @@ module special_unit #(
         .rst_ni,
         .base_i       (20'd0),
         .end_i        (end_head),
-        .shift_i      (Shifts && shifted ? half[3:0] : 4'd0),
+        .shift_i      (Shifts ? shift : 4'd0),
         .index_valid_i(index_there),
         .index_i      (index_head),
         .index_ready_o(index_used),
@@ -429,7 +428,15 @@ module special_unit #(
     );
   end
 
-  // the slot at the streams' heads
+  // the slot at the streams' heads, in a register: whether and what to issue follows from it
+  logic head_valid, head_take;
+  slot_t head;
+  assign head_take = head_valid && (!meta_valid || word_take);
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) meta_valid <= 1'b0;
+    else meta_valid <= head_valid || (meta_valid && !word_take);
+    if (head_take) slot <= head;
+  end
   fifo #(
       .Width($bits(slot_t)),
       .Depth(32)
@@ -439,9 +446,9 @@ module special_unit #(
       .in_valid_i (slot_take),
       .in_data_i  (next_slot),
       .in_ready_o (meta_room),
-      .out_valid_o(meta_valid),
-      .out_data_o (slot),
-      .out_ready_i(word_take),
+      .out_valid_o(head_valid),
+      .out_data_o (head),
+      .out_ready_i(head_take),
       .count_o    ()
   );
 
@@ -906,6 +913,11 @@ module special_unit #(
         StIdle:
         if (op_valid_i) begin
           op_q <= op_i;
+          is_norm <= op_i.inst[5:0] == OpNorm;
+          is_act <= op_i.inst[5:0] == OpAct;
+          is_add <= op_i.inst[5:0] == OpAdd;
+          is_rope <= op_i.inst[5:0] == OpRope;
+          is_softmax <= op_i.inst[5:0] == OpSoftmax;
           state_q <= StDecode;
         end
         StDecode: state_q <= StTake;
@@ -925,7 +937,7 @@ module special_unit #(
         end
         StStart:  state_q <= StPass;
         StPass:
-        if (slots_done_q && !meta_valid && fly_q == 0) begin
+        if (slots_done_q && !head_valid && !meta_valid && fly_q == 0) begin
           wait_q  <= 3'd5;  // until maxima and codes have gone through
           state_q <= StSwitch;
         end
