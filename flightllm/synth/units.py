@@ -215,9 +215,21 @@ UNITS: tuple[Unit, ...] = (
         samples=({"channels": 2}, {"channels": 8}),
     ),
     Unit(
-        "special_unit", "special_unit", _core, lambda a: {"Lanes": a.lanes},
+        "sfu_lanes", "sfu_lanes", _core, lambda a: {"Lanes": a.lanes},
         terms=(_one, lambda a: a.lanes),
-        samples=({"lanes": 4}, {"lanes": 8}),
+        samples=({"lanes": 4}, {"lanes": 16}),
+    ),
+    Unit(
+        "special_sum", "special_sum", _core, lambda a: {"Lanes": a.lanes},
+        terms=(_one, lambda a: a.lanes),
+        samples=({"lanes": 4}, {"lanes": 16}),
+    ),
+    Unit("scalar_unit", "scalar_unit", _core),
+    Unit(
+        "special_unit", "special_unit", _core, lambda a: {"Lanes": a.lanes},
+        boxes=("sfu_lanes", "special_sum", "scalar_unit"),
+        terms=(_one, lambda a: a.lanes),
+        samples=({"lanes": 4}, {"lanes": 16}),
     ),
     Unit(
         "core_counters", "core_counters", _core, lambda a: {"Channels": a.channels, "PortBits": a.port_bits},
