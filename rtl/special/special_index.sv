@@ -71,7 +71,7 @@ module special_index (
     slot_o.index  = index_q;
     slot_o.header = header;
     slot_o.empty  = !header && empty;
-    slot_o.first  = header_i ? header : first_q;
+    slot_o.first  = first_q;
     slot_o.last   = empty || (!header && run_end && (!runs_i || open_last_q));
   end
   assign done_o = busy_q && vectors_valid_i && vec_q == vectors_i;

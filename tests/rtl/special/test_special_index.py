@@ -79,6 +79,7 @@ async def passes(dut, kind, runs, header):
             dut.start_i.value = 0
             if ended:
                 break
-            known = min(vectors, known + 1)
-            allowed = min(known, allowed + (random.random() < 0.2))
+            # sometimes all vectors that are known have been gone through, and there are more
+            known = min(vectors, known + (random.random() < (0.02 if case % 3 == 2 else 1)))
+            allowed = min(known, allowed + (random.random() < (1 if case % 3 == 2 else 0.2)))
         assert ended and got == want, f"{len(got)} slots of {len(want)}"
