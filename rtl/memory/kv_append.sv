@@ -176,15 +176,13 @@ module kv_append #(
   end
 
   // --- from step to step -----------------------------------------------------------------------------------------
-  logic step_valid_q, token_done, slot_done;
-  store_pkg::step_t step_q;
+  logic step_ready, token_done, slot_done;
+  store_pkg::step_t step;
   logic [39:0] token_next, row_next;
   logic [9:0] slot_mask;
-  assign step_valid_o = step_valid_q;
-  assign step_o = step_q;
-  assign advance = valid_q && (!step_valid_q || step_ready_i);
+  assign advance = valid_q && step_ready;
   assign pop = w_valid && (!valid_q || (advance && window_done));
-  assign idle_o = !busy_q && !step_valid_q;
+  assign idle_o = !busy_q && !step_valid_o;
 
   assign token_done = heads_q == 10'd1;
   assign slot_mask = 10'(Channels - 1);
@@ -199,37 +197,7 @@ module kv_append #(
     row_next = token_done ? token_next : row_at_q + 40'(op_i.head);
   end
 
-  // place of the first position in its unit
-  logic [39:0] start_at;
-  logic [31:0] slot;
-  assign slot = (32'(op_i.pos) >> LogC) & 32'(KeySlots - 1);
-  assign start_at = codes_at_i + (is_v ? 40'(op_i.pos[3:0]) : 40'(piece) * 40'(slot));
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      busy_q       <= 1'b0;
-      valid_q      <= 1'b0;
-      step_valid_q <= 1'b0;
-    end else begin
-      if (start_i) busy_q <= 1'b1;
-      else if (advance && row_done && token_done && tokens_q == 32'd1) busy_q <= 1'b0;
-      if (pop) valid_q <= 1'b1;
-      else if (advance && window_done) valid_q <= 1'b0;
-      if (advance) step_valid_q <= 1'b1;
-      else if (step_ready_i) step_valid_q <= 1'b0;
-    end
-    if (pop) begin
-      codes_q    <= w_data;
-      head_q     <= left_q == windows;
-      row_last_q <= left_q == 13'd1;
-      left_q     <= left_q == 13'd1 ? windows : left_q - 13'd1;
-      slots_q    <= 4'(WindowSlots - 1);
-    end else if (advance && is_v) begin
-      codes_q <= codes_q >> (8 * Channels % 128);
-      slots_q <= slots_q - 4'd1;
-    end
-    if (advance) begin
-      step_q <= '{
+  assign step = '{
           beat: chunk[35:2],
           chunk: chunk[1:0],
           mask: mask,
@@ -242,8 +210,51 @@ module kv_append #(
           channel: 6'(pos_q & slot_mask),
           data: data
       };
+  // two of them, so that nothing before waits for the writers within a cycle
+  fifo #(
+      .Width($bits(store_pkg::step_t)),
+      .Depth(2)
+  ) i_steps (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (valid_q),
+      .in_data_i  (step),
+      .in_ready_o (step_ready),
+      .out_valid_o(step_valid_o),
+      .out_data_o (step_o),
+      .out_ready_i(step_ready_i),
+      .count_o    ()
+  );
+
+  // place of the first position in its unit
+  logic [39:0] start_at;
+  logic [31:0] slot;
+  assign slot = (32'(op_i.pos) >> LogC) & 32'(KeySlots - 1);
+  assign start_at = codes_at_i + (is_v ? 40'(op_i.pos[3:0]) : 40'(piece) * 40'(slot));
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      busy_q  <= 1'b0;
+      valid_q <= 1'b0;
+    end else begin
+      if (start_i) busy_q <= 1'b1;
+      else if (advance && row_done && token_done && tokens_q == 32'd1) busy_q <= 1'b0;
+      if (pop) valid_q <= 1'b1;
+      else if (advance && window_done) valid_q <= 1'b0;
+    end
+    if (pop) begin
+      codes_q    <= w_data;
+      head_q     <= left_q == windows;
+      row_last_q <= left_q == 13'd1;
+      left_q     <= left_q == 13'd1 ? windows : left_q - 13'd1;
+      slots_q    <= 4'(WindowSlots - 1);
+    end else if (advance && is_v) begin
+      codes_q <= codes_q >> (8 * Channels % 128);
+      slots_q <= slots_q - 4'd1;
+    end
+    if (advance) begin
       first_q <= step_last;
-      tail_q <= has_tail && !tail_q;
+      tail_q  <= has_tail && !tail_q;
       if (!head_q) begin
         if (moves) at_q <= at_next;
         if (is_v) begin

@@ -44,7 +44,8 @@ module load_unit #(
     output logic                         [Channels-1:0][  7:0][63:0] push_data_o,
     output logic                         [         2:0]              push_first_o,
     output logic                         [         3:0]              push_count_o,
-    input  logic                         [        31:0]              ring_free_i
+    input  logic                         [        31:0]              ring_free_i,
+    input  logic                                                     push_stall_i   // no push in this cycle
 );
   import load_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
@@ -219,13 +220,15 @@ module load_unit #(
 
   // --- what happens this cycle -----------------------------------------------------------------------------------
   logic is_end, part_last;
+  logic room_q;  // in the rings for a beat, behind the one that is being pushed
+  always_ff @(posedge clk_i) room_q <= rst_ni && ring_free_i >= 32'd8 && (ring_free_i >= 32'd16 || !push_valid_o);
   assign is_end = valid_q && seg_q.kind == LoadEnd && !a_valid_q && !wr_valid_o;
   assign part_last = 32'(part_q) == (Channels / Span) - 1;
   assign step_last = step_q == last_q && (part_last || seg_q.kind != LoadScales);
   always_comb begin
     unique case (seg_q.kind)
       LoadVector, LoadScales: advance = a_ready;
-      LoadKeys: advance = ring_free_i >= 32'd8;
+      LoadKeys: advance = room_q && !push_stall_i;
       LoadIds, LoadMask: advance = 1'b1;
       default: advance = 1'b0;
     endcase

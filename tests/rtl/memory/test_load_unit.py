@@ -70,7 +70,16 @@ class Memory:
 @cocotb.test()
 async def programs(dut):
     await start(
-        dut, op_valid_i=0, take_ready_i=0, req_ready_i=0, rvalid_i=0, wr_ready_i=0, ring_free_i=0, mb_data_i=0, op_i=0
+        dut,
+        op_valid_i=0,
+        take_ready_i=0,
+        req_ready_i=0,
+        rvalid_i=0,
+        wr_ready_i=0,
+        ring_free_i=0,
+        push_stall_i=0,
+        mb_data_i=0,
+        op_i=0,
     )
     for n, program in enumerate(payload()):
         kind, latency = (("none", 3), ("half", 40), ("bursts", 10), ("often", 0))[n % 4]
@@ -90,7 +99,7 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
     mb[: len(program.mb)] = program.mb
     keys: list[list[int]] = [[] for _ in range(channels)]  # words pushed
     level = 0
-    pause = {name: pauses(kind, f"{seed}{name}") for name in ("op", "take", "wr", "pop")}
+    pause = {name: pauses(kind, f"{seed}{name}") for name in ("op", "take", "wr", "pop", "stall")}
     sent = taken = given = 0
     mb_stage = 0
     for _ in range(limit):
@@ -102,6 +111,8 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
         wr = not next(pause["wr"])
         dut.take_ready_i.value, dut.wr_ready_i.value = int(take), int(wr)
         dut.ring_free_i.value = ROOM - level
+        stall = next(pause["stall"])
+        dut.push_stall_i.value = int(stall)
         memory.drive()
         await RisingEdge(dut.clk_i)
         memory.sample()
@@ -141,6 +152,7 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
             assert 1 <= count <= 8 and first + count <= 8
             level += count
             assert level <= ROOM, "pushed without room"
+            assert not stall, "pushed in a cycle in which the rings take nothing"
             data = int(dut.push_data_o.value).to_bytes(64 * channels, "little")
             for c in range(channels):
                 words = np.frombuffer(data[64 * c : 64 * c + 64], np.uint64)
