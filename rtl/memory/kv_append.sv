@@ -66,7 +66,7 @@ module kv_append #(
       reading_q <= 1'b0;
       used_q    <= '0;
     end else begin
-      used_q <= used_q + 4'(asked) - 4'(pop);
+      if (asked != pop) used_q <= asked ? used_q + 4'd1 : used_q - 4'd1;
       if (start_i) reading_q <= 1'b1;
       else if (asked && r_left_q == 13'd1 && r_heads_q == 10'd1 && r_tokens_q == 32'd1) reading_q <= 1'b0;
     end
@@ -129,17 +129,18 @@ module kv_append #(
   logic signed [20:0] jump;  // from the last place of a unit to the next unit
 
   // where the step lies
-  logic [39:0] at, at_next;
-  logic [3:0] offset;
+  logic [39:0] at_next;
+  logic [3:0] offset;  // of codes within their first chunk
+  logic over;  // K: the second chunk lies in the next beat
   logic [4:0] piece, stop;  // K: bytes of a piece, and where it ends in its first chunk
   logic has_tail, moves, step_last, window_done, row_done, advance;
   logic [35:0] chunk;
   assign piece = four ? 5'd8 : 5'd16;
-  assign at = head_q ? scale_at_q : at_q;
-  assign offset = at[3:0];
-  assign chunk = at[39:4] + 36'(tail_q);
-  assign stop = 5'(offset) + piece - 5'd1;  // its last byte
-  assign has_tail = !head_q && !is_v && (four ? at_q[3:0] > 4'd8 : at_q[3:0] != 4'd0);
+  assign offset = at_q[3:0];
+  assign over = at_q[5:4] == 2'd3;
+  assign chunk = head_q ? scale_at_q[39:4] : at_q[39:4] + 36'(tail_q);
+  assign stop = 5'(offset) + (four ? 5'd7 : 5'd15);  // its last byte
+  assign has_tail = !head_q && !is_v && (four ? offset > 4'd8 : offset != 4'd0);
   always_comb begin
     if (head_q) window_done = 1'b1;
     else if (is_v) window_done = slots_q == '0;
@@ -151,8 +152,8 @@ module kv_append #(
   assign at_next = at_q + (is_v ? 40'd16 : 40'(piece) << LogKeySlots);
   always_comb begin
     if (head_q || row_done) step_last = 1'b1;
-    else if (has_tail && !tail_q) step_last = at_q[5:4] == 2'd3;
-    else step_last = moves && at_next[6] != chunk[2];  // strides are 64 bytes at most
+    else if (has_tail && !tail_q) step_last = over;
+    else step_last = moves && at_next[6] != (at_q[6] ^ (tail_q && over));  // strides are 64 bytes at most
   end
 
   // --- its bytes -------------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ module kv_append #(
       else if (is_v) bytes[y] = odd_q ? {code[y%Channels][3:0], 4'd0} : {4'd0, code[y%Channels][3:0]};
       else if (four) bytes[y] = {code[2*(y%8)+1][3:0], code[2*(y%8)][3:0]};
       else bytes[y] = code[y];
-      if (head_q) mask[y] = y / 2 == 32'(offset) / 2;
+      if (head_q) mask[y] = y / 2 == 32'(scale_at_q[3:1]);
       else if (is_v) mask[y] = y == 32'(offset);
       else if (tail_q) mask[y] = y <= 32'(stop[3:0]);
       else mask[y] = y >= 32'(offset) && y <= 32'(stop);
@@ -182,7 +183,6 @@ module kv_append #(
   logic [9:0] slot_mask;
   assign advance = valid_q && step_ready;
   assign pop = w_valid && (!valid_q || (advance && window_done));
-  assign idle_o = !busy_q && !step_valid_o;
 
   assign token_done = heads_q == 10'd1;
   assign slot_mask = 10'(Channels - 1);
@@ -210,21 +210,27 @@ module kv_append #(
           channel: 6'(pos_q & slot_mask),
           data: data
       };
-  // two of them, so that nothing before waits for the writers within a cycle
-  fifo #(
-      .Width($bits(store_pkg::step_t)),
-      .Depth(2)
-  ) i_steps (
-      .clk_i,
-      .rst_ni,
-      .in_valid_i (valid_q),
-      .in_data_i  (step),
-      .in_ready_o (step_ready),
-      .out_valid_o(step_valid_o),
-      .out_data_o (step_o),
-      .out_ready_i(step_ready_i),
-      .count_o    ()
-  );
+  // two registers, the second filled only while the first is held: nothing before them waits for the writers within a cycle
+  store_pkg::step_t step_q, held_q;
+  logic step_valid_q, held_valid_q;
+  assign step_ready   = !held_valid_q;
+  assign step_valid_o = step_valid_q;
+  assign step_o       = step_q;
+  assign idle_o       = !busy_q && !step_valid_q;
+  always_ff @(posedge clk_i) begin
+    if (!step_valid_q || step_ready_i) begin
+      step_q       <= held_valid_q ? held_q : step;
+      step_valid_q <= held_valid_q || valid_q;
+      held_valid_q <= 1'b0;
+    end else if (step_ready) begin
+      held_q       <= step;
+      held_valid_q <= valid_q;
+    end
+    if (!rst_ni) begin
+      step_valid_q <= 1'b0;
+      held_valid_q <= 1'b0;
+    end
+  end
 
   // place of the first position in its unit
   logic [39:0] start_at;

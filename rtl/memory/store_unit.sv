@@ -161,7 +161,7 @@ module store_unit #(
   assign take = state_q == StTake && take_ready_i;
   assign row_words = ((32'(stv.slots) << LogC) + 32'd15) >> 4;
   always_ff @(posedge clk_i) begin
-    used_q <= used_q + 4'(asked) - 4'(popped);
+    if (asked != popped) used_q <= asked ? used_q + 4'd1 : used_q - 4'd1;
     if (take) begin
       a_rows_q  <= opcode == OpStv ? (nothing ? '0 : stv.rows) : (nothing || opcode != OpXchg) ? '0 : xc.n0;
       a_words_q <= opcode == OpStv ? 20'(row_words) : xc.n;
