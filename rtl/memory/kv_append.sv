@@ -115,6 +115,7 @@ module kv_append #(
 
   // --- the window at work ----------------------------------------------------------------------------------------
   logic busy_q, valid_q, head_q, row_last_q;
+  logic next_head_q;  // the next window to be popped is a header
   logic [127:0] codes_q;
   logic [12:0] left_q;  // windows of the row that have not been popped
   logic [3:0] slots_q;  // V: row slots of the window behind this one
@@ -127,6 +128,19 @@ module kv_append #(
   logic [9:0] pos_q;  // low bits of the position
   logic [39:0] at_q, row_at_q, token_at_q, scale_at_q, token_scale_q;
   logic signed [20:0] jump;  // from the last place of a unit to the next unit
+
+  // a window as the steps use it: the scale in all halfwords (bf16, rounded up in magnitude); K's 4-bit codes packed, twice
+  logic [15:0][7:0] w_codes, w_ready;
+  logic [15:0] scale;
+  assign w_codes = w_data;
+  assign scale   = w_data[31:16] + 16'(w_data[15:0] != '0);
+  always_comb begin
+    for (int y = 0; y < 16; y++) begin
+      if (next_head_q) w_ready[y] = scale[8*(y%2)+:8];
+      else if (four && !is_v) w_ready[y] = {w_codes[2*(y%8)+1][3:0], w_codes[2*(y%8)][3:0]};
+      else w_ready[y] = w_codes[y];
+    end
+  end
 
   // where the step lies
   logic [39:0] at_next;
@@ -158,16 +172,13 @@ module kv_append #(
 
   // --- its bytes -------------------------------------------------------------------------------------------------
   logic [15:0][7:0] code, bytes, data;
-  logic [15:0] mask, scale;
-  assign code  = codes_q;
-  assign scale = codes_q[31:16] + 16'(codes_q[15:0] != '0);  // bf16, rounded up in magnitude
+  logic [15:0] mask;
+  assign code = codes_q;
   always_comb begin
     for (int y = 0; y < 16; y++) begin
-      if (head_q) bytes[y] = scale[8*(y%2)+:8];
-      else if (is_v && !four) bytes[y] = code[y%Channels];
-      else if (is_v) bytes[y] = odd_q ? {code[y%Channels][3:0], 4'd0} : {4'd0, code[y%Channels][3:0]};
-      else if (four) bytes[y] = {code[2*(y%8)+1][3:0], code[2*(y%8)][3:0]};
-      else bytes[y] = code[y];
+      if (head_q || !is_v) bytes[y] = code[y];
+      else if (!four) bytes[y] = code[y%Channels];
+      else bytes[y] = odd_q ? {code[y%Channels][3:0], 4'd0} : {4'd0, code[y%Channels][3:0]};
       if (head_q) mask[y] = y / 2 == 32'(scale_at_q[3:1]);
       else if (is_v) mask[y] = y == 32'(offset);
       else if (tail_q) mask[y] = y <= 32'(stop[3:0]);
@@ -249,11 +260,12 @@ module kv_append #(
       else if (advance && window_done) valid_q <= 1'b0;
     end
     if (pop) begin
-      codes_q    <= w_data;
-      head_q     <= left_q == windows;
-      row_last_q <= left_q == 13'd1;
-      left_q     <= left_q == 13'd1 ? windows : left_q - 13'd1;
-      slots_q    <= 4'(WindowSlots - 1);
+      codes_q     <= w_ready;
+      head_q      <= next_head_q;
+      next_head_q <= left_q == 13'd1;
+      row_last_q  <= left_q == 13'd1;
+      left_q      <= left_q == 13'd1 ? windows : left_q - 13'd1;
+      slots_q     <= 4'(WindowSlots - 1);
     end else if (advance && is_v) begin
       codes_q <= codes_q >> (8 * Channels % 128);
       slots_q <= slots_q - 4'd1;
@@ -286,6 +298,7 @@ module kv_append #(
     end
     if (start_i) begin
       left_q        <= windows;
+      next_head_q   <= 1'b1;
       tail_q        <= 1'b0;
       odd_q         <= 1'b0;
       part_q        <= '0;

@@ -109,7 +109,7 @@ def random_program(channels: int, seed: int, count: int) -> Program:
     return program
 
 
-@pytest.mark.parametrize("channels", [1, 4, 8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 4, 8, 16, 32])
 def test_store_unit(channels):
     programs = [random_program(channels, seed, 12) for seed in range(4)]
     run_bench("store_unit", __file__, ["memory", "common"], {"Channels": channels}, payload=programs)
