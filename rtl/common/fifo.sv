@@ -44,7 +44,7 @@ module fifo #(
       count_q <= '0;
       valid_q <= 1'b0;
     end else begin
-      count_q <= count_q + CountWidth'(push) - CountWidth'(pop);
+      if (push != pop) count_q <= push ? count_q + CountWidth'(1) : count_q - CountWidth'(1);
       valid_q <= push || (count_q != '0 && !(pop && count_q == CountWidth'(1)));
       if (push) write_q <= next(write_q);
       if (pop) read_q <= next(read_q);

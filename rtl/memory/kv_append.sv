@@ -66,7 +66,7 @@ module kv_append #(
       reading_q <= 1'b0;
       used_q    <= '0;
     end else begin
-      used_q <= used_q + 4'(asked) - 4'(pop);
+      if (asked != pop) used_q <= asked ? used_q + 4'd1 : used_q - 4'd1;
       if (start_i) reading_q <= 1'b1;
       else if (asked && r_left_q == 13'd1 && r_heads_q == 10'd1 && r_tokens_q == 32'd1) reading_q <= 1'b0;
     end
@@ -115,6 +115,7 @@ module kv_append #(
 
   // --- the window at work ----------------------------------------------------------------------------------------
   logic busy_q, valid_q, head_q, row_last_q;
+  logic next_head_q;  // the next window to be popped is a header
   logic [127:0] codes_q;
   logic [12:0] left_q;  // windows of the row that have not been popped
   logic [3:0] slots_q;  // V: row slots of the window behind this one
@@ -128,18 +129,32 @@ module kv_append #(
   logic [39:0] at_q, row_at_q, token_at_q, scale_at_q, token_scale_q;
   logic signed [20:0] jump;  // from the last place of a unit to the next unit
 
+  // a window as the steps use it: the scale in all halfwords (bf16, rounded up in magnitude); K's 4-bit codes packed, twice
+  logic [15:0][7:0] w_codes, w_ready;
+  logic [15:0] scale;
+  assign w_codes = w_data;
+  assign scale   = w_data[31:16] + 16'(w_data[15:0] != '0);
+  always_comb begin
+    for (int y = 0; y < 16; y++) begin
+      if (next_head_q) w_ready[y] = scale[8*(y%2)+:8];
+      else if (four && !is_v) w_ready[y] = {w_codes[2*(y%8)+1][3:0], w_codes[2*(y%8)][3:0]};
+      else w_ready[y] = w_codes[y];
+    end
+  end
+
   // where the step lies
-  logic [39:0] at, at_next;
-  logic [3:0] offset;
+  logic [39:0] at_next;
+  logic [3:0] offset;  // of codes within their first chunk
+  logic over;  // K: the second chunk lies in the next beat
   logic [4:0] piece, stop;  // K: bytes of a piece, and where it ends in its first chunk
   logic has_tail, moves, step_last, window_done, row_done, advance;
   logic [35:0] chunk;
   assign piece = four ? 5'd8 : 5'd16;
-  assign at = head_q ? scale_at_q : at_q;
-  assign offset = at[3:0];
-  assign chunk = at[39:4] + 36'(tail_q);
-  assign stop = 5'(offset) + piece - 5'd1;  // its last byte
-  assign has_tail = !head_q && !is_v && (four ? at_q[3:0] > 4'd8 : at_q[3:0] != 4'd0);
+  assign offset = at_q[3:0];
+  assign over = at_q[5:4] == 2'd3;
+  assign chunk = head_q ? scale_at_q[39:4] : at_q[39:4] + 36'(tail_q);
+  assign stop = 5'(offset) + (four ? 5'd7 : 5'd15);  // its last byte
+  assign has_tail = !head_q && !is_v && (four ? offset > 4'd8 : offset != 4'd0);
   always_comb begin
     if (head_q) window_done = 1'b1;
     else if (is_v) window_done = slots_q == '0;
@@ -151,23 +166,20 @@ module kv_append #(
   assign at_next = at_q + (is_v ? 40'd16 : 40'(piece) << LogKeySlots);
   always_comb begin
     if (head_q || row_done) step_last = 1'b1;
-    else if (has_tail && !tail_q) step_last = at_q[5:4] == 2'd3;
-    else step_last = moves && at_next[6] != chunk[2];  // strides are 64 bytes at most
+    else if (has_tail && !tail_q) step_last = over;
+    else step_last = moves && at_next[6] != (at_q[6] ^ (tail_q && over));  // strides are 64 bytes at most
   end
 
   // --- its bytes -------------------------------------------------------------------------------------------------
   logic [15:0][7:0] code, bytes, data;
-  logic [15:0] mask, scale;
-  assign code  = codes_q;
-  assign scale = codes_q[31:16] + 16'(codes_q[15:0] != '0);  // bf16, rounded up in magnitude
+  logic [15:0] mask;
+  assign code = codes_q;
   always_comb begin
     for (int y = 0; y < 16; y++) begin
-      if (head_q) bytes[y] = scale[8*(y%2)+:8];
-      else if (is_v && !four) bytes[y] = code[y%Channels];
-      else if (is_v) bytes[y] = odd_q ? {code[y%Channels][3:0], 4'd0} : {4'd0, code[y%Channels][3:0]};
-      else if (four) bytes[y] = {code[2*(y%8)+1][3:0], code[2*(y%8)][3:0]};
-      else bytes[y] = code[y];
-      if (head_q) mask[y] = y / 2 == 32'(offset) / 2;
+      if (head_q || !is_v) bytes[y] = code[y];
+      else if (!four) bytes[y] = code[y%Channels];
+      else bytes[y] = odd_q ? {code[y%Channels][3:0], 4'd0} : {4'd0, code[y%Channels][3:0]};
+      if (head_q) mask[y] = y / 2 == 32'(scale_at_q[3:1]);
       else if (is_v) mask[y] = y == 32'(offset);
       else if (tail_q) mask[y] = y <= 32'(stop[3:0]);
       else mask[y] = y >= 32'(offset) && y <= 32'(stop);
@@ -176,15 +188,12 @@ module kv_append #(
   end
 
   // --- from step to step -----------------------------------------------------------------------------------------
-  logic step_valid_q, token_done, slot_done;
-  store_pkg::step_t step_q;
+  logic step_ready, token_done, slot_done;
+  store_pkg::step_t step;
   logic [39:0] token_next, row_next;
   logic [9:0] slot_mask;
-  assign step_valid_o = step_valid_q;
-  assign step_o = step_q;
-  assign advance = valid_q && (!step_valid_q || step_ready_i);
+  assign advance = valid_q && step_ready;
   assign pop = w_valid && (!valid_q || (advance && window_done));
-  assign idle_o = !busy_q && !step_valid_q;
 
   assign token_done = heads_q == 10'd1;
   assign slot_mask = 10'(Channels - 1);
@@ -199,37 +208,7 @@ module kv_append #(
     row_next = token_done ? token_next : row_at_q + 40'(op_i.head);
   end
 
-  // place of the first position in its unit
-  logic [39:0] start_at;
-  logic [31:0] slot;
-  assign slot = (32'(op_i.pos) >> LogC) & 32'(KeySlots - 1);
-  assign start_at = codes_at_i + (is_v ? 40'(op_i.pos[3:0]) : 40'(piece) * 40'(slot));
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      busy_q       <= 1'b0;
-      valid_q      <= 1'b0;
-      step_valid_q <= 1'b0;
-    end else begin
-      if (start_i) busy_q <= 1'b1;
-      else if (advance && row_done && token_done && tokens_q == 32'd1) busy_q <= 1'b0;
-      if (pop) valid_q <= 1'b1;
-      else if (advance && window_done) valid_q <= 1'b0;
-      if (advance) step_valid_q <= 1'b1;
-      else if (step_ready_i) step_valid_q <= 1'b0;
-    end
-    if (pop) begin
-      codes_q    <= w_data;
-      head_q     <= left_q == windows;
-      row_last_q <= left_q == 13'd1;
-      left_q     <= left_q == 13'd1 ? windows : left_q - 13'd1;
-      slots_q    <= 4'(WindowSlots - 1);
-    end else if (advance && is_v) begin
-      codes_q <= codes_q >> (8 * Channels % 128);
-      slots_q <= slots_q - 4'd1;
-    end
-    if (advance) begin
-      step_q <= '{
+  assign step = '{
           beat: chunk[35:2],
           chunk: chunk[1:0],
           mask: mask,
@@ -242,8 +221,58 @@ module kv_append #(
           channel: 6'(pos_q & slot_mask),
           data: data
       };
+  // two registers, the second filled only while the first is held: nothing before them waits for the writers within a cycle
+  store_pkg::step_t step_q, held_q;
+  logic step_valid_q, held_valid_q;
+  assign step_ready   = !held_valid_q;
+  assign step_valid_o = step_valid_q;
+  assign step_o       = step_q;
+  assign idle_o       = !busy_q && !step_valid_q;
+  always_ff @(posedge clk_i) begin
+    if (!step_valid_q || step_ready_i) begin
+      step_q       <= held_valid_q ? held_q : step;
+      step_valid_q <= held_valid_q || valid_q;
+      held_valid_q <= 1'b0;
+    end else if (step_ready) begin
+      held_q       <= step;
+      held_valid_q <= valid_q;
+    end
+    if (!rst_ni) begin
+      step_valid_q <= 1'b0;
+      held_valid_q <= 1'b0;
+    end
+  end
+
+  // place of the first position in its unit
+  logic [39:0] start_at;
+  logic [31:0] slot;
+  assign slot = (32'(op_i.pos) >> LogC) & 32'(KeySlots - 1);
+  assign start_at = codes_at_i + (is_v ? 40'(op_i.pos[3:0]) : 40'(piece) * 40'(slot));
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      busy_q  <= 1'b0;
+      valid_q <= 1'b0;
+    end else begin
+      if (start_i) busy_q <= 1'b1;
+      else if (advance && row_done && token_done && tokens_q == 32'd1) busy_q <= 1'b0;
+      if (pop) valid_q <= 1'b1;
+      else if (advance && window_done) valid_q <= 1'b0;
+    end
+    if (pop) begin
+      codes_q     <= w_ready;
+      head_q      <= next_head_q;
+      next_head_q <= left_q == 13'd1;
+      row_last_q  <= left_q == 13'd1;
+      left_q      <= left_q == 13'd1 ? windows : left_q - 13'd1;
+      slots_q     <= 4'(WindowSlots - 1);
+    end else if (advance && is_v) begin
+      codes_q <= codes_q >> (8 * Channels % 128);
+      slots_q <= slots_q - 4'd1;
+    end
+    if (advance) begin
       first_q <= step_last;
-      tail_q <= has_tail && !tail_q;
+      tail_q  <= has_tail && !tail_q;
       if (!head_q) begin
         if (moves) at_q <= at_next;
         if (is_v) begin
@@ -269,6 +298,7 @@ module kv_append #(
     end
     if (start_i) begin
       left_q        <= windows;
+      next_head_q   <= 1'b1;
       tail_q        <= 1'b0;
       odd_q         <= 1'b0;
       part_q        <= '0;

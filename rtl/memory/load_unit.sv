@@ -2,8 +2,8 @@
 //
 // Unit L: LDV, LDG, LDM, LDS, LDK. The first half (load_request) asks for memory; here the beats of all channels are staged
 // and used in lock step: vectors and scales go to the vector buffer, masks to the mask buffer, KV bytes to the K rings.
-// Words for the vector buffer pass two registers, the first with what was selected, the second widened. Tokens are given when the last
-// write is accepted.
+// Words for the vector buffer stand in a register once they are selected, and widened in a FIFO of two, so that nothing here waits for
+// the grant within a cycle. Tokens are given when the last write is accepted.
 
 module load_unit #(
     parameter int unsigned Channels = 4
@@ -44,7 +44,8 @@ module load_unit #(
     output logic                         [Channels-1:0][  7:0][63:0] push_data_o,
     output logic                         [         2:0]              push_first_o,
     output logic                         [         3:0]              push_count_o,
-    input  logic                         [        31:0]              ring_free_i
+    input  logic                         [        31:0]              ring_free_i,
+    input  logic                                                     push_stall_i   // no push in this cycle
 );
   import load_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
@@ -186,12 +187,12 @@ module load_unit #(
   end
 
   // --- words for the vector buffer -------------------------------------------------------------------------------
-  logic a_valid_q, a_half_q, a_put, a_ready, b_valid_q, b_ready;
-  logic [19:0] word_q, a_addr_q, b_addr_q;  // word: of the vector, or the head's first
-  logic [15:0] a_mask_q, b_mask_q;
-  logic [15:0][31:0] a_data_q, b_data_q;
-  assign b_ready = !b_valid_q || wr_ready_i;
+  logic a_valid_q, a_half_q, a_put, a_ready, b_ready;
+  logic [19:0] word_q, a_addr_q;  // word: of the vector, or the head's first
+  logic [15:0] a_mask_q;
+  logic [15:0][31:0] a_data_q, wide;
   assign a_ready = !a_valid_q || b_ready;
+  always_comb for (int l = 0; l < 16; l++) wide[l] = a_half_q ? widen(a_data_q[l][31:16]) : a_data_q[l];
   always_ff @(posedge clk_i) begin
     if (a_ready) begin
       a_valid_q <= a_put;
@@ -200,31 +201,34 @@ module load_unit #(
       a_mask_q  <= seg_q.kind == LoadScales ? scale_mask : vec_mask;
       a_data_q  <= seg_q.kind == LoadScales ? scale_data : vec_data;
     end
-    if (b_ready) begin
-      b_valid_q <= a_valid_q;
-      b_addr_q  <= a_addr_q;
-      b_mask_q  <= a_mask_q;
-      for (int l = 0; l < 16; l++) b_data_q[l] <= a_half_q ? widen(a_data_q[l][31:16]) : a_data_q[l];
-    end
-    if (!rst_ni) begin
-      a_valid_q <= 1'b0;
-      b_valid_q <= 1'b0;
-    end
+    if (!rst_ni) a_valid_q <= 1'b0;
   end
-  assign wr_valid_o = b_valid_q;
-  assign wr_addr_o  = b_addr_q;
-  assign wr_mask_o  = b_mask_q;
-  assign wr_data_o  = b_data_q;
+  fifo #(
+      .Width(20 + 16 + 512),
+      .Depth(2)
+  ) i_words (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (a_valid_q),
+      .in_data_i  ({a_addr_q, a_mask_q, wide}),
+      .in_ready_o (b_ready),
+      .out_valid_o(wr_valid_o),
+      .out_data_o ({wr_addr_o, wr_mask_o, wr_data_o}),
+      .out_ready_i(wr_ready_i),
+      .count_o    ()
+  );
 
   // --- what happens this cycle -----------------------------------------------------------------------------------
   logic is_end, part_last;
-  assign is_end = valid_q && seg_q.kind == LoadEnd && !a_valid_q && !b_valid_q;
+  logic room_q;  // in the rings for a beat, behind the one that is being pushed
+  always_ff @(posedge clk_i) room_q <= rst_ni && ring_free_i >= 32'd8 && (ring_free_i >= 32'd16 || !push_valid_o);
+  assign is_end = valid_q && seg_q.kind == LoadEnd && !a_valid_q && !wr_valid_o;
   assign part_last = 32'(part_q) == (Channels / Span) - 1;
   assign step_last = step_q == last_q && (part_last || seg_q.kind != LoadScales);
   always_comb begin
     unique case (seg_q.kind)
       LoadVector, LoadScales: advance = a_ready;
-      LoadKeys: advance = ring_free_i >= 32'd8;
+      LoadKeys: advance = room_q && !push_stall_i;
       LoadIds, LoadMask: advance = 1'b1;
       default: advance = 1'b0;
     endcase

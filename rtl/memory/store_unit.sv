@@ -73,8 +73,9 @@ module store_unit #(
   localparam int unsigned WordWidth = (Channels > 1) ? LogC : 1;
   localparam int unsigned Room = 8;
 
-  typedef enum logic [2:0] {
+  typedef enum logic [3:0] {
     StIdle,
+    StDecode,
     StTake,
     StProducts,
     StVector,
@@ -161,9 +162,9 @@ module store_unit #(
   assign take = state_q == StTake && take_ready_i;
   assign row_words = ((32'(stv.slots) << LogC) + 32'd15) >> 4;
   always_ff @(posedge clk_i) begin
-    used_q <= used_q + 4'(asked) - 4'(popped);
+    if (asked != popped) used_q <= asked ? used_q + 4'd1 : used_q - 4'd1;
     if (take) begin
-      a_rows_q  <= opcode == OpStv ? (nothing ? '0 : stv.rows) : (nothing || opcode != OpXchg) ? '0 : xc.n0;
+      a_rows_q  <= nothing_q || opcode == OpStkv ? '0 : opcode == OpStv ? stv.rows : xc.n0;
       a_words_q <= opcode == OpStv ? 20'(row_words) : xc.n;
       a_left_q  <= opcode == OpStv ? 20'(row_words) : xc.n;
       a_at_q    <= opcode == OpStv ? stv.src : xc.src;
@@ -404,9 +405,10 @@ module store_unit #(
         StIdle:
         if (op_valid_i) begin
           op_q    <= op_i;
-          state_q <= StTake;
+          state_q <= StDecode;
         end
-        StTake: if (take_ready_i) state_q <= opcode == OpStv ? (nothing ? StDrain : StVector) : StProducts;
+        StDecode: state_q <= StTake;
+        StTake: if (take_ready_i) state_q <= opcode == OpStv ? (nothing_q ? StDrain : StVector) : StProducts;
         StProducts: if (products_done) state_q <= opcode == OpXchg ? StExchange : nothing_q ? StDrain : StAppend;
         StVector: if (v_rows_q == '0 && !load_valid_q && todo_q == '0) state_q <= StDrain;
         StAppend: if (kv_idle && !load_valid_q && todo_q == '0) state_q <= StDrain;

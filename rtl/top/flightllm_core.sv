@@ -416,7 +416,8 @@ module flightllm_core #(
       .push_data_o (push_data),
       .push_first_o(push_first),
       .push_count_o(push_count),
-      .ring_free_i (k_stall_q ? 32'd0 : k_free[0])
+      .ring_free_i (k_free[0]),
+      .push_stall_i(k_stall_q)
   );
   matrix_unit #(
       .Vpus    (Vpus),

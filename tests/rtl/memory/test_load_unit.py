@@ -2,6 +2,7 @@
 
 At the moment an instruction gives its tokens, VB, MB and what has been pushed are exactly what the executor has then. Further: tokens
 are wanted and given in order, requests are equal on all channels and leave room in the staging, and an id outside a table is error 4.
+With a memory that never pauses, LDKs back to back push a beat in every cycle, runs of one block behind a mask too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
 from cocotb_runner import parameter, pauses, payload, run_bench, start
+from dispatch import dispatch
 from load_cases import VB, random_program
+
+from flightllm.isa.load import LDK
 
 FOLDERS = ["memory", "common"]
 ROOM = 40  # words of the K ring
@@ -70,7 +74,16 @@ class Memory:
 @cocotb.test()
 async def programs(dut):
     await start(
-        dut, op_valid_i=0, take_ready_i=0, req_ready_i=0, rvalid_i=0, wr_ready_i=0, ring_free_i=0, mb_data_i=0, op_i=0
+        dut,
+        op_valid_i=0,
+        take_ready_i=0,
+        req_ready_i=0,
+        rvalid_i=0,
+        wr_ready_i=0,
+        ring_free_i=0,
+        push_stall_i=0,
+        mb_data_i=0,
+        op_i=0,
     )
     for n, program in enumerate(payload()):
         kind, latency = (("none", 3), ("half", 40), ("bursts", 10), ("often", 0))[n % 4]
@@ -90,7 +103,7 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
     mb[: len(program.mb)] = program.mb
     keys: list[list[int]] = [[] for _ in range(channels)]  # words pushed
     level = 0
-    pause = {name: pauses(kind, f"{seed}{name}") for name in ("op", "take", "wr", "pop")}
+    pause = {name: pauses(kind, f"{seed}{name}") for name in ("op", "take", "wr", "pop", "stall")}
     sent = taken = given = 0
     mb_stage = 0
     for _ in range(limit):
@@ -102,6 +115,8 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
         wr = not next(pause["wr"])
         dut.take_ready_i.value, dut.wr_ready_i.value = int(take), int(wr)
         dut.ring_free_i.value = ROOM - level
+        stall = next(pause["stall"])
+        dut.push_stall_i.value = int(stall)
         memory.drive()
         await RisingEdge(dut.clk_i)
         memory.sample()
@@ -141,6 +156,7 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
             assert 1 <= count <= 8 and first + count <= 8
             level += count
             assert level <= ROOM, "pushed without room"
+            assert not stall, "pushed in a cycle in which the rings take nothing"
             data = int(dut.push_data_o.value).to_bytes(64 * channels, "little")
             for c in range(channels):
                 words = np.frombuffer(data[64 * c : 64 * c + 64], np.uint64)
@@ -162,3 +178,36 @@ async def run(dut, program, kind: str, latency: int, seed: int, limit: int = 600
     for _ in range(6):
         await RisingEdge(dut.clk_i)
     assert int(dut.idle_o.value) and not any(memory.flying)
+
+
+@cocotb.test()
+async def keys_stream(dut):
+    """Runs of 32 beats, masked ones of 16 beats, then an LDK without a mask: no more than two cycles without a push between runs."""
+    channels = parameter("Channels")
+    await start(
+        dut, op_valid_i=0, take_ready_i=1, req_ready_i=0, rvalid_i=0, wr_ready_i=1, ring_free_i=1 << 12, push_stall_i=0,
+        mb_data_i=0x55, op_i=0,
+    )  # fmt: skip
+    common = {"kind": "V", "addr": 0, "mask": 0, "wait": 0, "signal": 0, "sink": 0}
+    steps = [
+        LDK(**common, len=1024, first=0, unit_bytes=256, masked=1),
+        LDK(**common, len=2048, first=0, unit_bytes=128, masked=0),
+    ]
+    memory = Memory(dut, np.zeros((channels, 1 << 15), np.uint8), "none", 0, 1)
+    want = [8 * 4 * 4 + 4 * 4, 128 * 2]  # beats: every second block and the last; all
+    pushes: list[int] = []
+    sent = 0
+    for cycle in range(900):
+        dut.op_valid_i.value = int(sent < len(steps))
+        if sent < len(steps):
+            dut.op_i.value = int.from_bytes(dispatch(steps[sent], [0] * 16), "little")
+        memory.drive()
+        await RisingEdge(dut.clk_i)
+        memory.sample()
+        sent += sent < len(steps) and int(dut.op_ready_o.value)
+        if int(dut.push_valid_o.value):
+            pushes.append(cycle)
+    assert len(pushes) == sum(want)
+    for lo, hi in ((0, want[0]), (want[0], sum(want))):
+        took = pushes[hi - 1] - pushes[lo] + 1
+        assert took <= hi - lo + 4, f"{hi - lo} beats in {took} cycles"

@@ -109,10 +109,11 @@ def random_program(channels: int, seed: int, count: int) -> Program:
     return program
 
 
-@pytest.mark.parametrize("channels", [1, 4, 8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 4, 8, 16, pytest.param(32, marks=pytest.mark.slow)])
 def test_store_unit(channels):
+    """32 channels, two groups of 16, take minutes to compile."""
     programs = [random_program(channels, seed, 12) for seed in range(4)]
-    run_bench("store_unit", __file__, ["memory", "common"], {"Channels": channels}, payload=programs)
+    run_bench("store_unit", __file__, ["memory", "common"], {"Channels": channels}, payload=programs, timeout_s=300)
 
 
 IDLE = dict.fromkeys(
