@@ -1,7 +1,7 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Sequencer: registers, loops, operand resolution and dispatch (docs/machine.md). One instruction at a time: an
-// instruction of another unit takes its operands + 6 cycles, ALU and LOOP 5, a cycle more where a loop ends, and units
+// instruction of another unit takes its operands + 7 cycles, ALU and LOOP 5, a cycle more where a loop ends, and units
 // run from queues, so this is hidden.
 
 module sequencer (
@@ -69,27 +69,33 @@ module sequencer (
 
   alu_t  alu;
   loop_t lp;
+  alu_t  fetched;
+  loop_t fetched_loop;
+  assign fetched = alu_t'(inst_i);
+  assign fetched_loop = loop_t'(inst_i);
   assign alu = alu_t'(inst_q);
-  assign lp  = loop_t'(inst_q);
+  assign lp = loop_t'(inst_q);
 
   // --- registers: a memory with two reads and one write; what was not written in this run is zero -----------------
   logic [31:0] regs_mem[Registers];
   logic [Registers-1:0] written_q;
-  logic [4:0] ra, rb, rd;
+  logic [4:0] ra_q, rb_q, rd;  // read in this cycle; written
   logic [31:0] a, b, rd_value;
   logic rd_write;
-  assign a = written_q[ra] ? regs_mem[ra] : '0;
-  assign b = written_q[rb] ? regs_mem[rb] : '0;
+  assign a = written_q[ra_q] ? regs_mem[ra_q] : '0;
+  assign b = written_q[rb_q] ? regs_mem[rb_q] : '0;
   always_ff @(posedge clk_i) begin
     if (rd_write) regs_mem[rd] <= rd_value;
     if (!busy_o) written_q <= '0;
     else if (rd_write && rd != RegZero) written_q[rd] <= 1'b1;
   end
 
-  // --- operands: select, read, multiply, add; one enters a cycle. Scalar instructions use the same steps ----------
-  logic [3:0] index_q, index1_q, index2_q;  // of the operand to be selected, and of those in the steps behind
-  logic v1_q, v2_q;
-  operand_t operand_q;
+  // --- operands: find, select, read, multiply, add; one enters a cycle. Scalar instructions use the same steps ----------
+  logic [3:0] index_q, res_index_q;  // of the operand to be found, and of the next result
+  logic [PlaceBits-1:0] place_q;
+  logic v0_q, v1_q, v2_q;
+  operand_t operand;
+  logic [39:0] operand_base_q, stride_q;
   logic signed [31:0] a_q;
   logic [39:0] b_q, base1_q, base2_q, sum;
   // a = 2^17 a1 + a0, b = 2^26 b1 + b0: parts of one DSP each; of a1 b0 and a0 b1 only what lies below 2^40
@@ -97,29 +103,37 @@ module sequencer (
   logic [39:0] a0b0_q;
   logic [22:0] a1b0_q;
   logic [13:0] a0b1_q;
-  assign a1  = 23'(signed'(a_q[31:17]));
+  assign a1 = 23'(signed'(a_q[31:17]));
   assign sum = (base2_q + {a0b1_q, 26'd0}) + (a0b0_q + {a1b0_q, 17'd0});
-  assign ra  = state_q == StDecode ? alu.ra : operand_q.register_id;
-  assign rb  = state_q == StNext ? top_q.rd : inst_q[5:0] == OpLoop ? lp.count_r : alu.rb;
+  assign operand = operand_at(inst_q, place_q);
   always_ff @(posedge clk_i) begin
-    operand_q <= operand_of(inst_q, 32'(index_q));
-    v1_q      <= state_q == StResolve && operand_q.valid;
-    index1_q  <= index_q - 4'd1;
-    a_q       <= a;
+    place_q <= operand_place(inst_q[5:0], index_q);
+    if (state_q == StFetch) begin
+      ra_q <= fetched.ra;
+      rb_q <= inst_i[5:0] == OpLoop ? fetched_loop.count_r : fetched.rb;
+    end else begin
+      ra_q <= operand.register_id;
+      rb_q <= top_q.rd;  // for StNext
+    end
+    operand_base_q <= operand.base;
+    stride_q       <= operand.stride;
+    v0_q           <= state_q == StResolve && place_q != 0;
+    v1_q           <= v0_q;
+    v2_q           <= v1_q;
+    a_q            <= a;
     if (state_q == StDecode) begin
       base1_q <= '0;
       b_q     <= 40'(b + (inst_q[5:0] == OpLoop ? 32'(lp.count) : alu.imm));
     end else begin
-      base1_q <= operand_q.base;
-      b_q     <= operand_q.stride;
+      base1_q <= operand_base_q;
+      b_q     <= stride_q;
     end
-    v2_q     <= v1_q;
-    index2_q <= index1_q;
-    base2_q  <= base1_q;
-    a0b0_q   <= 40'(a_q[16:0]) * 40'(b_q[25:0]);
-    a1b0_q   <= unsigned'(a1) * b_q[22:0];
-    a0b1_q   <= a_q[13:0] * b_q[39:26];
-    if (v2_q) res_q[index2_q] <= sum;
+    base2_q <= base1_q;
+    a0b0_q  <= 40'(a_q[16:0]) * 40'(b_q[25:0]);
+    a1b0_q  <= unsigned'(a1) * b_q[22:0];
+    a0b1_q  <= a_q[13:0] * b_q[39:26];
+    if (v2_q) res_q[res_index_q[2:0]] <= sum;
+    res_index_q <= state_q == StDecode ? '0 : res_index_q + 4'(v2_q);
   end
 
   // --- scalar arithmetic: everything but the product is done a cycle earlier --------------------------------------
@@ -198,6 +212,16 @@ module sequencer (
     endcase
   end
 
+  // Legality is known two cycles behind StDecode: registers may be written before, but nothing is seen of the instruction.
+  logic [LegalFacts-1:0] facts_q;
+  logic illegal_q, decoded_q, judged_q;
+  always_ff @(posedge clk_i) begin
+    facts_q   <= legal_facts(inst_q);
+    illegal_q <= !legal(inst_q[5:0], facts_q);
+    decoded_q <= state_q == StDecode;
+    judged_q  <= decoded_q;
+  end
+
   unit_e unit;
   assign unit = unit_of(inst_q[5:0]);
   always_comb begin
@@ -221,6 +245,9 @@ module sequencer (
     if (!rst_ni) begin
       state_q <= StOff;
       depth_q <= '0;
+    end else if (judged_q && illegal_q) begin
+      error_o <= ErrIllegal;
+      state_q <= StOff;
     end else begin
       unique case (state_q)
         StOff: begin
@@ -246,22 +273,17 @@ module sequencer (
         end
         StDecode: begin
           index_q <= 4'd1;
-          if (!legal(inst_q)) begin
-            error_o <= ErrIllegal;
-            state_q <= StOff;
-          end else begin
-            unique case (inst_q[5:0])
-              OpHalt:    state_q <= StHalt;
-              OpBarrier: state_q <= StBarrier;
-              OpAlu:     state_q <= StScalar0;
-              OpLoop:    state_q <= StScalar0;
-              default:   state_q <= StResolve;
-            endcase
-          end
+          unique case (inst_q[5:0])
+            OpHalt:    state_q <= StHalt;
+            OpBarrier: state_q <= StBarrier;
+            OpAlu:     state_q <= StScalar0;
+            OpLoop:    state_q <= StScalar0;
+            default:   state_q <= StResolve;
+          endcase
         end
         StResolve: begin
-          if (operand_q.valid) index_q <= index_q + 4'd1;
-          else if (!v1_q) state_q <= StDispatch;
+          index_q <= index_q + 4'd1;
+          if (place_q == 0 && !v0_q && !v1_q) state_q <= StDispatch;
         end
         StDispatch: if (queue_ready_i[unit]) state_q <= StNext;
         StScalar0: state_q <= StScalar1;
@@ -283,7 +305,7 @@ module sequencer (
         end
         StBarrier: if (&unit_idle_i[3:0]) state_q <= StNext;
         StHalt:
-        if (&unit_idle_i) begin
+        if (&unit_idle_i && !decoded_q) begin
           if (clean_i && depth_q == 0) done_o <= 1'b1;
           else error_o <= ErrHalt;
           state_q <= StOff;
