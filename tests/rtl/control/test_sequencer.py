@@ -246,6 +246,8 @@ async def unclean_ends(dut):
     host = dict.fromkeys(FIELDS.values(), 0)
     halt = [HALT().encode()]
     assert await run(dut, halt, host, "none", 1) == ([], 0)
+    damaged = (int.from_bytes(halt[0], "little") | 1 << 500).to_bytes(64, "little")
+    assert await run(dut, [damaged], host, "none", 1) == ([], 1)  # no unit holds it back
     dut.clean_i.value = 0
     assert await run(dut, halt, host, "none", 1) == ([], 6)
     dut.clean_i.value = 1
