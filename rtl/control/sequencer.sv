@@ -155,7 +155,8 @@ module sequencer (
 
   // --- loops: the innermost in registers, those around it in a memory ---------------------------------------------
   loop_entry_t outer_mem[LoopDepth];  // [d]: the loop around the one at depth d + 1
-  // What holds of pc_q and the innermost loop in the cycle before: neither changes in the cycle before StNext.
+  // What holds of pc_q and the innermost loop in the cycle before. Neither changes in the cycle before StNext, but by a
+  // LOOP, which is never the last of a body.
   logic at_end_q, again_q;
   // the end of the body of a LOOP, two cycles behind inst_q and pc_q; whether it cannot be, three
   logic [31:0] body_end_q;
@@ -167,8 +168,8 @@ module sequencer (
   assign repeats = state_q == StNext && again_q;
   assign leave   = state_q == StNext && at_end_q && !again_q;
   always_ff @(posedge clk_i) begin
-    at_end_q   <= !enter && depth_q != 0 && pc_q == top_q.last;  // a body has an instruction behind LOOP
-    again_q    <= !enter && depth_q != 0 && pc_q == top_q.last && top_q.left != 0;
+    at_end_q   <= depth_q != 0 && pc_q == top_q.last;
+    again_q    <= depth_q != 0 && pc_q == top_q.last && top_q.left != 0;
     after_q    <= pc_q + 32'd1;
     body_end_q <= pc_q + 32'(lp.body);
     loop_bad_q <= lp.body == 0 || depth_q == 3'(LoopDepth) || (depth_q != 0 && body_end_q > top_q.last);
