@@ -248,8 +248,8 @@ module matrix_execute #(
     assign win_b_o[i] = win_b_q[i];
   end
 
-  // sums of the activations of a tile (of b only where there is one): of four codes in t + 3, of the window in t + 4, running sum in t + 5, at the operation
-  // in t + 14
+  // sums of the activations of a tile (of b only where there is one): of four codes in t + 3, of the window in t + 4,
+  // running sum in t + 5, at the operation in t + 14
   typedef logic [3:0][9:0] fours_t;
   fours_t fours_a_q, fours_b_q;
   logic signed [11:0] wsum_a_q, wsum_b_q;
