@@ -43,7 +43,8 @@ module fifo #(
       write_q <= '0;
       count_q <= '0;
     end else begin
-      count_q <= count_q + CountWidth'(push) - CountWidth'(pop);
+      // whether the count changes may come late; how it would change does not
+      if (push != pop) count_q <= push ? count_q + CountWidth'(1) : count_q - CountWidth'(1);
       if (push) write_q <= next(write_q);
       if (pop) read_q <= next(read_q);
     end

@@ -154,16 +154,22 @@ module matrix_execute #(
   assign one_pair = mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
   assign strip_ok = in_strip_q || strips_open_q != 2'd2;
   assign need = tile_i.affine ? (two_lanes_q ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
-  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs_q && strip_ok &&
+  assign issue = state_q == StRun && tile_valid_i && !tile_i.strip.empty && !no_pairs_q && strip_ok &&
       (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
   // Nothing to compute: the tile is only taken off, when no strip before it is under way. In a register: what allows it
   // stays so until the tile is taken off.
   always_ff @(posedge clk_i) begin
     skip_q <= rst_ni && !skip_q && state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 &&
-        (tile_i.nw == 0 || (no_pairs_q && avail_q >= tile_i.nw));
+        (tile_i.strip.empty || (no_pairs_q && avail_q >= tile_i.nw));
+    assert (!rst_ni || !tile_valid_i || (tile_i.nw == 0) == tile_i.strip.empty)
+    else $error("matrix_execute: an empty strip has one tile, without windows");
   end
   assign tile_done = (issue && window_last && pair_last_q) || skip_q;
   assign tile_ready_o = tile_done;
+  // tile_done comes late: it only selects
+  logic [4:0] avail_more, avail_less;
+  assign avail_more = avail_q + 5'(beat_done_i);
+  assign avail_less = avail_more - tile_i.nw;
   assign beats_release_o = tile_done;
   assign beats_count_o = tile_i.nw;
 
@@ -331,7 +337,7 @@ module matrix_execute #(
   assign op1_addr_o = step_q[1].op.entry + (step_q[1].op.affine ? AW'(0) : AW'(step_q[1].index));
   assign op2_valid_o = step_q[2].valid;
   assign row_release_o = (step_q[0].valid && step_q[0].done && step_q[0].op.free_row) ||
-      (skip_q && tile_i.free_row && tile_i.nw != 0 && !tile_i.unit_scale);
+      (skip_q && tile_i.free_row && !tile_i.strip.empty && !tile_i.unit_scale);
 
   // a strip is complete when its last operation has been written
   logic skip_end;
@@ -387,7 +393,7 @@ module matrix_execute #(
     end else begin
       header_q <= {header_q[0], state_q == StScales};
       alive_q <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
-      avail_q <= avail_q + 5'(beat_done_i) - (tile_done ? tile_i.nw : 5'd0);
+      avail_q <= tile_done ? avail_less : avail_more;
       // the operations of a pair begin a fixed time after its last window: pairs' last windows keep that distance
       ops_left_q <= (issue && window_last) ? need - 4'd1 : ops_left_q == 0 ? 4'd0 : ops_left_q - 4'd1;
       strips_open_q <= strips_open_q + 2'((issue || skip_q) && !in_strip_q) - 2'(strip_release_i);
