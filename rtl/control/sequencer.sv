@@ -223,6 +223,14 @@ module sequencer (
     judged_q  <= decoded_q;
   end
 
+  // What BARRIER and HALT wait for, a cycle late: nothing has been dispatched for four cycles when they look.
+  logic all_idle_q, barrier_idle_q, clean_q;
+  always_ff @(posedge clk_i) begin
+    all_idle_q     <= &unit_idle_i;
+    barrier_idle_q <= &unit_idle_i[3:0];
+    clean_q        <= clean_i;
+  end
+
   unit_e unit;
   assign unit = unit_of(inst_q[5:0]);
   always_comb begin
@@ -304,10 +312,10 @@ module sequencer (
             end
           end
         end
-        StBarrier: if (&unit_idle_i[3:0]) state_q <= StNext;
+        StBarrier: if (barrier_idle_q) state_q <= StNext;
         StHalt:
-        if (&unit_idle_i && !decoded_q) begin
-          if (clean_i && depth_q == 0) done_o <= 1'b1;
+        if (all_idle_q && !decoded_q) begin
+          if (clean_q && depth_q == 0) done_o <= 1'b1;
           else error_o <= ErrHalt;
           state_q <= StOff;
         end

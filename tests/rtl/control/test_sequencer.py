@@ -263,6 +263,6 @@ async def unclean_ends(dut):
             assert not int(dut.done_o.value) and not int(dut.error_o.value)
         assert int(dut.fetch_stop_o.value)
         dut.unit_idle_i.value = 31
-        await RisingEdge(dut.clk_i)
-        await RisingEdge(dut.clk_i)
+        for _ in range(3):
+            await RisingEdge(dut.clk_i)
         assert int(dut.done_o.value)
