@@ -97,6 +97,7 @@ module sequencer (
   operand_t operand;
   logic [39:0] operand_base_q, stride_q;
   logic signed [31:0] a_q;
+  logic [31:0] b_plus;
   logic [39:0] b_q, base1_q, base2_q, sum;
   // a = 2^17 a1 + a0, b = 2^26 b1 + b0: parts of one DSP each; of a1 b0 and a0 b1 only what lies below 2^40
   logic signed [22:0] a1;
@@ -106,6 +107,7 @@ module sequencer (
   assign a1 = 23'(signed'(a_q[31:17]));
   assign sum = (base2_q + {a0b1_q, 26'd0}) + (a0b0_q + {a1b0_q, 17'd0});
   assign operand = operand_at(inst_q, place_q);
+  assign b_plus = b + (inst_q[5:0] == OpLoop ? 32'(lp.count) : alu.imm);
   always_ff @(posedge clk_i) begin
     place_q <= operand_place(inst_q[5:0], index_q);
     if (state_q == StFetch) begin
@@ -123,7 +125,7 @@ module sequencer (
     a_q            <= a;
     if (state_q == StDecode) begin
       base1_q <= '0;
-      b_q     <= 40'(b + (inst_q[5:0] == OpLoop ? 32'(lp.count) : alu.imm));
+      b_q     <= 40'(b_plus);
     end else begin
       base1_q <= operand_base_q;
       b_q     <= stride_q;
