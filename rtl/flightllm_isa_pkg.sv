@@ -634,332 +634,221 @@ package flightllm_isa_pkg;
   } dispatch_t;
 
   typedef struct packed {
-    logic        valid;    // the instruction has an operand of this number
-    logic        address;  // else a count, whose stride is 1
     logic [39:0] base;
     logic [4:0]  register_id;
     logic [39:0] stride;
   } operand_t;
 
-  function automatic operand_t loop_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    loop_t f;
-    operand_t o;
-    f = loop_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b0, 40'(f.count), f.count_r, 40'd1};
-      default: o = '0;
+  // Where the fields of an operand lie: a number from 1 on, 0 where the instruction has no operand of this index. Many
+  // instructions share places, so that operand_at has fewer choices than there are operands.
+  localparam int unsigned PlaceBits = $clog2(36 + 1);
+  function automatic logic [PlaceBits-1:0] operand_place(logic [5:0] opcode, logic [3:0] index);
+    unique case ({opcode, index})
+      {OpLdw, 4'd0},
+      {OpLdm, 4'd0}:
+      return PlaceBits'(1);
+      {OpLdv, 4'd0},
+      {OpLdg, 4'd0}:
+      return PlaceBits'(2);
+      {OpLdv, 4'd1}:
+      return PlaceBits'(3);
+      {OpLdv, 4'd2}:
+      return PlaceBits'(4);
+      {OpLdg, 4'd1}:
+      return PlaceBits'(5);
+      {OpLdg, 4'd2}:
+      return PlaceBits'(6);
+      {OpLdm, 4'd1}:
+      return PlaceBits'(7);
+      {OpLds, 4'd0},
+      {OpLdk, 4'd0},
+      {OpMmqk, 4'd0},
+      {OpMmpv, 4'd0},
+      {OpSoftmax, 4'd0}:
+      return PlaceBits'(8);
+      {OpLds, 4'd1},
+      {OpLdk, 4'd1},
+      {OpMmqk, 4'd1},
+      {OpMmpv, 4'd1},
+      {OpSoftmax, 4'd1}:
+      return PlaceBits'(9);
+      {OpLds, 4'd2}:
+      return PlaceBits'(10);
+      {OpLds, 4'd3}:
+      return PlaceBits'(11);
+      {OpLdk, 4'd2},
+      {OpMmqk, 4'd2},
+      {OpMmpv, 4'd2},
+      {OpSoftmax, 4'd2}:
+      return PlaceBits'(12);
+      {OpLdk, 4'd3},
+      {OpMmqk, 4'd3},
+      {OpMmpv, 4'd3},
+      {OpSoftmax, 4'd3}:
+      return PlaceBits'(13);
+      {OpLdk, 4'd4}:
+      return PlaceBits'(14);
+      {OpMm, 4'd0},
+      {OpNorm, 4'd0},
+      {OpAct, 4'd0},
+      {OpAdd, 4'd0},
+      {OpRope, 4'd0},
+      {OpStv, 4'd0},
+      {OpXchg, 4'd0}:
+      return PlaceBits'(15);
+      {OpMm, 4'd1},
+      {OpStv, 4'd1}:
+      return PlaceBits'(16);
+      {OpMm, 4'd2}:
+      return PlaceBits'(17);
+      {OpMmqk, 4'd4},
+      {OpMmpv, 4'd4},
+      {OpSoftmax, 4'd4}:
+      return PlaceBits'(18);
+      {OpMmqk, 4'd5},
+      {OpMmpv, 4'd5}:
+      return PlaceBits'(19);
+      {OpMmqk, 4'd6},
+      {OpMmpv, 4'd6}:
+      return PlaceBits'(20);
+      {OpNorm, 4'd1},
+      {OpAct, 4'd1},
+      {OpAdd, 4'd1},
+      {OpRope, 4'd1}:
+      return PlaceBits'(21);
+      {OpNorm, 4'd2},
+      {OpAct, 4'd2},
+      {OpAdd, 4'd2},
+      {OpRope, 4'd2}:
+      return PlaceBits'(22);
+      {OpNorm, 4'd3},
+      {OpAct, 4'd3},
+      {OpAdd, 4'd3},
+      {OpRope, 4'd3}:
+      return PlaceBits'(23);
+      {OpAct, 4'd4}:
+      return PlaceBits'(24);
+      {OpAdd, 4'd4}:
+      return PlaceBits'(25);
+      {OpSoftmax, 4'd5}:
+      return PlaceBits'(26);
+      {OpSoftmax, 4'd6}:
+      return PlaceBits'(27);
+      {OpSoftmax, 4'd7}:
+      return PlaceBits'(28);
+      {OpStv, 4'd2}:
+      return PlaceBits'(29);
+      {OpStkv, 4'd0}:
+      return PlaceBits'(30);
+      {OpStkv, 4'd1}:
+      return PlaceBits'(31);
+      {OpStkv, 4'd2}:
+      return PlaceBits'(32);
+      {OpStkv, 4'd3}:
+      return PlaceBits'(33);
+      {OpStkv, 4'd4}:
+      return PlaceBits'(34);
+      {OpXchg, 4'd1}:
+      return PlaceBits'(35);
+      {OpXchg, 4'd2}:
+      return PlaceBits'(36);
+      default: return '0;
     endcase
-    return o;
   endfunction
-
-  function automatic operand_t ldw_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    ldw_t f;
-    operand_t o;
-    f = ldw_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t ldv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    ldv_t f;
-    operand_t o;
-    f = ldv_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      1: o = '{1'b1, 1'b0, 40'(f.rows), f.rows_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t ldg_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    ldg_t f;
-    operand_t o;
-    f = ldg_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.ids), f.ids_r, 40'(f.ids_s)};
-      1: o = '{1'b1, 1'b0, 40'(f.rows), f.rows_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t ldm_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    ldm_t f;
-    operand_t o;
-    f = ldm_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t lds_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    lds_t f;
-    operand_t o;
-    f = lds_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
-      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      3: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t ldk_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    ldk_t f;
-    operand_t o;
-    f = ldk_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
-      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
-      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
-      4: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t mm_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    mm_t f;
-    operand_t o;
-    f = mm_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      1: o = '{1'b1, 1'b0, 40'(f.tokens), f.tokens_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t mmqk_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    mmqk_t f;
-    operand_t o;
-    f = mmqk_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
-      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
-      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
-      4: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      5: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      6: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t mmpv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    mmpv_t f;
-    operand_t o;
-    f = mmpv_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
-      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
-      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
-      4: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      5: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      6: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t norm_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    norm_t f;
-    operand_t o;
-    f = norm_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t act_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    act_t f;
-    operand_t o;
-    f = act_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      4: o = '{1'b1, 1'b1, 40'(f.gate), f.gate_r, 40'(f.gate_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t add_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    add_t f;
-    operand_t o;
-    f = add_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      4: o = '{1'b1, 1'b1, 40'(f.other), f.other_r, 40'(f.other_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t rope_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    rope_t f;
-    operand_t o;
-    f = rope_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      3: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t softmax_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    softmax_t f;
-    operand_t o;
-    f = softmax_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b0, 40'(f.len), f.len_r, 40'd1};
-      1: o = '{1'b1, 1'b0, 40'(f.first_block), f.first_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.mask), f.mask_r, 40'(f.mask_s)};
-      3: o = '{1'b1, 1'b0, 40'(f.masked), f.masked_r, 40'd1};
-      4: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      5: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      6: o = '{1'b1, 1'b0, 40'(f.qpos), f.qpos_r, 40'd1};
-      7: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t stv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    stv_t f;
-    operand_t o;
-    f = stv_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      1: o = '{1'b1, 1'b0, 40'(f.rows), f.rows_r, 40'd1};
-      2: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t stkv_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    stkv_t f;
-    operand_t o;
-    f = stkv_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.ab), f.ab_r, 40'(f.ab_s)};
-      1: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      2: o = '{1'b1, 1'b0, 40'(f.pos), f.pos_r, 40'd1};
-      3: o = '{1'b1, 1'b1, 40'(f.addr), f.addr_r, 40'(f.addr_s)};
-      4: o = '{1'b1, 1'b1, 40'(f.scales), f.scales_r, 40'(f.scales_s)};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t xchg_operand(logic [InstructionBits-1:0] inst, int unsigned index);
-    xchg_t f;
-    operand_t o;
-    f = xchg_t'(inst);
-    o = '0;
-    unique case (index)
-      0: o = '{1'b1, 1'b1, 40'(f.src), f.src_r, 40'(f.src_s)};
-      1: o = '{1'b1, 1'b1, 40'(f.dst), f.dst_r, 40'(f.dst_s)};
-      2: o = '{1'b1, 1'b0, 40'(f.n0), f.n0_r, 40'd1};
-      default: o = '0;
-    endcase
-    return o;
-  endfunction
-
-  function automatic operand_t operand_of(logic [InstructionBits-1:0] inst, int unsigned index);
-    unique case (inst[5:0])
-      OpLoop: return loop_operand(inst, index);
-      OpLdw: return ldw_operand(inst, index);
-      OpLdv: return ldv_operand(inst, index);
-      OpLdg: return ldg_operand(inst, index);
-      OpLdm: return ldm_operand(inst, index);
-      OpLds: return lds_operand(inst, index);
-      OpLdk: return ldk_operand(inst, index);
-      OpMm: return mm_operand(inst, index);
-      OpMmqk: return mmqk_operand(inst, index);
-      OpMmpv: return mmpv_operand(inst, index);
-      OpNorm: return norm_operand(inst, index);
-      OpAct: return act_operand(inst, index);
-      OpAdd: return add_operand(inst, index);
-      OpRope: return rope_operand(inst, index);
-      OpSoftmax: return softmax_operand(inst, index);
-      OpStv: return stv_operand(inst, index);
-      OpStkv: return stkv_operand(inst, index);
-      OpXchg: return xchg_operand(inst, index);
+  function automatic operand_t operand_at(logic [InstructionBits-1:0] inst, logic [PlaceBits-1:0] place);
+    unique case (place)
+      PlaceBits'(1): return '{40'(inst[53:14]), inst[58:54], 40'(inst[98:59])};
+      PlaceBits'(2): return '{40'(inst[54:15]), inst[59:55], 40'(inst[99:60])};
+      PlaceBits'(3): return '{40'(inst[167:152]), inst[172:168], 40'd1};
+      PlaceBits'(4): return '{40'(inst[192:173]), inst[197:193], 40'(inst[217:198])};
+      PlaceBits'(5): return '{40'(inst[231:216]), inst[236:232], 40'd1};
+      PlaceBits'(6): return '{40'(inst[256:237]), inst[261:257], 40'(inst[281:262])};
+      PlaceBits'(7): return '{40'(inst[130:115]), inst[135:131], 40'(inst[151:136])};
+      PlaceBits'(8): return '{40'(inst[37:14]), inst[42:38], 40'd1};
+      PlaceBits'(9): return '{40'(inst[66:55]), inst[71:67], 40'd1};
+      PlaceBits'(10): return '{40'(inst[111:72]), inst[116:112], 40'(inst[156:117])};
+      PlaceBits'(11): return '{40'(inst[186:167]), inst[191:187], 40'(inst[211:192])};
+      PlaceBits'(12): return '{40'(inst[87:72]), inst[92:88], 40'(inst[108:93])};
+      PlaceBits'(13): return '{40'(inst[109:109]), inst[114:110], 40'd1};
+      PlaceBits'(14): return '{40'(inst[155:116]), inst[160:156], 40'(inst[200:161])};
+      PlaceBits'(15): return '{40'(inst[33:14]), inst[38:34], 40'(inst[58:39])};
+      PlaceBits'(16): return '{40'(inst[94:79]), inst[99:95], 40'd1};
+      PlaceBits'(17): return '{40'(inst[163:144]), inst[168:164], 40'(inst[188:169])};
+      PlaceBits'(18): return '{40'(inst[134:115]), inst[139:135], 40'(inst[159:140])};
+      PlaceBits'(19): return '{40'(inst[215:200]), inst[220:216], 40'd1};
+      PlaceBits'(20): return '{40'(inst[251:232]), inst[256:252], 40'(inst[276:257])};
+      PlaceBits'(21): return '{40'(inst[118:99]), inst[123:119], 40'(inst[143:124])};
+      PlaceBits'(22): return '{40'(inst[199:184]), inst[204:200], 40'd1};
+      PlaceBits'(23): return '{40'(inst[261:242]), inst[266:262], 40'(inst[286:267])};
+      PlaceBits'(24): return '{40'(inst[349:330]), inst[354:350], 40'(inst[374:355])};
+      PlaceBits'(25): return '{40'(inst[346:327]), inst[351:347], 40'(inst[371:352])};
+      PlaceBits'(26): return '{40'(inst[285:270]), inst[290:286], 40'd1};
+      PlaceBits'(27): return '{40'(inst[324:301]), inst[329:325], 40'd1};
+      PlaceBits'(28): return '{40'(inst[421:402]), inst[426:422], 40'(inst[446:427])};
+      PlaceBits'(29): return '{40'(inst[159:120]), inst[164:160], 40'(inst[204:165])};
+      PlaceBits'(30): return '{40'(inst[35:16]), inst[40:36], 40'(inst[60:41])};
+      PlaceBits'(31): return '{40'(inst[116:101]), inst[121:117], 40'd1};
+      PlaceBits'(32): return '{40'(inst[171:148]), inst[176:172], 40'd1};
+      PlaceBits'(33): return '{40'(inst[216:177]), inst[221:217], 40'(inst[261:222])};
+      PlaceBits'(34): return '{40'(inst[353:314]), inst[358:354], 40'(inst[398:359])};
+      PlaceBits'(35): return '{40'(inst[98:79]), inst[103:99], 40'(inst[123:104])};
+      PlaceBits'(36): return '{40'(inst[179:164]), inst[184:180], 40'd1};
       default: return '0;
     endcase
   endfunction
 
-  // Opcode known, reserved bits zero, every choice one of its names.
-  function automatic logic legal(logic [InstructionBits-1:0] inst);
-    unique case (inst[5:0])
-      OpHalt: return inst[511:14] == '0;
-      OpBarrier: return inst[511:14] == '0;
-      OpAlu: return inst[511:64] == '0;
-      OpLoop: return inst[511:72] == '0;
-      OpLdw: return inst[511:131] == '0;
-      OpLdv: return inst[511:238] == '0;
-      OpLdg: return inst[511:302] == '0;
-      OpLdm: return inst[511:152] == '0;
-      OpLds: return inst[511:232] == '0;
-      OpLdk: return inst[511:221] == '0;
-      OpMm: return inst[511:225] == '0 && inst[219:218] <= 2'd2;
-      OpMmqk: return inst[511:334] == '0;
-      OpMmpv: return inst[511:342] == '0;
-      OpNorm: return inst[511:432] == '0 && inst[241:239] <= 3'd4;
-      OpAct: return inst[511:415] == '0 && inst[241:239] <= 3'd4;
-      OpAdd: return inst[511:412] == '0 && inst[241:239] <= 3'd4;
-      OpRope: return inst[511:367] == '0 && inst[241:239] <= 3'd4;
-      OpSoftmax: return inst[511:487] == '0;
-      OpStv: return inst[511:237] == '0;
-      OpStkv: return inst[511:399] == '0;
-      OpXchg: return inst[511:185] == '0;
+  // Legal: opcode known, reserved bits zero, every choice one of its names. In two steps, so that a register may stand between them:
+  // what legality depends on beside the opcode, and the verdict.
+  localparam int unsigned LegalFacts = 22;
+  function automatic logic [LegalFacts-1:0] legal_facts(logic [InstructionBits-1:0] inst);
+    return {
+      inst[241:239] <= 3'd4,
+      inst[219:218] <= 2'd2,
+      inst[511:487] == '0,
+      inst[486:432] == '0,
+      inst[431:415] == '0,
+      inst[414:412] == '0,
+      inst[411:399] == '0,
+      inst[398:367] == '0,
+      inst[366:342] == '0,
+      inst[341:334] == '0,
+      inst[333:302] == '0,
+      inst[301:238] == '0,
+      inst[237:237] == '0,
+      inst[236:232] == '0,
+      inst[231:225] == '0,
+      inst[224:221] == '0,
+      inst[220:185] == '0,
+      inst[184:152] == '0,
+      inst[151:131] == '0,
+      inst[130:72] == '0,
+      inst[71:64] == '0,
+      inst[63:14] == '0
+    };
+  endfunction
+  function automatic logic legal(logic [5:0] opcode, logic [LegalFacts-1:0] facts);
+    unique case (opcode)
+      OpHalt: return &facts[19:0];
+      OpBarrier: return &facts[19:0];
+      OpAlu: return &facts[19:1];
+      OpLoop: return &facts[19:2];
+      OpLdw: return &facts[19:3];
+      OpLdv: return &facts[19:10];
+      OpLdg: return &facts[19:11];
+      OpLdm: return &facts[19:4];
+      OpLds: return &facts[19:8];
+      OpLdk: return &facts[19:6];
+      OpMm: return &facts[19:7] && facts[20];
+      OpMmqk: return &facts[19:12];
+      OpMmpv: return &facts[19:13];
+      OpNorm: return &facts[19:18] && facts[21];
+      OpAct: return &facts[19:17] && facts[21];
+      OpAdd: return &facts[19:16] && facts[21];
+      OpRope: return &facts[19:14] && facts[21];
+      OpSoftmax: return &facts[19:19];
+      OpStv: return &facts[19:9];
+      OpStkv: return &facts[19:15];
+      OpXchg: return &facts[19:5];
       default: return 1'b0;
     endcase
   endfunction

@@ -114,6 +114,8 @@ def context() -> dict[str, Any]:
     return {
         "instructions": [_instruction(c) for c in classes],
         "max_operands": max_operands(),
+        "operand_places": operand_places(classes),
+        "facts": legal_facts(classes),
         "units": [(u.name, UNIT_TEXT[u]) for u in (Unit.Q, Unit.W, *TOKEN_UNITS)],
         "token_units": [u.name for u in TOKEN_UNITS],
         "instruction_bytes": INSTRUCTION_BYTES,
@@ -127,6 +129,44 @@ def context() -> dict[str, Any]:
         "key_slots": KEY_SLOTS,
         "window_positions": WINDOW_POSITIONS,
     }
+
+
+def operand_places(classes: list[type[Instruction]]) -> list[dict[str, Any]]:
+    """Where base, register and stride (None: 1) of dispatched operands lie in an instruction, and which (opcode, number) lie there."""
+    places: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for cls in classes:
+        if cls.unit is Unit.Q:
+            continue
+        operands = [f for f in cls.fields.values() if isinstance(f, Addr | Count)]
+        for index, f in enumerate(operands):
+            names = (f.name, f.name + "_r", f.name + "_s")
+            key = tuple((lo, lo + bits - 1) for lo, bits in (cls.layout[n] for n in names if n in cls.layout))
+            places.setdefault(key, []).append({"name": cls.__name__, "index": index})
+    return [
+        {"base": key[0], "register": key[1], "stride": key[2] if len(key) > 2 else None, "of": of}
+        for key, of in places.items()
+    ]
+
+
+def legal_facts(classes: list[type[Instruction]]) -> dict[str, Any]:
+    """What legality depends on beside the opcode: parts of the instruction that are zero (hi, lo), choices that are names (hi, lo, top).
+
+    An instruction's reserved bits are all parts from number `reserved[opcode name]` on.
+    """
+    known = [_instruction(cls) for cls in classes]
+    ends = sorted({i["used"] for i in known})
+    zeros = list(zip([*(e - 1 for e in ends[1:]), 8 * INSTRUCTION_BYTES - 1], ends, strict=True))
+    choices = sorted({(c["hi"], c["lo"], c["top"]) for i in known for c in i["bad_choices"]})
+    return {
+        "zeros": zeros, "choices": choices,
+        "of": {
+            i["name"]: {
+                "reserved": ends.index(i["used"]),
+                "choices": [len(zeros) + choices.index((c["hi"], c["lo"], c["top"])) for c in i["bad_choices"]],
+            }
+            for i in known
+        },
+    }  # fmt: skip
 
 
 def max_operands() -> int:

@@ -44,6 +44,7 @@ module fifo #(
       count_q <= '0;
       valid_q <= 1'b0;
     end else begin
+      // whether the count changes may come late; how it would change does not
       if (push != pop) count_q <= push ? count_q + CountWidth'(1) : count_q - CountWidth'(1);
       valid_q <= push || (count_q != '0 && !(pop && count_q == CountWidth'(1)));
       if (push) write_q <= next(write_q);

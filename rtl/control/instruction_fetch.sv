@@ -37,10 +37,13 @@ module instruction_fetch (
 
   assign left  = program_len_i - next_q;
   assign beats = left < 32'(Burst) ? left[15:0] : 16'(Burst);
-  // room for all that is on its way and one burst more
-  logic room;
-  assign room = 6'(count) + 6'(pending_q) + 6'(Burst) <= 6'(Depth);
-  assign req_valid_o = active_q && left != 0 && room && !jump_i && !start_i;
+  // Room for all that is on its way and one burst more, in the cycle before: only a request makes it less.
+  logic room_q, fired_q;
+  always_ff @(posedge clk_i) begin
+    room_q  <= 6'(count) + 6'(pending_q) + 6'(Burst) <= 6'(Depth);
+    fired_q <= fire;
+  end
+  assign req_valid_o = active_q && left != 0 && room_q && !fired_q && !jump_i && !start_i;
   assign req_addr_o = program_addr_i + (40'(next_q) << 6);
   assign req_beats_o = beats;
   assign fire = req_valid_o && req_ready_i;

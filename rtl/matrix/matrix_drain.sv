@@ -68,10 +68,11 @@ module matrix_drain #(
   // --- open instructions and strips ------------------------------------------------------------------------------
   mop_t mop_q[2];
   logic [25:0] tokens_q[2];
+  logic [1:0] no_tokens_q;
   logic [1:0] open_q;
   logic head_q, tail_q;  // instruction being drained; slot of the next
   logic [31:0] scale_mem[2*Entries];
-  logic op_done;
+  logic op_done, empty;
   assign start_ready_o = open_q != 2'd2;
 
   strip_t strip;
@@ -97,6 +98,7 @@ module matrix_drain #(
     if (start_i) begin
       mop_q[tail_q] <= mop_i;
       tokens_q[tail_q] <= tokens_i;
+      no_tokens_q[tail_q] <= tokens_i == 0;
     end
     // tail_q has moved on when the scales of an instruction come
     if (scale_we_i) scale_mem[{!tail_q, scale_index_i[SW-1:0]}] <= scale_data_i;
@@ -137,12 +139,12 @@ module matrix_drain #(
   logic [19:0] slots_left;
   // Set while the accumulators are read, so that the steps find them in registers.
   logic row_end_q, token_last_q;
-  logic [7:0] slots_here_q;  // slots of the row beat that exist
+  logic [ 7:0] slots_here_q;  // slots of the row beat that exist
   logic [15:0] elems_left_q;  // of its elements, from this step on
   logic [31:0] elem_now_q;  // first element of the step
   logic [15:0] step_q;
-  logic       rho_half_q;
-  logic [5:0] fly_q;  // steps between issue and write
+  logic        rho_half_q;
+  logic [ 5:0] fly_q;  // steps between issue and write
   logic issue, wrote, step_last;
   logic read_grant;
   // A strip whose reads find the accumulators busy gets them by pauses of execute, a cycle for each token's turn. Pairs take 2, 4
@@ -161,7 +163,8 @@ module matrix_drain #(
   assign capture_lane_o = token_q[0];
   assign waits_o = starved_q && turn_q == '0;
   assign ce_o = state_q == StRead || state_q == StEntry;
-  assign strip_take  = (state_q == StWait && open_q != 0 && strip_there && (strip.empty || tokens == 0)) ||
+  assign empty = strip.empty || no_tokens_q[head_q];
+  assign strip_take  = (state_q == StWait && open_q != 0 && strip_there && empty) ||
       (issue && step_last && token_last_q && row_end_q);
   assign strip_release_o = strip_take;
   assign rho_release_o = strip_take && mop.kind == KindMm;
@@ -271,7 +274,7 @@ module matrix_drain #(
   // --- old values, final addition, write -------------------------------------------------------------------------
   typedef struct packed {
     logic        accumulate;
-    logic [3:0]  place;  // of the step within its word
+    logic [3:0]  place;       // of the step within its word
     logic [19:0] addr;
     logic [15:0] mask;
   } where_t;
@@ -415,7 +418,7 @@ module matrix_drain #(
       turn_q <= '0;
       rho_half_q <= 1'b0;
     end else begin
-      fly_q  <= fly_q + 6'(issue) - 6'(wrote);
+      fly_q <= fly_q + 6'(issue) - 6'(wrote);
       wait_q <= (state_q == StRead && !read_grant) ? (wait_q[3] ? wait_q : wait_q + 4'd1) : 4'd0;
       starved_q <= state_q != StWait && state_q != StFlush && (starved_q || wait_q[3]);
       turn_q <= (!starved_q || turn_q == ($clog2(Turn))'(Turn - 1)) ? '0 : turn_q + 1'b1;
@@ -431,7 +434,7 @@ module matrix_drain #(
           dst0_q <= mop.dst;
           i1_q <= '0;
           if (open_q != 0 && strip_there) begin
-            if (strip.empty || tokens == 0) begin
+            if (empty) begin
               if (strip.op_last) state_q <= StFlush;
             end else begin
               state_q <= StRead;
@@ -447,7 +450,7 @@ module matrix_drain #(
         StEntry: state_q <= StCapture;
         StCapture: begin
           scale_q <= scale_mem[{head_q, token_q[SW-1:0]}];
-          step_q  <= '0;
+          step_q <= '0;
           elems_left_q <= 16'(slots_here_q) << LogC;
           elem_now_q <= elem_q;
           state_q <= StStep;

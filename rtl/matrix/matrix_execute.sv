@@ -93,6 +93,7 @@ module matrix_execute #(
   logic [25:0] tokens_q;  // rows: n0 * n1
   place_t place_q, second;
   logic [25:0] token_q;  // number of the row at place_q, while scales are read
+  logic scales_last_q;  // it is the last
   // Rows from place_q on, while beats are issued; what follows from their number is known a pair ahead.
   logic [25:0] left_q;
   logic pair_last_q, two_lanes_q, no_pairs_q;
@@ -145,7 +146,7 @@ module matrix_execute #(
   logic [AW-1:0] pair_entry_q;
   logic [1:0] strips_open_q;
   logic in_strip_q, half_q;
-  logic issue, window_last, tile_done, strip_ok, skip, one_pair;
+  logic issue, window_last, tile_done, strip_ok, skip_q, one_pair;
   logic [3:0] need;
   logic [5:0] alive_q;  // cycles until the last beat issued has left the array
 
@@ -153,13 +154,22 @@ module matrix_execute #(
   assign one_pair = mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
   assign strip_ok = in_strip_q || strips_open_q != 2'd2;
   assign need = tile_i.affine ? (two_lanes_q ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
-  assign issue = state_q == StRun && tile_valid_i && tile_i.nw != 0 && !no_pairs_q && strip_ok &&
+  assign issue = state_q == StRun && tile_valid_i && !tile_i.strip.empty && !no_pairs_q && strip_ok &&
       (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
-  // Nothing to compute: the tile is only taken off, when no strip before it is under way.
-  assign skip = state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 &&
-      (tile_i.nw == 0 || (no_pairs_q && avail_q >= tile_i.nw));
-  assign tile_done = (issue && window_last && pair_last_q) || skip;
+  // Nothing to compute: the tile is only taken off, when no strip before it is under way. In a register: what allows it
+  // stays so until the tile is taken off.
+  always_ff @(posedge clk_i) begin
+    skip_q <= rst_ni && !skip_q && state_q == StRun && tile_valid_i && strip_ok && alive_q == 0 &&
+        (tile_i.strip.empty || (no_pairs_q && avail_q >= tile_i.nw));
+    assert (!rst_ni || !tile_valid_i || (tile_i.nw == 0) == tile_i.strip.empty)
+    else $error("matrix_execute: an empty strip has one tile, without windows");
+  end
+  assign tile_done = (issue && window_last && pair_last_q) || skip_q;
   assign tile_ready_o = tile_done;
+  // tile_done comes late: it only selects
+  logic [4:0] avail_more, avail_less;
+  assign avail_more = avail_q + 5'(beat_done_i);
+  assign avail_less = avail_more - tile_i.nw;
   assign beats_release_o = tile_done;
   assign beats_count_o = tile_i.nw;
 
@@ -244,8 +254,8 @@ module matrix_execute #(
     assign win_b_o[i] = win_b_q[i];
   end
 
-  // sums of the activations of a tile: of four codes in t + 3, of the window in t + 4, running sum in t + 5, at the operation
-  // in t + 14
+  // sums of the activations of a tile (of b only where there is one): of four codes in t + 3, of the window in t + 4,
+  // running sum in t + 5, at the operation in t + 14
   typedef logic [3:0][9:0] fours_t;
   fours_t fours_a_q, fours_b_q;
   logic signed [11:0] wsum_a_q, wsum_b_q;
@@ -265,7 +275,7 @@ module matrix_execute #(
     if (ce_o) begin
       if (beat_q[2].valid) begin
         fours_a_q <= sums_of_four(ab_a_data_i);
-        fours_b_q <= sums_of_four(win_b_now);
+        fours_b_q <= sums_of_four(ab_b_data_i);
       end
       if (beat_q[3].valid) begin
         wsum_a_q <= window_sum(fours_a_q);
@@ -327,11 +337,11 @@ module matrix_execute #(
   assign op1_addr_o = step_q[1].op.entry + (step_q[1].op.affine ? AW'(0) : AW'(step_q[1].index));
   assign op2_valid_o = step_q[2].valid;
   assign row_release_o = (step_q[0].valid && step_q[0].done && step_q[0].op.free_row) ||
-      (skip && tile_i.free_row && tile_i.nw != 0 && !tile_i.unit_scale);
+      (skip_q && tile_i.free_row && !tile_i.strip.empty && !tile_i.unit_scale);
 
   // a strip is complete when its last operation has been written
   logic skip_end;
-  assign skip_end = skip && tile_i.last;
+  assign skip_end = skip_q && tile_i.last;
   logic   skip_end_q;
   strip_t skip_strip_q;
   always_ff @(posedge clk_i) begin
@@ -383,12 +393,12 @@ module matrix_execute #(
     end else begin
       header_q <= {header_q[0], state_q == StScales};
       alive_q <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
-      avail_q <= avail_q + 5'(beat_done_i) - (tile_done ? tile_i.nw : 5'd0);
+      avail_q <= tile_done ? avail_less : avail_more;
       // the operations of a pair begin a fixed time after its last window: pairs' last windows keep that distance
       ops_left_q <= (issue && window_last) ? need - 4'd1 : ops_left_q == 0 ? 4'd0 : ops_left_q - 4'd1;
-      strips_open_q <= strips_open_q + 2'((issue || skip) && !in_strip_q) - 2'(strip_release_i);
-      if (issue || skip) in_strip_q <= !(tile_done && tile_i.last);
-      if (tile_done && tile_i.last && !skip) half_q <= !half_q;
+      strips_open_q <= strips_open_q + 2'((issue || skip_q) && !in_strip_q) - 2'(strip_release_i);
+      if (issue || skip_q) in_strip_q <= !(tile_done && tile_i.last);
+      if (tile_done && tile_i.last && !skip_q) half_q <= !half_q;
       unique case (state_q)
         StIdle:
         if (mop_valid_i) begin
@@ -399,6 +409,7 @@ module matrix_execute #(
         StTake: begin
           place_q <= origin(mop_q);
           token_q <= '0;
+          scales_last_q <= tokens_q == 26'd1;
           left_q <= tokens_q;
           no_pairs_q <= tokens_q == 0;
           pair_last_q <= one_pair;
@@ -407,8 +418,9 @@ module matrix_execute #(
         end
         StScales: begin
           token_q <= token_q + 26'd1;
+          scales_last_q <= token_q + 26'd2 == tokens_q;
           place_q <= second;
-          if (token_q + 26'd1 == tokens_q) begin
+          if (scales_last_q) begin
             token_q <= '0;
             place_q <= origin(mop_q);
             state_q <= StRun;

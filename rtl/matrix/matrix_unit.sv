@@ -55,36 +55,60 @@ module matrix_unit #(
   localparam int unsigned KeySlots = flightllm_isa_pkg::key_slots(Channels);
 
   // --- fetch -----------------------------------------------------------------------------------------------------
-  // The least level of all channels, in two steps of a cycle each: of every four, of all.
-  localparam int unsigned LevelAge = 2;
-  localparam int unsigned Fours = (Channels + 3) / 4;
-  logic [Fours-1:0][5:0] w_fours_q, k_fours_q;
-  logic [5:0] w_level_q, k_level_q;
+  // The least level of all channels, in steps of a cycle each: of every two, of up to four of those, of all. A level takes
+  // long to come from its ring. Up to eight channels need two steps.
+  localparam int unsigned LevelAge = Channels > 8 ? 3 : 2;
+  localparam int unsigned Twos = (Channels + 1) / 2;
+  localparam int unsigned Eights = (Channels + 7) / 8;
+  logic [Twos-1:0][5:0] w_twos_q, k_twos_q;
+  logic [Eights-1:0][5:0] w_eights_q, k_eights_q;
+  logic [5:0] w_level, k_level;
   function automatic logic [5:0] least(logic [5:0] a, logic [5:0] b);
     return a < b ? a : b;
   endfunction
-  function automatic logic [5:0] least_of_fours(logic [Fours-1:0][5:0] x);
-    logic [15:0][5:0] y;  // as a tree
-    y = '1;
-    for (int i = 0; i < Fours; i++) y[i] = x[i];
-    for (int n = 8; n > 0; n /= 2) for (int i = 0; i < n; i++) y[i] = least(y[i], y[i+n]);
-    return y[0];
+  // all are compared at once: two of `least` behind each other take longer
+  function automatic logic [5:0] least_of_four(logic [3:0][5:0] x);
+    logic [3:0] found;
+    least_of_four = '0;
+    for (int i = 0; i < 4; i++) begin
+      found[i] = 1'b1;
+      for (int j = 0; j < i; j++) found[i] &= x[i] < x[j];
+      for (int j = i + 1; j < 4; j++) found[i] &= x[i] <= x[j];
+      least_of_four |= found[i] ? x[i] : 6'd0;
+    end
+  endfunction
+  function automatic logic [Eights-1:0][5:0] least_of_twos(logic [Twos-1:0][5:0] x);
+    for (int e = 0; e < Eights; e++) begin
+      automatic logic [3:0][5:0] y = '1;
+      for (int i = 0; i < 4; i++) if (4 * e + i < Twos) y[i] = x[4*e+i];
+      least_of_twos[e] = least_of_four(y);
+    end
   endfunction
   always_ff @(posedge clk_i) begin
-    for (int f = 0; f < Fours; f++) begin
-      automatic logic [3:0][5:0] w = '1;
-      automatic logic [3:0][5:0] k = '1;
-      for (int i = 0; i < 4; i++) begin
-        if (4 * f + i < Channels) begin
-          w[i] = w_level_i[4*f+i];
-          k[i] = k_level_i[4*f+i];
-        end
-      end
-      w_fours_q[f] <= least(least(w[0], w[1]), least(w[2], w[3]));
-      k_fours_q[f] <= least(least(k[0], k[1]), least(k[2], k[3]));
+    for (int t = 0; t < Twos; t++) begin
+      w_twos_q[t] <= least(w_level_i[2*t], w_level_i[(2*t+1)%Channels]);
+      k_twos_q[t] <= least(k_level_i[2*t], k_level_i[(2*t+1)%Channels]);
     end
-    w_level_q <= least_of_fours(w_fours_q);
-    k_level_q <= least_of_fours(k_fours_q);
+    w_eights_q <= least_of_twos(w_twos_q);
+    k_eights_q <= least_of_twos(k_twos_q);
+  end
+  if (Eights == 1) begin : gen_two_steps
+    assign w_level = w_eights_q[0];
+    assign k_level = k_eights_q[0];
+  end else begin : gen_three_steps
+    logic [5:0] w_level_q, k_level_q;
+    function automatic logic [5:0] least_of_eights(logic [Eights-1:0][5:0] x);
+      logic [3:0][5:0] y;
+      y = '1;
+      for (int i = 0; i < Eights; i++) y[i] = x[i];
+      return least_of_four(y);
+    endfunction
+    always_ff @(posedge clk_i) begin
+      w_level_q <= least_of_eights(w_eights_q);
+      k_level_q <= least_of_eights(k_eights_q);
+    end
+    assign w_level = w_level_q;
+    assign k_level = k_level_q;
   end
 
   mop_t fetch_mop, mop;
@@ -124,8 +148,8 @@ module matrix_unit #(
       .beats_count_i  (beats_count),
       .row_release_i  (row_release),
       .rho_release_i  (rho_release),
-      .w_level_i      (w_level_q),
-      .k_level_i      (k_level_q),
+      .w_level_i      (w_level),
+      .k_level_i      (k_level),
       .w_pop_o,
       .k_pop_o,
       .pop_o          (pop),
@@ -351,7 +375,7 @@ module matrix_unit #(
       .rho_release_o  (rho_release),
       .waits_o        (drain_waits),
       .ce_o           (d_ce),
-      .op2_valid_i    (op2_valid),  // an operation reads in this cycle
+      .op2_valid_i    (op2_valid),      // an operation reads in this cycle
       .addr_o         (drain_addr),
       .capture_o      (capture),
       .capture_dual_o (capture_dual),

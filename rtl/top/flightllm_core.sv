@@ -585,14 +585,25 @@ module flightllm_core #(
   assign status_o.tokens = token_count;
   assign status_o.state  = events;
   assign status_o.pc     = pc;
-  always_comb begin
-    status_o.w_level = '0;
-    status_o.k_level = '0;
-    for (int c = 0; c < Channels; c++) begin
-      if (w_count[c] > status_o.w_level) status_o.w_level = w_count[c];
-      if (k_count[c] > status_o.k_level) status_o.k_level = k_count[c];
+  // the most of all channels, one channel a cycle, for the host only
+  localparam int unsigned ScanBits = Channels > 1 ? $clog2(Channels) : 1;
+  logic [ScanBits-1:0] scan_q;
+  logic scan_first_q;
+  logic [31:0] w_here_q, k_here_q, w_most_q, k_most_q, w_level_q, k_level_q;
+  always_ff @(posedge clk_i) begin
+    scan_q <= (!rst_ni || scan_q == ScanBits'(Channels - 1)) ? '0 : scan_q + 1'b1;
+    scan_first_q <= scan_q == '0;
+    w_here_q <= w_count[scan_q];
+    k_here_q <= k_count[scan_q];
+    if (scan_first_q || w_here_q > w_most_q) w_most_q <= w_here_q;
+    if (scan_first_q || k_here_q > k_most_q) k_most_q <= k_here_q;
+    if (scan_first_q) begin
+      w_level_q <= w_most_q;
+      k_level_q <= k_most_q;
     end
   end
+  assign status_o.w_level = w_level_q;
+  assign status_o.k_level = k_level_q;
 
   logic unused;
   assign unused = &{1'b0, k_free, 1'b0};

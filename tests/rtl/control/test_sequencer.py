@@ -246,6 +246,8 @@ async def unclean_ends(dut):
     host = dict.fromkeys(FIELDS.values(), 0)
     halt = [HALT().encode()]
     assert await run(dut, halt, host, "none", 1) == ([], 0)
+    damaged = (int.from_bytes(halt[0], "little") | 1 << 500).to_bytes(64, "little")
+    assert await run(dut, [damaged], host, "none", 1) == ([], 1)  # no unit holds it back
     dut.clean_i.value = 0
     assert await run(dut, halt, host, "none", 1) == ([], 6)
     dut.clean_i.value = 1
@@ -261,6 +263,6 @@ async def unclean_ends(dut):
             assert not int(dut.done_o.value) and not int(dut.error_o.value)
         assert int(dut.fetch_stop_o.value)
         dut.unit_idle_i.value = 31
-        await RisingEdge(dut.clk_i)
-        await RisingEdge(dut.clk_i)
+        for _ in range(3):
+            await RisingEdge(dut.clk_i)
         assert int(dut.done_o.value)

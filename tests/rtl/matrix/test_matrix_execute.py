@@ -172,12 +172,14 @@ async def beats(dut, speed, seed):
     strip_times: deque[int] = deque()
     releases: deque[int] = deque()
     busy_until = -1
+    waiting = False
     for t in range(30_000):
         here = bool(mops) and not next(give)
         dut.mop_valid_i.value = int(here)
         if mops:
             dut.mop_i.value = TYPES.pack("mop_t", **mops[0])
-        offered = bool(tiles) and not next(give)
+        # a tile that is offered stays until it is taken
+        offered = bool(tiles) and (waiting or not next(give))
         dut.tile_valid_i.value = int(offered)
         dut.tile_i.value = TYPES.pack("tile_t", **tiles[0]) if offered else rng.getrandbits(TYPES.bits("tile_t"))
         filled = bool(fill) and ready_beats < 16 and not next(waits)
@@ -225,7 +227,8 @@ async def beats(dut, speed, seed):
                 row_credit.append(last)
             if b["strip"] is not None:
                 strip_times.append(last + 4)
-        if offered and int(dut.tile_ready_o.value):
+        waiting = offered and not int(dut.tile_ready_o.value)
+        if offered and not waiting:
             tile = tiles.popleft()
             assert int(dut.beats_release_o.value) and int(dut.beats_count_o.value) == tile["nw"]
             assert ready_beats >= tile["nw"], "a tile ends before all of its beats are there"
