@@ -91,7 +91,7 @@ module load_request #(
   // --- runs of blocks (LDS, LDK) ---------------------------------------------------------------------------------
   logic run_start, run_valid, run_ready, run_done, runs_done_q;
   logic [19:0] run_from, run_to;
-  logic runs_scales_q, windows_q, masked_q;
+  logic is_mask_q, runs_scales_q, windows_q, masked_q;
   logic run_last;
   block_runs i_runs (
       .clk_i,
@@ -189,7 +189,7 @@ module load_request #(
   assign take_mask_o = op_q.inst[9:6];
   assign idle_o = state_q == StIdle && !op_valid_i && !p_valid_q && request_q == ReqFree;
   assign run_ready = state_q == StRuns && run_valid && !p_valid_q;
-  assign run_start = state_q == StMask && opcode != OpLdm && (!masked_q || quiet);
+  assign run_start = state_q == StMask && !is_mask_q && (!masked_q || quiet);
 
   logic [31:0] row_bytes;
   logic [21:0] row_bytes_q;
@@ -232,6 +232,7 @@ module load_request #(
           state_q <= StTake;
         end
         StTake: begin
+          is_mask_q <= opcode == OpLdm;
           runs_scales_q <= opcode == OpLds;
           windows_q <= opcode != OpLds && ldk.kind == 1'(LdkKindV);
           masked_q <= opcode == OpLdk && ldk.masked != 0;
@@ -279,7 +280,7 @@ module load_request #(
         end
         // ---- LDM, LDS, LDK
         StMask:
-        if (opcode == OpLdm) begin
+        if (is_mask_q) begin
           if (!p_valid_q) begin
             p_dst_q <= 20'(ldm.dst);
             piece(LoadMask, ldm.addr, 32'(ldm.nbytes), 1'b0);
