@@ -21,14 +21,19 @@ module fp32_add (
   // --- 1: the larger magnitude first (subnormals need no flush for that: two of them are a zero whatever their order)
   logic swap;
   assign swap = b_i[30:0] > a_i[30:0];
-  logic s1_nan_q, s1_special_q, s1_zeros_q, s1_zero_sign_q, s1_sign_q, s1_subtract_q;
+  // what stage 2 knows a NaN or a zero by: top exponent, some fraction, exponent zero
+  logic s1_a_top_q, s1_b_top_q, s1_a_some_q, s1_b_some_q, s1_a_zero_q, s1_b_zero_q;
+  logic s1_zero_sign_q, s1_sign_q, s1_subtract_q;
   logic [7:0] s1_exp_q, s1_shift_q;
   logic [23:0] s1_big_q, s1_small_q;
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
-      s1_nan_q       <= is_nan(a_i) || is_nan(b_i) || (is_inf(a_i) && is_inf(b_i) && a_i[31] != b_i[31]);
-      s1_special_q   <= (&a_i[30:23]) || (&b_i[30:23]) || is_zero(a_i) || is_zero(b_i);
-      s1_zeros_q     <= is_zero(a_i) && is_zero(b_i);
+      s1_a_top_q     <= &a_i[30:23];
+      s1_b_top_q     <= &b_i[30:23];
+      s1_a_some_q    <= |a_i[22:0];
+      s1_b_some_q    <= |b_i[22:0];
+      s1_a_zero_q    <= is_zero(a_i);
+      s1_b_zero_q    <= is_zero(b_i);
       s1_zero_sign_q <= a_i[31] & b_i[31];
       s1_sign_q      <= swap ? b_i[31] : a_i[31];
       s1_subtract_q  <= a_i[31] ^ b_i[31];
@@ -47,16 +52,18 @@ module fp32_add (
   logic [23:0] s2_big_q;
   logic [26:0] s2_small_q;
   logic [25:0] wide, aligned, lost;
-  logic far;
+  logic far, nan;
+  assign nan = (s1_a_top_q && s1_a_some_q) || (s1_b_top_q && s1_b_some_q) ||
+      (s1_a_top_q && s1_b_top_q && s1_subtract_q);
   assign far     = s1_shift_q > 8'd25;
   assign wide    = {s1_small_q, 2'd0};
   assign aligned = wide >> s1_shift_q[4:0];
   assign lost    = ~({26{1'b1}} << s1_shift_q[4:0]);
   always_ff @(posedge clk_i) begin
     if (valid_q[0]) begin
-      s2_special_q <= s1_nan_q || s1_special_q;
-      if (s1_nan_q) s2_value_q <= NotANumber;
-      else if (s1_zeros_q) s2_value_q <= {s1_zero_sign_q, 31'd0};
+      s2_special_q <= s1_a_top_q || s1_b_top_q || s1_a_zero_q || s1_b_zero_q;  // a NaN has the top exponent
+      if (nan) s2_value_q <= NotANumber;
+      else if (s1_a_zero_q && s1_b_zero_q) s2_value_q <= {s1_zero_sign_q, 31'd0};
       else s2_value_q <= {s1_sign_q, s1_exp_q, s1_big_q[22:0]};
       s2_sign_q     <= s1_sign_q;
       s2_subtract_q <= s1_subtract_q;
