@@ -171,7 +171,8 @@ module sfu_lanes #(
   );
   always_ff @(posedge clk_i) begin
     side_v <= rst_ni && side_raw_v;
-    for (int l = 0; l < Lanes; l++) side_signed[l] <= low_q[MulLatency-1] ? negate(side_raw[l]) : side_raw[l];
+    for (int l = 0; l < Lanes; l++)
+    side_signed[l] <= low_q[MulLatency-1] ? negate(side_raw[l]) : side_raw[l];
   end
   fifo #(
       .Width(32 * Lanes),
@@ -290,14 +291,21 @@ module sfu_lanes #(
   );
   assign f_v = stages_i.m6 ? m6_v : e_v;
   assign f   = stages_i.m6 ? m6_out : e;
+  // a register between the choice and the table, whose first stage is long
+  lanes_t f_q;
+  logic   f_table_v;
+  always_ff @(posedge clk_i) begin
+    f_table_v <= rst_ni && f_v && stages_i.e7;
+    if (f_v && stages_i.e7) f_q <= f;
+  end
   lane_table #(
       .Lanes(Lanes),
       .Function(TableExp2)
   ) i_e7 (
       .clk_i,
       .rst_ni,
-      .valid_i(f_v && stages_i.e7),
-      .x_i(f),
+      .valid_i(f_table_v),
+      .x_i(f_q),
       .valid_o(e7_v),
       .out_o(e7_out)
   );

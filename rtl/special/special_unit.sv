@@ -177,16 +177,16 @@ module special_unit #(
   logic [1:0] pass_q;
   logic       codes_q;  // the pass that makes codes of the result
   typedef struct packed {
-    stages_t            stages;
+    stages_t stages;
     logic [Streams-1:0] uses;
-    logic               to_vb;
-    logic               to_sum;
-    logic               to_codes;
-    logic               to_scalar;
-    logic [3:0]         shift;       // of the streams that have one: a half of a head need not be whole words
-    max_e               max_mode;
-    program_e           program_id;
-    logic               last_pass;
+    logic to_vb;
+    logic to_sum;
+    logic to_codes;
+    logic to_scalar;
+    logic [3:0] shift;  // of the streams that have one: a half of a head need not be whole words
+    max_e max_mode;
+    program_e program_id;
+    logic last_pass;
   } pass_t;
   pass_t plain;  // reads x and does nothing else
   pass_t make, pass_cfg_q;  // made in StPrepare, used from StStart on
@@ -476,12 +476,12 @@ module special_unit #(
   logic lanes_valid, tap_valid;
   logic [Lanes-1:0][31:0] lanes_out, tap_data;
   localparam int unsigned Distance = AddLatency + 1;
-  logic [Distance-1:0][7:0] recent_q;  // {valid, accumulator, row, part} of the last issues
-  logic [7:0] place;
-  logic too_soon;
-
-  assign place = {1'b1, now.which, slot.index[3:0], part_q};
-  assign solo  = slot.header || slot.empty;
+  // Whether the adder still works on the row of the slot that comes to the head: {valid, accumulator, row} of the issues before it. Vectors
+  // take the two accumulators in turn.
+  logic [Distance-1:0][5:0] recent_q;  // [0]: this cycle's is not in it yet
+  logic again;
+  logic [2:0] wait_row_q;
+  assign solo = slot.header || slot.empty;
   always_comb begin
     now.vec       = slot.vec;
     now.index     = slot.index;
@@ -495,11 +495,20 @@ module special_unit #(
     now.which     = now.first ? sum_which : which_q;
     now.exists    = '0;
     now.visible   = '0;
-    too_soon      = 1'b0;
-    for (int k = 0; k < Distance; k++) if (recent_q[k] == place) too_soon = 1'b1;
     for (int s = 0; s < Streams; s++) begin
       for (int l = 0; l < Lanes; l++) lanes_in[s][l] = word[s][32'(part_q)*Lanes+l];
     end
+  end
+  always_comb begin
+    again = meta_valid && {slot.vec[0], slot.index[3:0]} == {head.vec[0], head.index[3:0]};
+    for (int k = 0; k < Distance - 1; k++)
+    if (recent_q[k] == {1'b1, head.vec[0], head.index[3:0]}) again = 1'b1;
+  end
+  always_ff @(posedge clk_i) begin
+    recent_q <= {recent_q[Distance-2:0], issue, slot.vec[0], slot.index[3:0]};
+    if (head_take) wait_row_q <= again && to_sum ? 3'(Distance) : '0;
+    else if (wait_row_q != 0) wait_row_q <= wait_row_q - 3'd1;
+    if (!rst_ni) recent_q <= '0;
   end
   // a cycle later: which elements exist and count
   vector_t begun_vector;
@@ -524,7 +533,7 @@ module special_unit #(
   assign part_last = solo || 32'(part_q) == Parts - 1;
   assign step_last = solo || !stages.rotate || high_q;
   assign issue = state_q == StPass && meta_valid && (solo || (&(word_valid | ~uses))) &&
-      !(to_vb && room_q == 7'(MaxFly)) && !(to_sum && (too_soon || (now.first && !sum_free)));
+      !(to_vb && room_q == 7'(MaxFly)) && !(to_sum && (wait_row_q != 0 || (now.first && !sum_free)));
   assign word_take = issue && part_last && step_last;
   assign claim = issue && to_sum && now.first;
 
@@ -720,11 +729,13 @@ module special_unit #(
   always_ff @(posedge clk_i) begin
     ab_valid_o <= rst_ni && code_valid[0] && code_meta.word_last;
     ab_addr_o  <= header ? row_at : row_at + 20'd1 + (quant == QuantDual ? code_meta.index << 1 : code_meta.index);
-    ab_mask_o  <= {!header && quant == QuantDual, 1'b1};
-    ab_data_o  <= '0;
+    ab_mask_o <= {!header && quant == QuantDual, 1'b1};
+    ab_data_o <= '0;
     for (int l = 0; l < 16; l++) begin
       /* verilator lint_off UNUSEDSIGNAL */  // of the sum only the bits of the high code
-      automatic logic [15:0] up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
+      automatic
+      logic [15:0]
+      up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
       /* verilator lint_on UNUSEDSIGNAL */
       if (quant == QuantDual) begin
         ab_data_o[0][8*l+:8] <= up[14:7];
@@ -806,7 +817,8 @@ module special_unit #(
   );
 
   always_ff @(posedge clk_i) begin
-    if (claim) claimed_q[sum_which] <= '{program_id: program_id, pass: pass_q, vec: slot.vec, sum: '0};
+    if (claim)
+      claimed_q[sum_which] <= '{program_id: program_id, pass: pass_q, vec: slot.vec, sum: '0};
     if (max_done && max_ordered) top_score_mem[max_vec] <= max;
     if (max_done && !max_ordered) max_mem[max_vec] <= max;
     if (scalar_done) begin
@@ -862,15 +874,13 @@ module special_unit #(
       part_q <= '0;
       high_q <= 1'b0;
       out_second_q <= 1'b0;
-      recent_q <= '0;
       codes_q <= 1'b0;
       slots_done_q <= 1'b0;
       vectors_q <= '0;
       described_q <= 1'b1;
     end else begin
-      fly_q <= fly_q + 7'(issue) - 7'(lanes_valid);
+      fly_q  <= fly_q + 7'(issue) - 7'(lanes_valid);
       room_q <= room_q + 7'(issue && to_vb && part_last && !solo) - 7'(out_take);
-      recent_q <= {recent_q[Distance-2:0], issue ? place : 8'd0};
       if (issue) begin
         which_q <= now.which;
         part_q  <= part_last ? 2'd0 : part_q + 2'd1;
