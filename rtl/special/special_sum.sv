@@ -26,7 +26,6 @@ module special_sum #(
   logic [1:0][31:0] sum;
   logic next_q, out_q;  // accumulator of the next claim, of the next sum
   assign which_o = next_q;
-  assign free_o  = !busy_q[next_q];
   for (genvar i = 0; i < 2; i++) begin : gen_sum
     ordered_sum #(
         .Lanes(Lanes)
@@ -46,17 +45,23 @@ module special_sum #(
   assign done_o       = done != '0;
   assign done_which_o = done[1];
   assign sum_o        = sum[done[1]];
+  logic [1:0] busy_d;
+  logic next_d;
+  always_comb begin
+    busy_d = busy_q & ~done;
+    if (claim_i) busy_d[next_q] = 1'b1;
+    next_d = next_q ^ claim_i;
+  end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       busy_q <= '0;
       next_q <= 1'b0;
+      free_o <= 1'b1;
       out_q  <= 1'b0;
     end else begin
-      busy_q <= busy_q & ~done;
-      if (claim_i) begin
-        busy_q[next_q] <= 1'b1;
-        next_q <= !next_q;
-      end
+      busy_q <= busy_d;
+      next_q <= next_d;
+      free_o <= !busy_d[next_d];
       if (done_o) out_q <= !out_q;
       assert (done == '0 || done == 2'b01 << out_q)
       else $error("special_sum: sums out of order");

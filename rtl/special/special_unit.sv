@@ -389,7 +389,9 @@ module special_unit #(
   // --- streams ---------------------------------------------------------------------------------------------------
   logic [Streams-1:0] word_valid;
   logic [Streams-1:0][15:0][31:0] word;
-  logic word_take, solo;
+  logic word_take, solo;  // solo: a slot without words
+  logic [Streams-1:0] feeds_q;  // streams with words of the slot
+  logic fresh_q;  // nothing of the slot has been issued
   for (genvar s = 0; s < Streams; s++) begin : gen_stream
     localparam logic Shifts = s == StreamZ || s == StreamW;
     logic index_there, index_used;
@@ -419,7 +421,7 @@ module special_unit #(
         .index_ready_o(index_used),
         .valid_o      (word_valid[s]),
         .data_o       (word[s]),
-        .ready_i      (word_take && uses[s] && !solo),
+        .ready_i      (word_take && feeds_q[s]),
         .rd_valid_o   (rd_valid_o[s]),
         .rd_addr_o    (rd_addr_o[s]),
         .rd_ready_i   (rd_ready_i[s]),
@@ -435,7 +437,13 @@ module special_unit #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) meta_valid <= 1'b0;
     else meta_valid <= head_valid || (meta_valid && !word_take);
-    if (head_take) slot <= head;
+    if (head_take) fresh_q <= 1'b1;
+    else if (issue) fresh_q <= 1'b0;
+    if (head_take) begin
+      slot <= head;
+      solo <= head.header || head.empty;
+      feeds_q <= uses & {Streams{!(head.header || head.empty)}};
+    end
   end
   fifo #(
       .Width($bits(slot_t)),
@@ -481,7 +489,7 @@ module special_unit #(
   logic [Distance-1:0][5:0] recent_q;  // [0]: this cycle's is not in it yet
   logic again;
   logic [2:0] wait_row_q;
-  assign solo = slot.header || slot.empty;
+  logic row_busy_q;
   always_comb begin
     now.vec       = slot.vec;
     now.index     = slot.index;
@@ -490,7 +498,7 @@ module special_unit #(
     now.header    = slot.header;
     now.empty     = slot.empty;
     now.word_last = part_last;
-    now.first     = slot.first && part_q == 0 && !high_q;
+    now.first     = slot.first && fresh_q;
     now.last      = slot.last && part_last && step_last;
     now.which     = now.first ? sum_which : which_q;
     now.exists    = '0;
@@ -506,8 +514,13 @@ module special_unit #(
   end
   always_ff @(posedge clk_i) begin
     recent_q <= {recent_q[Distance-2:0], issue, slot.vec[0], slot.index[3:0]};
-    if (head_take) wait_row_q <= again && to_sum ? 3'(Distance) : '0;
-    else if (wait_row_q != 0) wait_row_q <= wait_row_q - 3'd1;
+    if (head_take) begin
+      wait_row_q <= 3'(Distance);
+      row_busy_q <= again;
+    end else begin
+      wait_row_q <= wait_row_q - 3'd1;
+      if (wait_row_q == 3'd1) row_busy_q <= 1'b0;
+    end
     if (!rst_ni) recent_q <= '0;
   end
   // a cycle later: which elements exist and count
@@ -532,8 +545,11 @@ module special_unit #(
   end
   assign part_last = solo || 32'(part_q) == Parts - 1;
   assign step_last = solo || !stages.rotate || high_q;
-  assign issue = state_q == StPass && meta_valid && (solo || (&(word_valid | ~uses))) &&
-      !(to_vb && room_q == 7'(MaxFly)) && !(to_sum && (wait_row_q != 0 || (now.first && !sum_free)));
+  logic room_left_q;
+  always_ff @(posedge clk_i)
+    room_left_q <= room_q < 7'(MaxFly - 1);  // one may have been issued since
+  assign issue = meta_valid && (&(word_valid | ~feeds_q)) && (!to_vb || room_left_q) &&
+      !(to_sum && (row_busy_q || (now.first && !sum_free)));
   assign word_take = issue && part_last && step_last;
   assign claim = issue && to_sum && now.first;
 
@@ -635,14 +651,15 @@ module special_unit #(
   logic [Parts-1:0][Lanes-1:0][31:0] gather_q, gathered;
   logic [Parts-1:0][Lanes-1:0] gather_mask_q, gathered_mask;
   typedef struct packed {
-    logic              last;   // of the vector
+    logic              last;    // of the vector
     logic [19:0]       addr;
     logic [3:0]        shift;
+    logic              spills;  // has elements in the word behind
     logic [15:0]       mask;
     logic [15:0][31:0] data;
   } out_t;
   out_t out_in, out_head;
-  logic out_valid, out_take, out_second_q, out_spills;
+  logic out_valid, out_take, out_second_q;
   always_comb begin
     gathered = gather_q;
     gathered_mask = gather_mask_q;
@@ -651,6 +668,7 @@ module special_unit #(
     out_in.last = out_meta.last;
     out_in.addr = vectors[out_meta.vec].dst + out_meta.index + (out_meta.high ? 20'(half >> 4) : 20'd0);
     out_in.shift = out_meta.high ? half[3:0] : 4'd0;
+    out_in.spills = out_meta.high && |(32'(16'(gathered_mask)) << half[3:0] >> 16);
     out_in.mask = gathered_mask;
     out_in.data = gathered;
   end
@@ -670,12 +688,11 @@ module special_unit #(
   );
   logic [31:0] wide_mask;
   assign wide_mask  = 32'(out_head.mask) << out_head.shift;
-  assign out_spills = wide_mask[31:16] != 0;
   assign wr_valid_o = out_valid;
   assign wr_addr_o  = out_head.addr + 20'(out_second_q);
   assign wr_mask_o  = out_second_q ? wide_mask[31:16] : wide_mask[15:0];
   always_comb for (int l = 0; l < 16; l++) wr_data_o[l] = out_head.data[4'(l)-out_head.shift];
-  assign out_take = out_valid && wr_ready_i && (out_second_q || !out_spills);
+  assign out_take = out_valid && wr_ready_i && (out_second_q || !out_head.spills);
 
   // codes for the activation buffer
   logic [Lanes-1:0] code_valid;
@@ -683,12 +700,12 @@ module special_unit #(
   logic [Parts-1:0][Lanes-1:0][15:0] codes_word_q, codes_word;
   issue_t code_meta;
   logic [14:0] top;
-  always_comb begin
+  always_ff @(posedge clk_i) begin
     unique case (quant)
-      QuantDual: top = TopDual;
-      QuantKv4:  top = TopKv4;
-      QuantKv8:  top = TopKv8;
-      default:   top = TopA8;
+      QuantDual: top <= TopDual;
+      QuantKv4:  top <= TopKv4;
+      QuantKv8:  top <= TopKv8;
+      default:   top <= TopA8;
     endcase
   end
   logic to_code_q;
@@ -886,7 +903,7 @@ module special_unit #(
         part_q  <= part_last ? 2'd0 : part_q + 2'd1;
         if (part_last) high_q <= stages.rotate && !solo && !high_q;
       end
-      if (out_valid && wr_ready_i) out_second_q <= out_spills && !out_second_q;
+      if (out_valid && wr_ready_i) out_second_q <= out_head.spills && !out_second_q;
       if (slots_done) slots_done_q <= 1'b1;
       if (wait_q != 0) wait_q <= wait_q - 3'd1;
       // what is there
