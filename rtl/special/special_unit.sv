@@ -437,8 +437,6 @@ module special_unit #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) meta_valid <= 1'b0;
     else meta_valid <= head_valid || (meta_valid && !word_take);
-    if (head_take) fresh_q <= 1'b1;
-    else if (issue) fresh_q <= 1'b0;
     if (head_take) begin
       slot <= head;
       solo <= head.header || head.empty;
@@ -513,6 +511,8 @@ module special_unit #(
     if (recent_q[k] == {1'b1, head.vec[0], head.index[3:0]}) again = 1'b1;
   end
   always_ff @(posedge clk_i) begin
+    if (head_take) fresh_q <= 1'b1;
+    else if (issue) fresh_q <= 1'b0;
     recent_q <= {recent_q[Distance-2:0], issue, slot.vec[0], slot.index[3:0]};
     if (head_take) begin
       wait_row_q <= 3'(Distance);
