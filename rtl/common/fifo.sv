@@ -23,7 +23,8 @@ module fifo #(
   logic [Width-1:0] mem[Depth];
   logic [PtrWidth-1:0] read_q, write_q;
   logic [CountWidth-1:0] count_q;
-  logic push, pop, valid_q;  // valid: count_q is not 0
+  logic push, pop;
+  logic valid_q, many_q;  // count_q is not 0, is above 1
 
   function automatic logic [PtrWidth-1:0] next(logic [PtrWidth-1:0] p);
     return (p == PtrWidth'(Depth - 1)) ? '0 : p + PtrWidth'(1);
@@ -43,10 +44,12 @@ module fifo #(
       write_q <= '0;
       count_q <= '0;
       valid_q <= 1'b0;
+      many_q  <= 1'b0;
     end else begin
       // whether the count changes may come late; how it would change does not
       if (push != pop) count_q <= push ? count_q + CountWidth'(1) : count_q - CountWidth'(1);
-      valid_q <= push || (count_q != '0 && !(pop && count_q == CountWidth'(1)));
+      if (push != pop) many_q <= push ? valid_q : 32'(count_q) > 32'd2;
+      valid_q <= push || many_q || (valid_q && !out_ready_i);
       if (push) write_q <= next(write_q);
       if (pop) read_q <= next(read_q);
     end

@@ -135,10 +135,10 @@ module special_unit #(
     endcase
   end
   // heads of one KV head share its scales
-  logic [9:0] in_group_q;
+  logic [9:0] in_group_q;  // heads left of the group
   logic group_end;
   logic [19:0] kv_step;
-  assign group_end = in_group_q + 10'd1 == sm.group;
+  assign group_end = in_group_q == 10'd1;
   assign kv_step   = group_end ? sm.kv_s : 20'd0;
   vector_t first_vector, next_row, next_head;
   always_comb begin
@@ -914,12 +914,12 @@ module special_unit #(
         vectors[vectors_q[4:0]] <= at_q;
         vectors_q <= vectors_q + 6'd1;
         i1_q <= i1_q + 10'd1;
-        in_group_q <= group_end ? 10'd0 : in_group_q + 10'd1;
+        in_group_q <= group_end ? sm.group : in_group_q - 10'd1;
         at_q <= next_head;
         if (i1_q == head_last) begin
           i0_q <= i0_q + 32'd1;
           i1_q <= '0;
-          in_group_q <= '0;
+          in_group_q <= sm.group;
           at_q <= next_row;
           at0_q <= next_row;
         end
@@ -954,7 +954,7 @@ module special_unit #(
           at0_q <= first_vector;
           i0_q <= '0;
           i1_q <= '0;
-          in_group_q <= '0;
+          in_group_q <= sm.group;
           over_q <= 1'b0;
           state_q <= (n0 <= 0 || n1 == 0) ? StGive : StPrepare;
         end

@@ -12,7 +12,7 @@ module word_stream #(
     input logic rst_ni,
     input logic [19:0] base_i,  // word of index 0; stays during a pass
     input logic [19:0] end_i,  // with a shift: last word of the row, nothing behind it is read
-    input logic [3:0] shift_i,
+    input logic [3:0] shift_i,  // stays from the cycle before a pass on
     input logic index_valid_i,
     input logic [19:0] index_i,
     output logic index_ready_o,
@@ -29,7 +29,9 @@ module word_stream #(
   logic       second_q;  // the second read of an unaligned word comes next
   logic [4:0] reserved_q;  // reads asked for, or waiting in the FIFO
   logic fired, last_read, pop;
-  assign last_read  = shift_i == 0 || second_q;
+  logic aligned_q;
+  always_ff @(posedge clk_i) aligned_q <= shift_i == 4'd0;
+  assign last_read  = aligned_q || second_q;
   assign rd_valid_o = index_valid_i && reserved_q < 5'(2 * Depth);
   // the second word of the last pair may lie behind the row: its elements do not count, any word will do
   logic [19:0] at;
@@ -55,12 +57,12 @@ module word_stream #(
       .out_ready_i(take),
       .count_o    ()
   );
-  assign valid_o = head_valid && (shift_i == 0 || have_q);
+  assign valid_o = head_valid && (aligned_q || have_q);
   assign pop = valid_o && ready_i;
-  assign take = pop || (head_valid && shift_i != 0 && !have_q);
+  assign take = pop || (head_valid && !aligned_q && !have_q);
   always_comb begin
     data_o = head;
-    if (shift_i != 0) begin
+    if (!aligned_q) begin
       for (int l = 0; l < 16; l++) begin
         data_o[l] = (5'(l) + 5'(shift_i) < 5'd16) ? first_q[4'(l)+shift_i] : head[4'(l)+shift_i];
       end
