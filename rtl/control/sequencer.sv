@@ -261,14 +261,14 @@ module sequencer (
       state_q <= StOff;
     end else begin
       unique case (state_q)
-        StOff: begin
-          pc_q <= '0;
-          depth_q <= '0;
-          skip_q <= 1'b0;
+        StOff: begin  // pc_q stays for the host
           index_q <= 4'(RegPos);
           if (start_i) state_q <= StInit;
         end
         StInit: begin  // the registers that the host sets, one a cycle, while the first instructions are fetched
+          pc_q <= '0;
+          depth_q <= '0;
+          skip_q <= 1'b0;
           index_q <= index_q + 4'd1;
           if (index_q == 4'(RegMasken)) state_q <= StFetch;
         end

@@ -127,7 +127,7 @@ module special_unit #(
   logic vector_last, describe;
   logic [19:0] second, second_s0, second_s1;
   always_comb begin
-    unique case (1'b1)
+    case (1'b1)  // before a reset, more than one may be set
       is_act: {second, second_s0, second_s1} = {act.gate, act.gate_s0, act.gate_s1};
       is_add: {second, second_s0, second_s1} = {addi.other, addi.other_s0, addi.other_s1};
       is_softmax: {second, second_s0, second_s1} = {sm.ks, 20'd0, 20'd0};
@@ -212,7 +212,7 @@ module special_unit #(
     make                = plain;
     make.last_pass      = !has_quant;
     // the pass that writes the result comes last but one if codes are made
-    unique case (1'b1)
+    case (1'b1)  // before a reset, more than one may be set
       is_norm: begin
         if (pass_q == 2'd0) begin  // sum of x * x, or of x
           make.to_sum     = 1'b1;
@@ -365,7 +365,7 @@ module special_unit #(
     base          = '0;
     row_end       = '0;
     base[StreamX] = codes_q ? there.dst : there.src;
-    unique case (1'b1)
+    case (1'b1)  // before a reset, more than one may be set
       is_norm: begin
         base[StreamY] = norm.gamma;
         base[StreamZ] = norm.beta;
@@ -886,6 +886,7 @@ module special_unit #(
     if (code_valid[0]) codes_word_q <= codes_word;
     if (!rst_ni) begin
       state_q <= StIdle;
+      {is_norm, is_act, is_add, is_rope, is_softmax} <= '0;
       fly_q <= '0;
       room_q <= '0;
       part_q <= '0;

@@ -89,7 +89,8 @@ module flightllm_core #(
   logic [39:0] fetch_addr, weight_addr, load_addr;
   logic [15:0] fetch_beats, weight_beats, load_beats;
   logic fetch_valid;
-  logic [Channels-1:0] weight_valid, load_valid, rd_error, wr_error, wr_busy, t_wr_valid, t_wr_ready;
+  logic [Channels-1:0]
+      weight_valid, load_valid, rd_error, wr_error, wr_busy, t_wr_valid, t_wr_ready;
   logic [Channels-1:0] rd_hold;
   logic [39:0] t_wr_addr;
   logic [Channels-1:0][511:0] t_wr_data;
@@ -547,9 +548,6 @@ module flightllm_core #(
     if (wr_error != '0) error_o = ErrorWrite;
     if (rd_error != '0) error_o = ErrorRead;
   end
-  assign progress_o = m_beat || (rvalid_i != '0) || (bvalid_i != '0) || (vw_valid & vw_ready) != '0 ||
-      (vr_valid & vr_ready) != '0 || give_valid != '0 || (q_in_valid & q_in_ready) != '0 || inst_valid && inst_ready;
-
   logic [Units-1:0][Events-1:0] events;
   logic [5:0] busy;
   assign busy = {seq_busy, ~whole_idle};
@@ -565,6 +563,15 @@ module flightllm_core #(
     events[UnitQ][EventData]  = inst_ready && !inst_valid;
     events[UnitQ][EventSpace] = seq_stalled;
   end
+  logic [Units-1:0][Events-1:0] state_q;
+  // for the watchdog and the host: a cycle late
+  always_ff @(posedge clk_i) begin
+    progress_o <= rst_ni && (m_beat || rvalid_i != '0 || bvalid_i != '0 || give_valid != '0 ||
+        (vw_valid & vw_ready) != '0 || (vr_valid & vr_ready) != '0 || (q_in_valid & q_in_ready) != '0 ||
+        (inst_valid && inst_ready));
+    state_q <= events;
+  end
+
   logic [Channels-1:0][PortBits/8-1:0] strobes;
   core_counters #(
       .Channels(Channels),
@@ -583,7 +590,7 @@ module flightllm_core #(
   );
   assign strobes         = wstrb_o;
   assign status_o.tokens = token_count;
-  assign status_o.state  = events;
+  assign status_o.state  = state_q;
   assign status_o.pc     = pc;
   // the most of all channels, one channel a cycle, for the host only
   localparam int unsigned ScanBits = Channels > 1 ? $clog2(Channels) : 1;
