@@ -81,13 +81,17 @@ module sequencer (
   logic [Registers-1:0] written_q;
   logic [4:0] ra_q, rb_q, rd;  // read in this cycle; written
   logic [31:0] a, b, rd_value;
-  logic rd_write;
+  logic rd_write, set_q;
+  logic [4:0] set_id_q;
   assign a = written_q[ra_q] ? regs_mem[ra_q] : '0;
   assign b = written_q[rb_q] ? regs_mem[rb_q] : '0;
   always_ff @(posedge clk_i) begin
     if (rd_write) regs_mem[rd] <= rd_value;
+    // a cycle late: what is written is read three cycles later at the earliest
+    set_q    <= rd_write && rd != RegZero;
+    set_id_q <= rd;
     if (!busy_o) written_q <= '0;
-    else if (rd_write && rd != RegZero) written_q[rd] <= 1'b1;
+    else if (set_q) written_q[set_id_q] <= 1'b1;
   end
 
   // --- operands: find, select, read, multiply, add; one enters a cycle. Scalar instructions use the same steps ----------
