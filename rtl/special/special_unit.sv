@@ -689,8 +689,10 @@ module special_unit #(
   logic [31:0] wide_mask;
   assign wide_mask  = 32'(out_head.mask) << out_head.shift;
   assign wr_valid_o = out_valid;
-  assign wr_addr_o  = out_head.addr + 20'(out_second_q);
-  assign wr_mask_o  = out_second_q ? wide_mask[31:16] : wide_mask[15:0];
+  logic [19:0] out_next_q;  // the word behind
+  always_ff @(posedge clk_i) out_next_q <= out_head.addr + 20'd1;
+  assign wr_addr_o = out_second_q ? out_next_q : out_head.addr;
+  assign wr_mask_o = out_second_q ? wide_mask[31:16] : wide_mask[15:0];
   always_comb for (int l = 0; l < 16; l++) wr_data_o[l] = out_head.data[4'(l)-out_head.shift];
   assign out_take = out_valid && wr_ready_i && (out_second_q || !out_head.spills);
 

@@ -31,13 +31,17 @@ module word_stream #(
   logic fired, last_read, pop;
   logic aligned_q;
   always_ff @(posedge clk_i) aligned_q <= shift_i == 4'd0;
-  assign last_read  = aligned_q || second_q;
-  assign rd_valid_o = index_valid_i && reserved_q < 5'(2 * Depth);
+  assign last_read = aligned_q || second_q;
   // the second word of the last pair may lie behind the row: its elements do not count, any word will do
   logic [19:0] at;
   assign at = base_i + index_i;
-  assign rd_addr_o = (second_q && at != end_i) ? at + 20'd1 : at;
-  assign fired = rd_valid_o && rd_ready_i;
+  // the address stands in a register: banks of the vector buffer compare it with those of other readers
+  assign fired = index_valid_i && reserved_q < 5'(2 * Depth) && (!rd_valid_o || rd_ready_i);
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) rd_valid_o <= 1'b0;
+    else rd_valid_o <= fired || (rd_valid_o && !rd_ready_i);
+    if (fired) rd_addr_o <= (second_q && at != end_i) ? at + 20'd1 : at;
+  end
   assign index_ready_o = fired && last_read;
 
   logic head_valid, take;

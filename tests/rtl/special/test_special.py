@@ -237,19 +237,24 @@ def test_rope_at_the_end_of_the_vector_buffer(length, field):
     p.run(lanes=16)
 
 
+#: cycles behind a pass, for its pipeline, maxima and scalars, and more behind one that adds up (docs/rtl.md); two to spare of each
+BEHIND_PASS, BEHIND_SUM = 52 + 2, 40 + 2
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_word_a_cycle(kind):
-    """16 lanes: 256 words take 256 cycles a pass; up to 80 more for the pipeline, the ordered sum and the scalars behind it."""
-    passes = {"rms": 2, "layer": 3}.get(kind, 1)
+    """16 lanes: 256 words take 256 cycles a pass, and what stands behind it."""
+    sums = {"rms": 1, "layer": 2}.get(kind, 0)
     for quant, more in (("none", 0), ("a8", 1)):
         p = Program(seed=1)
         p.add(kind, quant, 4096, n0=1, n1=1)
-        assert p.run(lanes=16) < (passes + more) * (256 + 80)
+        passes = sums + 1 + more
+        assert p.run(lanes=16) <= passes * (256 + BEHIND_PASS) + sums * BEHIND_SUM
 
 
 def test_softmax_of_512_keys():
-    """Three passes of 32 words, 50 + 90 + 50 cycles behind them (docs/rtl.md), which is less than 64 a pass."""
+    """Three passes of 32 words, one of which adds up."""
     p = Program(seed=1)
     p.softmax(512, n0=1, n1=1)
     p.program[-1].values.update(sink=0, first=0, masked=0, window=0)
-    assert p.run(lanes=16) < 3 * (32 + 64)
+    assert p.run(lanes=16) <= 3 * (32 + BEHIND_PASS) + BEHIND_SUM
