@@ -33,7 +33,8 @@ async def words(dut, kinds, shift):
     give, take, grant = pauses(kinds[0], 1), pauses(kinds[1], 2), pauses(kinds[0], 3)
     left, answers = deque(indices), deque([None] * LATENCY)
     want = deque(indices)
-    reads = waiting = 0
+    reads = waiting = taken = 0
+    per, held = 2 if shift else 1, None  # reads of an index; address of one that waits
     for _ in range(4000):
         offered = bool(left) and not next(give)
         dut.index_valid_i.value = int(offered)
@@ -48,7 +49,9 @@ async def words(dut, kinds, shift):
         if int(dut.rd_valid_o.value):
             address = int(dut.rd_addr_o.value)
             assert base <= address < base + row, "a read outside the row"
-            assert offered, "a read for no index"
+            assert reads < per * taken + per - 1, "a read for no index"
+            assert held in (None, address), "the address changes while it waits"
+        held = int(dut.rd_addr_o.value) if int(dut.rd_valid_o.value) and not granted else None
         answers.append(memory[address - base] if asked else None)
         reads += bool(asked)
         waiting += bool(asked)
@@ -56,6 +59,7 @@ async def words(dut, kinds, shift):
         if int(dut.index_ready_o.value):
             assert offered
             left.popleft()
+            taken += 1
         if int(dut.valid_o.value):
             both = memory[want[0]] | (memory[min(want[0] + 1, row - 1)] << 512)
             exists = 512 if want[0] + 1 < row else 512 - 32 * shift  # elements behind the row may be anything
@@ -63,8 +67,8 @@ async def words(dut, kinds, shift):
             assert (int(dut.data_o.value) & mask) == (both >> (32 * shift) & mask), f"index {want[0]}"
             if ready:
                 want.popleft()
-                waiting -= 2 if shift else 1
+                waiting -= per
                 if not want:
                     break
     assert not want and not left
-    assert reads == len(indices) * (2 if shift else 1)
+    assert reads == len(indices) * per
