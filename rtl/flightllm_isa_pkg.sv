@@ -646,48 +646,48 @@ package flightllm_isa_pkg;
     unique case ({opcode, index})
       {OpLdw, 4'd0},
       {OpLdm, 4'd0}:
-      return PlaceBits'(1);
+      operand_place = PlaceBits'(1);
       {OpLdv, 4'd0},
       {OpLdg, 4'd0}:
-      return PlaceBits'(2);
+      operand_place = PlaceBits'(2);
       {OpLdv, 4'd1}:
-      return PlaceBits'(3);
+      operand_place = PlaceBits'(3);
       {OpLdv, 4'd2}:
-      return PlaceBits'(4);
+      operand_place = PlaceBits'(4);
       {OpLdg, 4'd1}:
-      return PlaceBits'(5);
+      operand_place = PlaceBits'(5);
       {OpLdg, 4'd2}:
-      return PlaceBits'(6);
+      operand_place = PlaceBits'(6);
       {OpLdm, 4'd1}:
-      return PlaceBits'(7);
+      operand_place = PlaceBits'(7);
       {OpLds, 4'd0},
       {OpLdk, 4'd0},
       {OpMmqk, 4'd0},
       {OpMmpv, 4'd0},
       {OpSoftmax, 4'd0}:
-      return PlaceBits'(8);
+      operand_place = PlaceBits'(8);
       {OpLds, 4'd1},
       {OpLdk, 4'd1},
       {OpMmqk, 4'd1},
       {OpMmpv, 4'd1},
       {OpSoftmax, 4'd1}:
-      return PlaceBits'(9);
+      operand_place = PlaceBits'(9);
       {OpLds, 4'd2}:
-      return PlaceBits'(10);
+      operand_place = PlaceBits'(10);
       {OpLds, 4'd3}:
-      return PlaceBits'(11);
+      operand_place = PlaceBits'(11);
       {OpLdk, 4'd2},
       {OpMmqk, 4'd2},
       {OpMmpv, 4'd2},
       {OpSoftmax, 4'd2}:
-      return PlaceBits'(12);
+      operand_place = PlaceBits'(12);
       {OpLdk, 4'd3},
       {OpMmqk, 4'd3},
       {OpMmpv, 4'd3},
       {OpSoftmax, 4'd3}:
-      return PlaceBits'(13);
+      operand_place = PlaceBits'(13);
       {OpLdk, 4'd4}:
-      return PlaceBits'(14);
+      operand_place = PlaceBits'(14);
       {OpMm, 4'd0},
       {OpNorm, 4'd0},
       {OpAct, 4'd0},
@@ -695,110 +695,110 @@ package flightllm_isa_pkg;
       {OpRope, 4'd0},
       {OpStv, 4'd0},
       {OpXchg, 4'd0}:
-      return PlaceBits'(15);
+      operand_place = PlaceBits'(15);
       {OpMm, 4'd1},
       {OpStv, 4'd1}:
-      return PlaceBits'(16);
+      operand_place = PlaceBits'(16);
       {OpMm, 4'd2}:
-      return PlaceBits'(17);
+      operand_place = PlaceBits'(17);
       {OpMmqk, 4'd4},
       {OpMmpv, 4'd4},
       {OpSoftmax, 4'd4}:
-      return PlaceBits'(18);
+      operand_place = PlaceBits'(18);
       {OpMmqk, 4'd5},
       {OpMmpv, 4'd5}:
-      return PlaceBits'(19);
+      operand_place = PlaceBits'(19);
       {OpMmqk, 4'd6},
       {OpMmpv, 4'd6}:
-      return PlaceBits'(20);
+      operand_place = PlaceBits'(20);
       {OpNorm, 4'd1},
       {OpAct, 4'd1},
       {OpAdd, 4'd1},
       {OpRope, 4'd1}:
-      return PlaceBits'(21);
+      operand_place = PlaceBits'(21);
       {OpNorm, 4'd2},
       {OpAct, 4'd2},
       {OpAdd, 4'd2},
       {OpRope, 4'd2}:
-      return PlaceBits'(22);
+      operand_place = PlaceBits'(22);
       {OpNorm, 4'd3},
       {OpAct, 4'd3},
       {OpAdd, 4'd3},
       {OpRope, 4'd3}:
-      return PlaceBits'(23);
+      operand_place = PlaceBits'(23);
       {OpAct, 4'd4}:
-      return PlaceBits'(24);
+      operand_place = PlaceBits'(24);
       {OpAdd, 4'd4}:
-      return PlaceBits'(25);
+      operand_place = PlaceBits'(25);
       {OpSoftmax, 4'd5}:
-      return PlaceBits'(26);
+      operand_place = PlaceBits'(26);
       {OpSoftmax, 4'd6}:
-      return PlaceBits'(27);
+      operand_place = PlaceBits'(27);
       {OpSoftmax, 4'd7}:
-      return PlaceBits'(28);
+      operand_place = PlaceBits'(28);
       {OpStv, 4'd2}:
-      return PlaceBits'(29);
+      operand_place = PlaceBits'(29);
       {OpStkv, 4'd0}:
-      return PlaceBits'(30);
+      operand_place = PlaceBits'(30);
       {OpStkv, 4'd1}:
-      return PlaceBits'(31);
+      operand_place = PlaceBits'(31);
       {OpStkv, 4'd2}:
-      return PlaceBits'(32);
+      operand_place = PlaceBits'(32);
       {OpStkv, 4'd3}:
-      return PlaceBits'(33);
+      operand_place = PlaceBits'(33);
       {OpStkv, 4'd4}:
-      return PlaceBits'(34);
+      operand_place = PlaceBits'(34);
       {OpXchg, 4'd1}:
-      return PlaceBits'(35);
+      operand_place = PlaceBits'(35);
       {OpXchg, 4'd2}:
-      return PlaceBits'(36);
-      default: return '0;
+      operand_place = PlaceBits'(36);
+      default: operand_place = '0;
     endcase
   endfunction
   function automatic operand_t operand_at(logic [InstructionBits-1:0] inst, logic [PlaceBits-1:0] place);
     unique case (place)
-      PlaceBits'(1): return '{40'(inst[53:14]), inst[58:54], 40'(inst[98:59])};
-      PlaceBits'(2): return '{40'(inst[54:15]), inst[59:55], 40'(inst[99:60])};
-      PlaceBits'(3): return '{40'(inst[167:152]), inst[172:168], 40'd1};
-      PlaceBits'(4): return '{40'(inst[192:173]), inst[197:193], 40'(inst[217:198])};
-      PlaceBits'(5): return '{40'(inst[231:216]), inst[236:232], 40'd1};
-      PlaceBits'(6): return '{40'(inst[256:237]), inst[261:257], 40'(inst[281:262])};
-      PlaceBits'(7): return '{40'(inst[130:115]), inst[135:131], 40'(inst[151:136])};
-      PlaceBits'(8): return '{40'(inst[37:14]), inst[42:38], 40'd1};
-      PlaceBits'(9): return '{40'(inst[66:55]), inst[71:67], 40'd1};
-      PlaceBits'(10): return '{40'(inst[111:72]), inst[116:112], 40'(inst[156:117])};
-      PlaceBits'(11): return '{40'(inst[186:167]), inst[191:187], 40'(inst[211:192])};
-      PlaceBits'(12): return '{40'(inst[87:72]), inst[92:88], 40'(inst[108:93])};
-      PlaceBits'(13): return '{40'(inst[109:109]), inst[114:110], 40'd1};
-      PlaceBits'(14): return '{40'(inst[155:116]), inst[160:156], 40'(inst[200:161])};
-      PlaceBits'(15): return '{40'(inst[33:14]), inst[38:34], 40'(inst[58:39])};
-      PlaceBits'(16): return '{40'(inst[94:79]), inst[99:95], 40'd1};
-      PlaceBits'(17): return '{40'(inst[163:144]), inst[168:164], 40'(inst[188:169])};
-      PlaceBits'(18): return '{40'(inst[134:115]), inst[139:135], 40'(inst[159:140])};
-      PlaceBits'(19): return '{40'(inst[215:200]), inst[220:216], 40'd1};
-      PlaceBits'(20): return '{40'(inst[251:232]), inst[256:252], 40'(inst[276:257])};
-      PlaceBits'(21): return '{40'(inst[118:99]), inst[123:119], 40'(inst[143:124])};
-      PlaceBits'(22): return '{40'(inst[199:184]), inst[204:200], 40'd1};
-      PlaceBits'(23): return '{40'(inst[261:242]), inst[266:262], 40'(inst[286:267])};
-      PlaceBits'(24): return '{40'(inst[349:330]), inst[354:350], 40'(inst[374:355])};
-      PlaceBits'(25): return '{40'(inst[346:327]), inst[351:347], 40'(inst[371:352])};
-      PlaceBits'(26): return '{40'(inst[285:270]), inst[290:286], 40'd1};
-      PlaceBits'(27): return '{40'(inst[324:301]), inst[329:325], 40'd1};
-      PlaceBits'(28): return '{40'(inst[421:402]), inst[426:422], 40'(inst[446:427])};
-      PlaceBits'(29): return '{40'(inst[159:120]), inst[164:160], 40'(inst[204:165])};
-      PlaceBits'(30): return '{40'(inst[35:16]), inst[40:36], 40'(inst[60:41])};
-      PlaceBits'(31): return '{40'(inst[116:101]), inst[121:117], 40'd1};
-      PlaceBits'(32): return '{40'(inst[171:148]), inst[176:172], 40'd1};
-      PlaceBits'(33): return '{40'(inst[216:177]), inst[221:217], 40'(inst[261:222])};
-      PlaceBits'(34): return '{40'(inst[353:314]), inst[358:354], 40'(inst[398:359])};
-      PlaceBits'(35): return '{40'(inst[98:79]), inst[103:99], 40'(inst[123:104])};
-      PlaceBits'(36): return '{40'(inst[179:164]), inst[184:180], 40'd1};
-      default: return '0;
+      PlaceBits'(1): operand_at = '{40'(inst[53:14]), inst[58:54], 40'(inst[98:59])};
+      PlaceBits'(2): operand_at = '{40'(inst[54:15]), inst[59:55], 40'(inst[99:60])};
+      PlaceBits'(3): operand_at = '{40'(inst[167:152]), inst[172:168], 40'd1};
+      PlaceBits'(4): operand_at = '{40'(inst[192:173]), inst[197:193], 40'(inst[217:198])};
+      PlaceBits'(5): operand_at = '{40'(inst[231:216]), inst[236:232], 40'd1};
+      PlaceBits'(6): operand_at = '{40'(inst[256:237]), inst[261:257], 40'(inst[281:262])};
+      PlaceBits'(7): operand_at = '{40'(inst[130:115]), inst[135:131], 40'(inst[151:136])};
+      PlaceBits'(8): operand_at = '{40'(inst[37:14]), inst[42:38], 40'd1};
+      PlaceBits'(9): operand_at = '{40'(inst[66:55]), inst[71:67], 40'd1};
+      PlaceBits'(10): operand_at = '{40'(inst[111:72]), inst[116:112], 40'(inst[156:117])};
+      PlaceBits'(11): operand_at = '{40'(inst[186:167]), inst[191:187], 40'(inst[211:192])};
+      PlaceBits'(12): operand_at = '{40'(inst[87:72]), inst[92:88], 40'(inst[108:93])};
+      PlaceBits'(13): operand_at = '{40'(inst[109:109]), inst[114:110], 40'd1};
+      PlaceBits'(14): operand_at = '{40'(inst[155:116]), inst[160:156], 40'(inst[200:161])};
+      PlaceBits'(15): operand_at = '{40'(inst[33:14]), inst[38:34], 40'(inst[58:39])};
+      PlaceBits'(16): operand_at = '{40'(inst[94:79]), inst[99:95], 40'd1};
+      PlaceBits'(17): operand_at = '{40'(inst[163:144]), inst[168:164], 40'(inst[188:169])};
+      PlaceBits'(18): operand_at = '{40'(inst[134:115]), inst[139:135], 40'(inst[159:140])};
+      PlaceBits'(19): operand_at = '{40'(inst[215:200]), inst[220:216], 40'd1};
+      PlaceBits'(20): operand_at = '{40'(inst[251:232]), inst[256:252], 40'(inst[276:257])};
+      PlaceBits'(21): operand_at = '{40'(inst[118:99]), inst[123:119], 40'(inst[143:124])};
+      PlaceBits'(22): operand_at = '{40'(inst[199:184]), inst[204:200], 40'd1};
+      PlaceBits'(23): operand_at = '{40'(inst[261:242]), inst[266:262], 40'(inst[286:267])};
+      PlaceBits'(24): operand_at = '{40'(inst[349:330]), inst[354:350], 40'(inst[374:355])};
+      PlaceBits'(25): operand_at = '{40'(inst[346:327]), inst[351:347], 40'(inst[371:352])};
+      PlaceBits'(26): operand_at = '{40'(inst[285:270]), inst[290:286], 40'd1};
+      PlaceBits'(27): operand_at = '{40'(inst[324:301]), inst[329:325], 40'd1};
+      PlaceBits'(28): operand_at = '{40'(inst[421:402]), inst[426:422], 40'(inst[446:427])};
+      PlaceBits'(29): operand_at = '{40'(inst[159:120]), inst[164:160], 40'(inst[204:165])};
+      PlaceBits'(30): operand_at = '{40'(inst[35:16]), inst[40:36], 40'(inst[60:41])};
+      PlaceBits'(31): operand_at = '{40'(inst[116:101]), inst[121:117], 40'd1};
+      PlaceBits'(32): operand_at = '{40'(inst[171:148]), inst[176:172], 40'd1};
+      PlaceBits'(33): operand_at = '{40'(inst[216:177]), inst[221:217], 40'(inst[261:222])};
+      PlaceBits'(34): operand_at = '{40'(inst[353:314]), inst[358:354], 40'(inst[398:359])};
+      PlaceBits'(35): operand_at = '{40'(inst[98:79]), inst[103:99], 40'(inst[123:104])};
+      PlaceBits'(36): operand_at = '{40'(inst[179:164]), inst[184:180], 40'd1};
+      default: operand_at = '0;
     endcase
   endfunction
 
   // Legal: opcode known, reserved bits zero, every choice one of its names. In two steps, so that a register may stand between them:
-  // what legality depends on beside the opcode, and the verdict.
+  // what holds of an instruction and what must hold of one with its opcode, and the verdict.
   localparam int unsigned LegalFacts = 22;
   function automatic logic [LegalFacts-1:0] legal_facts(logic [InstructionBits-1:0] inst);
     return {
@@ -826,31 +826,35 @@ package flightllm_isa_pkg;
       inst[63:14] == '0
     };
   endfunction
-  function automatic logic legal(logic [5:0] opcode, logic [LegalFacts-1:0] facts);
+  // {opcode known, facts needed}
+  function automatic logic [LegalFacts:0] legal_needs(logic [5:0] opcode);
     unique case (opcode)
-      OpHalt: return &facts[19:0];
-      OpBarrier: return &facts[19:0];
-      OpAlu: return &facts[19:1];
-      OpLoop: return &facts[19:2];
-      OpLdw: return &facts[19:3];
-      OpLdv: return &facts[19:10];
-      OpLdg: return &facts[19:11];
-      OpLdm: return &facts[19:4];
-      OpLds: return &facts[19:8];
-      OpLdk: return &facts[19:6];
-      OpMm: return &facts[19:7] && facts[20];
-      OpMmqk: return &facts[19:12];
-      OpMmpv: return &facts[19:13];
-      OpNorm: return &facts[19:18] && facts[21];
-      OpAct: return &facts[19:17] && facts[21];
-      OpAdd: return &facts[19:16] && facts[21];
-      OpRope: return &facts[19:14] && facts[21];
-      OpSoftmax: return &facts[19:19];
-      OpStv: return &facts[19:9];
-      OpStkv: return &facts[19:15];
-      OpXchg: return &facts[19:5];
-      default: return 1'b0;
+      OpHalt: legal_needs = {1'b1, LegalFacts'('hfffff)};
+      OpBarrier: legal_needs = {1'b1, LegalFacts'('hfffff)};
+      OpAlu: legal_needs = {1'b1, LegalFacts'('hffffe)};
+      OpLoop: legal_needs = {1'b1, LegalFacts'('hffffc)};
+      OpLdw: legal_needs = {1'b1, LegalFacts'('hffff8)};
+      OpLdv: legal_needs = {1'b1, LegalFacts'('hffc00)};
+      OpLdg: legal_needs = {1'b1, LegalFacts'('hff800)};
+      OpLdm: legal_needs = {1'b1, LegalFacts'('hffff0)};
+      OpLds: legal_needs = {1'b1, LegalFacts'('hfff00)};
+      OpLdk: legal_needs = {1'b1, LegalFacts'('hfffc0)};
+      OpMm: legal_needs = {1'b1, LegalFacts'('h1fff80)};
+      OpMmqk: legal_needs = {1'b1, LegalFacts'('hff000)};
+      OpMmpv: legal_needs = {1'b1, LegalFacts'('hfe000)};
+      OpNorm: legal_needs = {1'b1, LegalFacts'('h2c0000)};
+      OpAct: legal_needs = {1'b1, LegalFacts'('h2e0000)};
+      OpAdd: legal_needs = {1'b1, LegalFacts'('h2f0000)};
+      OpRope: legal_needs = {1'b1, LegalFacts'('h2fc000)};
+      OpSoftmax: legal_needs = {1'b1, LegalFacts'('h80000)};
+      OpStv: legal_needs = {1'b1, LegalFacts'('hffe00)};
+      OpStkv: legal_needs = {1'b1, LegalFacts'('hf8000)};
+      OpXchg: legal_needs = {1'b1, LegalFacts'('hfffe0)};
+      default: legal_needs = '0;
     endcase
+  endfunction
+  function automatic logic legal(logic [LegalFacts:0] needs, logic [LegalFacts-1:0] facts);
+    return needs[LegalFacts] && (needs[LegalFacts-1:0] & ~facts) == '0;
   endfunction
 
   typedef enum logic [2:0] {

@@ -151,7 +151,7 @@ def operand_places(classes: list[type[Instruction]]) -> list[dict[str, Any]]:
 def legal_facts(classes: list[type[Instruction]]) -> dict[str, Any]:
     """What legality depends on beside the opcode: parts of the instruction that are zero (hi, lo), choices that are names (hi, lo, top).
 
-    An instruction's reserved bits are all parts from number `reserved[opcode name]` on.
+    `of[name]`: bit by bit, which of these facts (parts first) an instruction needs; its reserved bits are all parts from one number on.
     """
     known = [_instruction(cls) for cls in classes]
     ends = sorted({i["used"] for i in known})
@@ -160,10 +160,8 @@ def legal_facts(classes: list[type[Instruction]]) -> dict[str, Any]:
     return {
         "zeros": zeros, "choices": choices,
         "of": {
-            i["name"]: {
-                "reserved": ends.index(i["used"]),
-                "choices": [len(zeros) + choices.index((c["hi"], c["lo"], c["top"])) for c in i["bad_choices"]],
-            }
+            i["name"]: sum(1 << k for k in range(ends.index(i["used"]), len(zeros)))
+            + sum(1 << len(zeros) + choices.index((c["hi"], c["lo"], c["top"])) for c in i["bad_choices"])
             for i in known
         },
     }  # fmt: skip

@@ -221,10 +221,12 @@ module sequencer (
 
   // Legality is known two cycles behind StDecode: registers may be written before, but nothing is seen of the instruction.
   logic [LegalFacts-1:0] facts_q;
+  logic [LegalFacts:0] needs_q;
   logic illegal_q, decoded_q, judged_q;
   always_ff @(posedge clk_i) begin
     facts_q   <= legal_facts(inst_q);
-    illegal_q <= !legal(inst_q[5:0], facts_q);
+    needs_q   <= legal_needs(inst_q[5:0]);
+    illegal_q <= !legal(needs_q, facts_q);
     decoded_q <= state_q == StDecode;
     judged_q  <= decoded_q;
   end
