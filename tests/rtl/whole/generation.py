@@ -76,5 +76,7 @@ class Case:
 
 def config(cores: int, channels: int, vpus: int) -> ArchConfig:
     """The config of a build; two cores have rings so small that they are full most of the time."""
-    rings = {"w_ring_bytes": 8 << 10, "k_ring_bytes": 2 << 10} if cores == 2 else {}
+    # half of a ring has to hold an entry of the weight stream, or the keys of a head that stand side by side
+    rings = {"w_ring_bytes": (10 if vpus == 12 else 8) << 10, "k_ring_bytes": (4 if channels == 1 else 2) << 10}
+    rings = rings if cores == 2 else {}
     return small_arch(cores, channels, vpus, **rings)
