@@ -40,7 +40,7 @@ module axi_writer #(
   logic [63:0] strb_q;
   logic [PartWidth-1:0] part_q;
   logic [5:0] flying_q;
-  logic room_q;  // for one more in flight, and one that has just been taken
+  logic room_q;  // flying_q is below MaxFlying
   logic take, w_end;
 
   assign w_end = wready_i && part_q == PartWidth'(Parts - 1);
@@ -68,12 +68,13 @@ module axi_writer #(
       w_q      <= 1'b0;
       part_q   <= '0;
       flying_q <= '0;
-      room_q   <= 1'b0;
+      room_q   <= 1'b1;
       error_o  <= 1'b0;
     end else begin
       error_o  <= bvalid_i && bresp_i != 2'b00;
       flying_q <= flying_q + 6'(take) - 6'(bvalid_i);
-      room_q   <= flying_q < 6'(MaxFlying - 1);
+      if (take == bvalid_i) room_q <= flying_q < 6'(MaxFlying);
+      else room_q <= bvalid_i || flying_q < 6'(MaxFlying - 1);
       if (awready_i) aw_q <= 1'b0;
       if (w_q && wready_i) begin
         part_q <= w_end ? '0 : part_q + PartWidth'(1);
