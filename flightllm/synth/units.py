@@ -157,7 +157,7 @@ UNITS: tuple[Unit, ...] = (
         lambda a: {"Vpus": a.vpus, "Channels": a.channels, "Entries": a.acc_entries},
         boxes=("matrix_fetch", "matrix_execute", "matrix_drain", "mpu"),
         terms=(_one, lambda a: a.channels),
-        samples=({"channels": 2, "vpus": 4}, {"channels": 8, "vpus": 4}),
+        samples=({"channels": 2, "vpus": 4}, {"channels": 32, "vpus": 4}),
     ),
     Unit(
         "ring", "ring", _channel, lambda a: {"WBytes": a.w_ring_bytes, "KBytes": a.k_ring_bytes},
@@ -207,12 +207,12 @@ UNITS: tuple[Unit, ...] = (
     Unit(
         "load_unit", "load_unit", _core, lambda a: {"Channels": a.channels},
         terms=(_one, lambda a: a.channels),
-        samples=({"channels": 2}, {"channels": 8}),
+        samples=({"channels": 2}, {"channels": 32}),
     ),
     Unit(
         "store_unit", "store_unit", _core, lambda a: {"Channels": a.channels},
         terms=(_one, lambda a: a.channels),
-        samples=({"channels": 2}, {"channels": 8}),
+        samples=({"channels": 2}, {"channels": 32}),
     ),
     Unit(
         "sfu_lanes", "sfu_lanes", _core, lambda a: {"Lanes": a.lanes},
@@ -255,7 +255,7 @@ UNITS: tuple[Unit, ...] = (
             "mask_buffer", "ring", "weight_unit", "load_unit", "matrix_unit", "special_unit", "store_unit", "core_counters",
         ),
         terms=(_one, lambda a: a.channels),
-        samples=({"channels": 2, "vpus": 4, "lanes": 4}, {"channels": 8, "vpus": 4, "lanes": 4}),
+        samples=({"channels": 2, "vpus": 4, "lanes": 4}, {"channels": 32, "vpus": 4, "lanes": 4}),
     ),
 )  # fmt: skip
 

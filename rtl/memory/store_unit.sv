@@ -324,7 +324,10 @@ module store_unit #(
   logic [33:0] addr_q;
   logic [Channels-1:0] todo_q;  // channels that have not taken the beat
   logic written;
-  assign written = (todo_q & ~wr_ready_i) == '0;
+  // With many channels it is known a cycle late whether all have taken the beat: a beat has more words, or turns, than that.
+  logic written_q;
+  always_ff @(posedge clk_i) written_q <= !(go && load_last_q) && (todo_q & ~wr_ready_i) == '0;
+  assign written = (Channels > 8) ? written_q : (todo_q & ~wr_ready_i) == '0;
   assign go = load_valid_q && written;
   for (genvar c = 0; c < Channels; c++) begin : gen_channel
     for (genvar s = 0; s < 16; s++) begin : gen_slot
