@@ -47,8 +47,11 @@ def dsp_count(arch: ArchConfig) -> int:
 
 def fit_rows(board: Board, arch: ArchConfig) -> list[FitRow]:
     """Need and have of every resource. What the board's shell takes is not counted."""
-    found = estimate(arch)
-    has = board.resources
+    return _rows(board, estimate(arch))
+
+
+def _rows(board: Board, found: Estimate) -> list[FitRow]:
+    arch, has = found.arch, board.resources
     return [
         FitRow("memory channels", arch.cores * arch.channels, board.memory.channels),
         FitRow("bytes per channel", arch.channel_bytes, board.memory.channel_bytes),
@@ -76,13 +79,13 @@ def check_fit(board: Board, arch: ArchConfig) -> list[FitRow]:
     Raises:
         FitError: one does not fit (rows of estimates aside); carries the whole table, and where blocks of memory go if these are too many.
     """
-    rows = fit_rows(board, arch)
+    found = estimate(arch)
+    rows = _rows(board, found)
     short = [r for r in rows if not r.fits and not r.estimate]
     if not short:
         return rows
     why = f"{len(short)} of {len(rows)} resources do not suffice"
     why += "".join(f"\n    {line}" for line in fit_table(rows).splitlines())
-    found = estimate(arch)
     for resource in ("bram36", "uram"):
         if any(r.resource == resource.upper() for r in short):
             why += f"\n    {resource.upper()}: {_users(found, resource)}"

@@ -17,53 +17,53 @@
 module store_unit #(
     parameter int unsigned Channels = 4
 ) (
-    input logic clk_i,
-    input logic rst_ni,
-    input logic op_valid_i,
-    input flightllm_isa_pkg::dispatch_t op_i,
-    output logic op_ready_o,
-    output logic take_valid_o,
-    output logic [3:0] take_mask_o,
-    input logic take_ready_i,
-    output logic give_valid_o,
-    output logic [3:0] give_mask_o,
-    output logic idle_o,
+    input  logic                                               clk_i,
+    input  logic                                               rst_ni,
+    input  logic                                               op_valid_i,
+    input  flightllm_isa_pkg::dispatch_t                       op_i,
+    output logic                                               op_ready_o,
+    output logic                                               take_valid_o,
+    output logic                         [         3:0]        take_mask_o,
+    input  logic                                               take_ready_i,
+    output logic                                               give_valid_o,
+    output logic                         [         3:0]        give_mask_o,
+    output logic                                               idle_o,
     // vector buffer
-    output logic rd_valid_o,
-    output logic [19:0] rd_addr_o,
-    input logic rd_ready_i,
-    input logic rd_rvalid_i,
-    input logic [15:0][31:0] rd_rdata_i,
-    output logic vb_wr_valid_o,
-    output logic [19:0] vb_wr_addr_o,
-    output logic [15:0][31:0] vb_wr_data_o,
-    input logic vb_wr_ready_i,
+    output logic                                               rd_valid_o,
+    output logic                         [        19:0]        rd_addr_o,
+    input  logic                                               rd_ready_i,
+    input  logic                                               rd_rvalid_i,
+    input  logic                         [        15:0][ 31:0] rd_rdata_i,
+    output logic                                               vb_wr_valid_o,
+    output logic                         [        19:0]        vb_wr_addr_o,
+    output logic                         [        15:0][ 31:0] vb_wr_data_o,
+    input  logic                                               vb_wr_ready_i,
     // activation buffer
-    output logic ab_valid_o,
-    output logic [19:0] ab_addr_o,
-    input logic ab_ready_i,
-    input logic ab_rvalid_i,
-    input logic [127:0] ab_data_i,
+    output logic                                               ab_valid_o,
+    output logic                         [        19:0]        ab_addr_o,
+    input  logic                                               ab_ready_i,
+    input  logic                                               ab_rvalid_i,
+    input  logic                         [       127:0]        ab_data_i,
     // writers of the channels
-    output logic [Channels-1:0] wr_valid_o,
-    output logic [39:0] wr_addr_o,
-    output logic [Channels-1:0][511:0] wr_data_o,
-    output logic [63:0] wr_strb_o,
-    input logic [Channels-1:0] wr_ready_i,
-    input logic [Channels-1:0] wr_busy_i,
+    output logic                         [Channels-1:0]        wr_valid_o,
+    output logic                         [        39:0]        wr_addr_o,
+    output logic                         [Channels-1:0][511:0] wr_data_o,
+    output logic                         [        63:0]        wr_strb_o,
+    input  logic                         [Channels-1:0]        wr_ready_i,
+    input  logic                         [Channels-1:0]        wr_busy_i,
     // exchange between cores
-    output logic x_want_o,  // at an XCHG
-    output logic [31:0] x_words_o,  // words of each core's part
-    input logic x_turn_i,  // send now
-    output logic x_out_valid_o,
-    output logic [15:0][31:0] x_out_data_o,
-    input logic x_out_ready_i,
-    input logic x_in_valid_i,
-    input logic [15:0][31:0] x_in_data_i,
-    input logic [1:0] x_in_core_i,
-    output logic x_in_ready_o,
-    input logic x_in_accept_i,  // all cores have taken the word
-    input logic x_end_i  // all parts have been sent
+    output logic                                               x_want_o,       // at an XCHG
+    output logic                         [        31:0]        x_words_o,      // words of each core's part
+    input  logic                                               x_turn_i,       // send now
+    output logic                                               x_out_valid_o,
+    output logic                         [        15:0][ 31:0] x_out_data_o,
+    input  logic                                               x_out_ready_i,
+    input  logic                                               x_in_valid_i,
+    input  logic                         [        15:0][ 31:0] x_in_data_i,
+    input  logic                         [         1:0]        x_in_core_i,
+    output logic                                               x_in_ready_o,
+    input  logic                                               x_in_accept_i,  // all cores have taken the word
+    input  logic                                               x_end_i         // all parts have been sent
 );
   import flightllm_isa_pkg::*;
   localparam int unsigned LogC = $clog2(Channels);
@@ -264,8 +264,7 @@ module store_unit #(
   // turns of a step: the lowest of those left
   logic [Turns-1:0] turns, turns_left, turns_done_q, turn;
   always_comb begin
-    for (int t = 0; t < Turns; t++)
-    turns[t] = kv_step.mask[16/Turns*t+:16/Turns] != '0 && !kv_step.spread;
+    for (int t = 0; t < Turns; t++) turns[t] = kv_step.mask[16/Turns*t+:16/Turns] != '0 && !kv_step.spread;
     turns_left = turns & ~turns_done_q;
     turn = turns_left & (~turns_left + Turns'(1));
     turn_last = turns_left == turn;
@@ -299,16 +298,14 @@ module store_unit #(
             automatic logic [7:0] here = kv_step.data[4*(l/Channels%4)+b];
             if (Turns > 1) begin
               here = '0;
-              for (int t = 0; t < Turns; t++)
-              if (turn[t]) here |= kv_step.data[4*((l/Channels+4/Turns*t)%4)+b];
+              for (int t = 0; t < Turns; t++) if (turn[t]) here |= kv_step.data[4*((l/Channels+4/Turns*t)%4)+b];
             end
             word_q[l][8*b+:8] <= kv_step.spread ? kv_step.data[l] : here;
           end
         end
         low_q  <= kv_step.low ? kv_strb : '0;
         high_q <= kv_strb;
-        for (int w = 0; w < Channels; w++)
-        of_q[w] <= !kv_step.spread || 2'(w % Parts) == kv_step.part;
+        for (int w = 0; w < Channels; w++) of_q[w] <= !kv_step.spread || 2'(w % Parts) == kv_step.part;
         load_beat_q  <= kv_step.beat;
         load_first_q <= kv_step.first && turns_done_q == '0;
         load_last_q  <= kv_step.last && turn_last;
@@ -419,11 +416,9 @@ module store_unit #(
         end
         StDecode: state_q <= StTake;
         StTake:
-        if (take_ready_i)
-          state_q <= opcode == OpStv ? (nothing_q ? StDrain : StVector) : StProducts;
+        if (take_ready_i) state_q <= opcode == OpStv ? (nothing_q ? StDrain : StVector) : StProducts;
         StProducts:
-        if (products_done)
-          state_q <= opcode == OpXchg ? StExchange : nothing_q ? StDrain : StAppend;
+        if (products_done) state_q <= opcode == OpXchg ? StExchange : nothing_q ? StDrain : StAppend;
         StVector: if (v_rows_q == '0 && !load_valid_q && todo_q == '0) state_q <= StDrain;
         StAppend: if (kv_idle && !load_valid_q && todo_q == '0) state_q <= StDrain;
         StExchange: if (x_end_i) state_q <= StGive;

@@ -546,8 +546,7 @@ module special_unit #(
   assign part_last = solo || 32'(part_q) == Parts - 1;
   assign step_last = solo || !stages.rotate || high_q;
   logic room_left_q;
-  always_ff @(posedge clk_i)
-    room_left_q <= room_q < 7'(MaxFly - 1);  // one may have been issued since
+  always_ff @(posedge clk_i) room_left_q <= room_q < 7'(MaxFly - 1);  // one may have been issued since
   assign issue = meta_valid && (&(word_valid | ~feeds_q)) && (!to_vb || room_left_q) &&
       !(to_sum && (row_busy_q || (now.first && !sum_free)));
   assign word_take = issue && part_last && step_last;
@@ -752,9 +751,7 @@ module special_unit #(
     ab_data_o <= '0;
     for (int l = 0; l < 16; l++) begin
       /* verilator lint_off UNUSEDSIGNAL */  // of the sum only the bits of the high code
-      automatic
-      logic [15:0]
-      up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
+      automatic logic [15:0] up = code_elems[l] + 16'd64;  // high = (code + 64) >> 7, low = code - 128 high
       /* verilator lint_on UNUSEDSIGNAL */
       if (quant == QuantDual) begin
         ab_data_o[0][8*l+:8] <= up[14:7];
@@ -836,8 +833,7 @@ module special_unit #(
   );
 
   always_ff @(posedge clk_i) begin
-    if (claim)
-      claimed_q[sum_which] <= '{program_id: program_id, pass: pass_q, vec: slot.vec, sum: '0};
+    if (claim) claimed_q[sum_which] <= '{program_id: program_id, pass: pass_q, vec: slot.vec, sum: '0};
     if (max_done && max_ordered) top_score_mem[max_vec] <= max;
     if (max_done && !max_ordered) max_mem[max_vec] <= max;
     if (scalar_done) begin

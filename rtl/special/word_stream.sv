@@ -8,23 +8,23 @@
 module word_stream #(
     parameter int unsigned Depth = 8
 ) (
-    input logic clk_i,
-    input logic rst_ni,
-    input logic [19:0] base_i,  // word of index 0; stays during a pass
-    input logic [19:0] end_i,  // with a shift: last word of the row, nothing behind it is read
-    input logic [3:0] shift_i,  // stays from the cycle before a pass on
-    input logic index_valid_i,
-    input logic [19:0] index_i,
-    output logic index_ready_o,
-    output logic valid_o,
+    input  logic              clk_i,
+    input  logic              rst_ni,
+    input  logic [19:0]       base_i,         // word of index 0; stays during a pass
+    input  logic [19:0]       end_i,          // with a shift: last word of the row, nothing behind it is read
+    input  logic [ 3:0]       shift_i,        // stays from the cycle before a pass on
+    input  logic              index_valid_i,
+    input  logic [19:0]       index_i,
+    output logic              index_ready_o,
+    output logic              valid_o,
     output logic [15:0][31:0] data_o,
-    input logic ready_i,
+    input  logic              ready_i,
     // vector buffer
-    output logic rd_valid_o,
-    output logic [19:0] rd_addr_o,
-    input logic rd_ready_i,
-    input logic rd_rvalid_i,
-    input logic [15:0][31:0] rd_rdata_i
+    output logic              rd_valid_o,
+    output logic [19:0]       rd_addr_o,
+    input  logic              rd_ready_i,
+    input  logic              rd_rvalid_i,
+    input  logic [15:0][31:0] rd_rdata_i
 );
   logic       second_q;  // the second read of an unaligned word comes next
   logic [4:0] reserved_q;  // reads asked for, or waiting in the FIFO

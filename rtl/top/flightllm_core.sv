@@ -89,8 +89,7 @@ module flightllm_core #(
   logic [39:0] fetch_addr, weight_addr, load_addr;
   logic [15:0] fetch_beats, weight_beats, load_beats;
   logic fetch_valid;
-  logic [Channels-1:0]
-      weight_valid, load_valid, rd_error, wr_error, wr_busy, t_wr_valid, t_wr_ready;
+  logic [Channels-1:0] weight_valid, load_valid, rd_error, wr_error, wr_busy, t_wr_valid, t_wr_ready;
   logic [Channels-1:0] rd_hold;
   logic [39:0] t_wr_addr;
   logic [Channels-1:0][511:0] t_wr_data;
