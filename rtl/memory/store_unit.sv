@@ -165,7 +165,7 @@ module store_unit #(
   always_ff @(posedge clk_i) begin
     if (asked != popped) used_q <= asked ? used_q + 4'd1 : used_q - 4'd1;
     if (take) begin
-      a_rows_q  <= nothing_q || opcode == OpStkv ? '0 : opcode == OpStv ? stv.rows : xc.n0;
+      a_rows_q  <= opcode == OpStv ? stv.rows : xc.n0;
       a_more_q  <= !nothing_q && opcode != OpStkv;
       a_words_q <= opcode == OpStv ? 20'(row_words) : xc.n;
       a_left_q  <= opcode == OpStv ? 20'(row_words) : xc.n;
@@ -185,7 +185,6 @@ module store_unit #(
     end
     if (!rst_ni) begin
       used_q   <= '0;
-      a_rows_q <= '0;
       a_more_q <= 1'b0;
     end
   end
