@@ -1,0 +1,153 @@
+"""One memory channel: the reader that three clients share (rtl/memory/axi_reader.sv), the memory behind it, and the writer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import ceil
+
+from flightllm.cycles.hbm import ATOM, HbmChannel
+from flightllm.cycles.kernel import Kernel, Process, Signal
+from flightllm.sim.hbm import HbmTiming
+
+FETCH, WEIGHTS, LOADS = 0, 1, 2
+BEAT = 64
+#: beats up to which a burst may go: 4 KB
+BURST_BEATS = 64
+#: bursts in flight (axi_reader: MaxBursts)
+MAX_BURSTS = 16
+#: cycles from the cycle in which the reader takes a request to its address at the port: `open_q`, `arvalid_o`
+ISSUE = 2
+#: writes that wait: from so many, or so many ns, on they go before reads (sim/axi_memory.hpp: serve)
+DRAIN_WRITES, DRAIN_NS = 8, 500.0
+
+#: called when a burst's times are known: cycles of the port in which its first and last beat come, and their number
+Arrival = Callable[[float, float, int], None]
+
+
+class _Request:
+    __slots__ = ("addr", "arrived", "beats", "since")
+
+    def __init__(self, addr: int, beats: int, arrived: Arrival, since: float) -> None:
+        self.addr, self.beats, self.arrived, self.since = addr, beats, arrived, since
+
+
+class Channel:
+    """Reads and writes of one channel, a burst at a time. A client has one request at a time being cut into bursts; bursts go round robin.
+
+    Args:
+        timing: of the memory. phase: 0..1, of its refreshes. period_ns: of the kernel clock. port_bits: width of the AXI port.
+
+    Attributes:
+        free: [client] set when its request has been cut up. answered: set when no write is open any more.
+        read_beats: of 64 bytes, so far. written_bytes: with a strobe.
+    """
+
+    def __init__(self, kernel: Kernel, timing: HbmTiming, phase: float, period_ns: float, port_bits: int) -> None:
+        self._kernel, self._period, self._parts = kernel, period_ns, BEAT * 8 // port_bits
+        self.memory = HbmChannel(timing, phase)
+        self._open: list[_Request | None] = [None, None, None]
+        self.free = [Signal(kernel) for _ in range(3)]
+        self.answered = Signal(kernel)
+        self._asked, self._served, self._queued = Signal(kernel), Signal(kernel), Signal(kernel)
+        self._turn = 0
+        self._reads: deque[tuple[float, int, int, Arrival]] = deque()  # bursts that the memory has not begun: arrival in ns, address, beats
+        self._ends: deque[float] = deque()  # cycles in which begun bursts end
+        self._writes: deque[tuple[float, int]] = deque()  # arrival in ns, address
+        self.writing = 0  # writes without an answer
+        self._port_free = 0.0  # first cycle in which the port has no beat of a begun burst
+        self.read_beats = 0
+        self.written_bytes = 0
+        kernel.start(self._reader())
+        kernel.start(self._memory())
+
+    def busy(self, client: int) -> bool:
+        """The client's last request is still being cut."""
+        return self._open[client] is not None
+
+    def request(self, client: int, addr: int, beats: int, arrived: Arrival) -> None:
+        """The reader takes a request for `beats` beats of 64 bytes in this cycle; the client must not be busy."""
+        self._open[client] = _Request(addr, beats, arrived, self._kernel.now)
+        self._asked.set()
+
+    def write(self, addr: int, nbytes: int) -> None:
+        """Address and data of a beat, `nbytes` of it with a strobe, are at the port in this cycle."""
+        self._writes.append((self._kernel.now * self._period, addr))
+        self.writing += 1
+        self.written_bytes += nbytes
+        self._queued.set()
+
+    # --- the reader ------------------------------------------------------------------------------------------------
+    def _reader(self) -> Process:
+        kernel, ends, reads = self._kernel, self._ends, self._reads
+        while True:
+            request = None
+            for step in range(3):
+                client = (self._turn + step) % 3
+                request = self._open[client]
+                if request is not None:
+                    break
+            if request is None:
+                yield self._asked
+                continue
+            if request.since == kernel.now:  # issued from the cycle after on
+                yield kernel.now + 1
+                continue
+            while ends and ends[0] < kernel.now:
+                ends.popleft()
+            if len(ends) + len(reads) >= MAX_BURSTS:
+                yield ends[0] + 1 if ends else self._served
+                continue
+            beats = min(request.beats, BURST_BEATS - request.addr // BEAT % BURST_BEATS)
+            reads.append(((kernel.now + 1) * self._period, request.addr, beats, request.arrived))
+            request.addr += BEAT * beats
+            request.beats -= beats
+            self.read_beats += beats
+            self._turn = (client + 1) % 3
+            if not request.beats:
+                self._open[client] = None
+            self._queued.set()
+            yield kernel.now + 1
+            if self._open[client] is None:
+                self.free[client].set()
+
+    # --- the memory ------------------------------------------------------------------------------------------------
+    def _memory(self) -> Process:
+        """Begins a burst when the data bus is free a cycle later, as sim/axi_memory.hpp does; reads first, unless writes have waited."""
+        kernel, memory, reads, writes, period = self._kernel, self.memory, self._reads, self._writes, self._period
+        draining = False
+        while True:
+            if not reads and not writes:
+                yield self._queued
+                continue
+            at = ceil(memory.bus_free / period) - 1
+            if reads and not writes:
+                at = max(at, round(reads[0][0] / period))
+            if at > kernel.now:
+                yield at
+                continue
+            now = kernel.now * period
+            draining = bool(writes) and (draining or len(writes) >= DRAIN_WRITES or now - writes[0][0] > DRAIN_NS)
+            if writes and (draining or not reads or reads[0][0] > now):
+                arrival, addr = writes.popleft()
+                _, last = memory.burst(addr, BEAT, arrival, write=True)
+                done = max(last, arrival) + memory.timing.write_ns
+                kernel.at(max(kernel.now, ceil(done / period)) + 1, self._answer())
+                continue
+            arrival, addr, beats, arrived = reads.popleft()
+            first, last = memory.burst(addr, BEAT * beats, arrival)
+            # the first beat is there with its last atom
+            first += memory.timing.ccd_short_ns * (min(BEAT // self._parts, BEAT) // ATOM - 1) if self._parts < 2 else 0.0
+            begin = max(ceil((first + memory.half) / period - 1e-9), self._port_free)
+            end = max(ceil((last + memory.half) / period - 1e-9), begin + beats * self._parts - 1)
+            self._port_free = end + 1
+            self._ends.append(end)
+            arrived(begin + self._parts - 1, end, beats)
+            self._served.set()
+
+    def _answer(self) -> Process:
+        self.writing -= 1
+        if not self.writing:
+            self.answered.set()
+        return
+        yield  # a generator

@@ -1,0 +1,40 @@
+"""The same bursts on several channels: a burst is there when the slowest channel has it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from flightllm.cycles.channel import Arrival
+
+
+class Gather:
+    """Brings arrivals of `channels` channels together, each of which has the same bursts in the same order.
+
+    Args:
+        put: called burst by burst with its beats and the latest cycles of their first and last.
+    """
+
+    def __init__(self, channels: int, put: Callable[[int, float, float], None]) -> None:
+        self._channels, self._put = channels, put
+        self._bursts: deque[list[float]] = deque()  # channels that have it, beats, first, last
+        self._base = 0  # bursts that all channels have
+        self._next = [0] * channels
+
+    def of(self, channel: int) -> Arrival:
+        """What to call when a burst of this channel comes."""
+
+        def arrived(first: float, last: float, beats: int) -> None:
+            place = self._next[channel] - self._base
+            self._next[channel] += 1
+            if place == len(self._bursts):
+                self._bursts.append([0, beats, first, last])
+            burst = self._bursts[place]
+            burst[0] += 1
+            burst[2], burst[3] = max(burst[2], first), max(burst[3], last)
+            if burst[0] == self._channels:
+                self._bursts.popleft()
+                self._base += 1
+                self._put(int(burst[1]), burst[2], burst[3])
+
+        return arrived

@@ -1,0 +1,127 @@
+"""A run of a package on the cycle model: cores, channels, rings, units, and the counters that docs/registers.md describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from flightllm.config.arch import ArchConfig
+from flightllm.cycles.channel import Channel
+from flightllm.cycles.control import Fetch, Sequencer, Tokens, Unit
+from flightllm.cycles.kernel import Kernel
+from flightllm.cycles.load import LoadUnit
+from flightllm.cycles.matrix import MatrixUnit
+from flightllm.cycles.rings import Ring
+from flightllm.cycles.special import SpecialUnit
+from flightllm.cycles.store import Exchange, StoreUnit
+from flightllm.cycles.streams import Streams
+from flightllm.cycles.weight import WeightUnit
+from flightllm.isa.fields import Instruction
+from flightllm.isa.fields import Unit as UnitName
+from flightllm.isa.load import LDW
+from flightllm.isa.trace import Step, steps
+from flightllm.sim.hbm import HbmTiming
+
+#: channels of a core that are modelled one by one; more of them stand for their neighbours, all of which get the same requests
+MODELLED_CHANNELS = 4
+
+
+def level_age(channels: int) -> int:
+    """Cycles until the matrix unit sees a ring's level (rtl/matrix/matrix_unit.sv: LevelAge)."""
+    return 3 if channels > 8 else 2
+
+
+class CoreModel:
+    """One core and its channels.
+
+    Args:
+        core: its number. memory: of channel 0 from address 0 on; read for programs' masks, ids and format tables.
+        mask: bytes of the mask buffer, which stay from run to run.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        arch: ArchConfig,
+        timing: HbmTiming,
+        core: int,
+        memory: np.ndarray,
+        mask: np.ndarray,
+        exchange: Exchange,
+    ) -> None:
+        ports = arch.cores * arch.channels
+        modelled = min(arch.channels, MODELLED_CHANNELS)
+        period = 1000.0 / arch.clock_mhz
+        numbers = [core * arch.channels + c * arch.channels // modelled for c in range(modelled)]
+        self.channels = [Channel(kernel, timing, n / ports, period, arch.port_bits) for n in numbers]
+        w_ring, k_ring = Ring(kernel, arch.w_ring_bytes // 8), Ring(kernel, arch.k_ring_bytes // 8)
+        tokens, age = Tokens(kernel), level_age(arch.channels)
+        self.streams = Streams(arch, memory)
+        self._kernel, self._arch = kernel, arch
+        self.weight = WeightUnit(kernel, tokens, arch.queue_depth, self.channels, w_ring, age)
+        self.load = LoadUnit(kernel, tokens, arch, self.channels, k_ring, age, mask, memory)
+        self.matrix = MatrixUnit(kernel, tokens, arch, w_ring, k_ring, age, mask, self.streams.strips)
+        self.special = SpecialUnit(kernel, tokens, arch, mask)
+        self.store = StoreUnit(kernel, tokens, arch, self.channels, exchange)
+        self.units: dict[UnitName, Unit] = {
+            u.name: u for u in (self.weight, self.load, self.matrix, self.special, self.store)
+        }
+
+    def start(self, program: list[Instruction], regs: list[int], addr: int) -> None:
+        """Begin a run. addr: of the program on channel 0."""
+        fetch = Fetch(self._kernel, self.channels[0], addr, len(program))
+        self.sequencer = Sequencer(self._kernel, fetch, self.units, self._watched(program, regs))
+
+    def _watched(self, program: list[Instruction], regs: list[int]) -> Iterator[Step]:
+        for step in steps(program, regs):
+            if isinstance(step.inst, LDW):
+                self.streams.loaded(step.operands.addr)
+            yield step
+
+    def counters(self) -> dict[str, int]:
+        """By "M.busy" and so on, and "ch1.read_bytes" ..; a channel that is not modelled has those of the one that stands for it."""
+        out = {}
+        units = {**{u.name: unit.counters for u, unit in self.units.items()}, "Q": self.sequencer.counters}
+        for name in ("L", "M", "S", "T", "W", "Q"):
+            for event, value in units[name].items():
+                out[f"{name}.{event}"] = round(value)
+        for c in range(self._arch.channels):
+            channel = self.channels[c * len(self.channels) // self._arch.channels]
+            out[f"ch{c}.read_bytes"] = 64 * channel.read_beats
+            out[f"ch{c}.written_bytes"] = channel.written_bytes
+        return out
+
+
+def run(
+    arch: ArchConfig,
+    timing: HbmTiming,
+    program: list[Instruction],
+    regs: list[list[int]],
+    addr: int,
+    memory: list[np.ndarray],
+    masks: list[np.ndarray],
+    limit: float = 1e12,
+) -> dict[str, int]:
+    """One run of a program on all cores.
+
+    Args:
+        regs: [core] registers at the start. addr: of the program on channel 0 of each core. memory: [core] bytes of channel 0.
+        masks: [core] bytes of the mask buffer, changed by the run.
+
+    Returns:
+        The counters under the names of `flightllm.executors.rtl.status.read_counters`.
+
+    Raises:
+        ProgramError: it does not end within `limit` cycles, or stands still before its end.
+    """
+    kernel = Kernel()
+    exchange = Exchange(kernel, arch.cores)
+    cores = [CoreModel(kernel, arch, timing, k, memory[k], masks[k], exchange) for k in range(arch.cores)]
+    for core, r in zip(cores, regs, strict=True):
+        core.start(program, list(r), addr)
+    kernel.run(limit)
+    out = {"cycles": round(max(c.sequencer.counters["busy"] for c in cores))}
+    for k, core in enumerate(cores):
+        out |= {f"core{k}.{name}": value for name, value in core.counters().items()}
+    return out

@@ -1,0 +1,433 @@
+"""Unit M (rtl/matrix): fetch stage, execute stage and drain, each with a clock of its own.
+
+Fetch and execute are processes; each runs ahead of the kernel's clock as far as it knows what the other, the rings and the tokens do. All
+cycles are those of docs/rtl.md: a pop *fires* in the cycle in which fetch_pop decides it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flightllm.config.arch import ArchConfig
+from flightllm.cycles.control import Tokens, Unit
+from flightllm.cycles.kernel import Kernel, Process, Signal
+from flightllm.cycles.matrix_items import Item, Tile, cut, entry_item, header_pieces, key_tile, value_tile
+from flightllm.cycles.rings import Ring
+from flightllm.isa.blocks import active_blocks, key_slots, runs
+from flightllm.isa.fields import Instruction, Operands
+from flightllm.isa.fields import Unit as UnitName
+from flightllm.isa.matrix import MM, MMQK
+from flightllm.streams.layout import EntryShape
+
+# fetch_plan: cycles from the cycle in which it takes something to the first in which it offers the next item
+PLAN_STRIP, PLAN_ENTRY, PLAN_RUNS, PLAN_RUN = 3, 7, 5, 6
+#: cycles of a masked block in block_runs
+MASKED_BLOCK = 4
+#: from an item to the first possible firing of its first piece: the walk, its section, the queue of pops
+WALKED = 3
+#: pieces between the walk and the firing one: when the walk takes the next item, so many of this one may still wait
+AHEAD = 4
+#: from a firing to the popped words at the format table, and a byte of them parsed each
+TABLE = 5
+#: from the cycle in which execute frees a tile's beats, a scale row or the drain a strip's rho to the firing that takes the room
+FREED = 2
+#: words that a ring's level shows at most
+LEVEL = 63
+#: from a firing to the beat in the replay buffer that execute counts
+AVAILABLE = 5
+#: from the last beat of a pair to its first scale operation; to a strip's entry in the drain's queue behind the last operation
+SCALE_ROW, STRIP = 13, 19
+#: from a last issue to the next instruction's StTake
+TURN = 2
+#: drain: cycles of a row beat of a token besides its steps; from its last step to the end of the instruction
+READ, WRITTEN = 3, 22
+REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2
+
+
+@dataclass(slots=True)
+class _Strip:
+    """A strip as the drain sees it: steps of its row beats for one token."""
+
+    steps: list[int]
+    op_last: bool
+
+
+@dataclass(slots=True)
+class _Mop:
+    """An instruction on its way through the stages. there: cycle in which execute sees it. taken: its tokens, None until known."""
+
+    inst: Instruction
+    o: Operands
+    tokens: int
+    dual: bool
+    there: float
+    taken: float | None = None
+
+
+@dataclass(slots=True)
+class _Log:
+    """Things that get free in order: how many in all, and in which cycle."""
+
+    signal: Signal
+    entries: deque[tuple[int, float]] = field(default_factory=deque)
+    last: tuple[int, float] = (0, 0.0)
+    total: int = 0
+
+    def add(self, count: int, time: float) -> None:
+        """So many more get free in this cycle."""
+        self.total += count
+        self.entries.append((self.total, time))
+        self.signal.set()
+
+    def until(self, count: int) -> float | None:
+        """Cycle in which `count` in all are free, None if it is not known yet. Ask in order."""
+        while self.last[0] < count:
+            if not self.entries:
+                return None
+            self.last = self.entries.popleft()
+        return self.last[1]
+
+
+class MatrixUnit(Unit):
+    """Carries out MM, MMQK and MMPV.
+
+    Args:
+        w_ring, k_ring: what it pops. level_age: cycles until a ring's level is seen. mask: bytes of the mask buffer.
+        entries: formats of the strips of the next MM: for each the formats of its blocks, as shapes, and bytes of its format table.
+    """
+
+    name = UnitName.M
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        tokens: Tokens,
+        arch: ArchConfig,
+        w_ring: Ring,
+        k_ring: Ring,
+        level_age: int,
+        mask: np.ndarray,
+        entries: Callable[[Operands], Iterator[tuple[list[EntryShape], int]]],
+    ) -> None:
+        super().__init__(kernel, tokens, arch.queue_depth)
+        self._arch, self._w, self._k, self._mask, self._entries = arch, w_ring, k_ring, mask, entries
+        self._lanes = min(16, 4 * arch.channels)
+        self._window = level_age + 2  # cycles over which the words of pops may not exceed the level that is shown
+        self.beats = 0.0  # of the array
+        # between the stages
+        self._mops: deque[_Mop] = deque()
+        self._tiles: deque[tuple[Tile, list[float], bool, _Strip | None]] = deque()
+        self._handed, self._tile_there, self._taken = Signal(kernel), Signal(kernel), Signal(kernel)
+        self._mop_places = _Log(Signal(kernel))
+        self._beats_free = _Log(Signal(kernel))
+        self._rows_free = _Log(Signal(kernel))
+        self._rho_free = _Log(Signal(kernel))
+        # fetch
+        self._fired = 0.0  # last piece
+        self._accepts = 0.0  # from when on the walk takes an item
+        self._w_words = self._k_words = 0
+        self._beats_used = self._rows_used = self._rho_used = 0
+        self._recent: deque[tuple[float, int]] = deque()
+        kernel.start(self._fetch())
+        kernel.start(self._execute())
+
+    # --- fetch -------------------------------------------------------------------------------------------------------
+    def _fetch(self) -> Process:
+        kernel = self.kernel
+        planned = 0.0
+        count = 0
+        while True:
+            while not self.queue:
+                yield self.more
+            at = max(planned, self.queue[0][0])
+            count += 1
+            while (free := self._mop_places.until(count - 2)) is None:
+                yield self._mop_places.signal
+            at = max(at, free + 1 if count > 2 else 0.0)
+            yield at
+            inst, o = self.take()
+            attention = not isinstance(inst, MM)
+            tokens = max(0, o.n0) * o.n1 if attention else max(0, o.tokens)
+            mop = _Mop(inst, o, tokens, bool(o.dual), at + 1)
+            self._mops.append(mop)
+            self._handed.set()
+            if attention:
+                planned = yield from self._attention(mop, at)
+            else:
+                planned = yield from self._weights(o, at)
+
+    def _weights(self, o: Operands, at: float) -> Iterator[Any]:
+        """Strips of a weight stream; returns the cycle from which on the plan takes an instruction."""
+        v, lanes, channels = self._arch.vpus, self._lanes, self._arch.channels
+        begun = self._w_words
+        strips = list(self._entries(o))
+        for index, (shapes, table) in enumerate(strips):
+            slots = shapes[0].slots
+            if table:
+                accepted = self._accept(at + PLAN_STRIP)
+                words = (table + 7) // 8
+                for k in range(words):
+                    yield from self._pop_w((1,), accepted + WALKED + k)
+                ready = self._fired + TABLE + table
+            else:
+                ready = at + PLAN_STRIP
+            accepted = self._accept(ready)
+            pieces = header_pieces(slots, bool(o.bias))
+            self._rho_used += 1
+            while (free := self._rho_free.until(self._rho_used - STRIPS)) is None:
+                yield self._rho_free.signal
+            yield from self._pop_w(pieces, max(accepted + WALKED, free + FREED if free else 0.0))
+            self._accepts = max(accepted + len(pieces), self._fired - AHEAD)
+            full, rest = divmod(slots, v)
+            strip = _Strip([-(-v * channels // lanes)] * full, index == len(strips) - 1)
+            if rest:
+                strip.steps.append(-(-rest * channels // lanes))
+            ready = accepted + PLAN_ENTRY
+            for number, shape in enumerate(shapes):
+                accepted = self._accept(ready)
+                item = entry_item(shape)
+                yield from self._pop_entry(item, accepted + WALKED, number == 0, strip if number == len(shapes) - 1 else None)
+                self._accepts = max(accepted + item.pieces, self._fired - AHEAD)
+                ready = accepted + PLAN_ENTRY
+            at = accepted
+        accepted = self._accept(at + 1)
+        pad = -(self._w_words - begun) % 8
+        if pad:
+            yield from self._pop_w((pad,), accepted + WALKED)
+        self._accepts = accepted + 1
+        return accepted + 1
+
+    def _accept(self, ready: float) -> float:
+        """Cycle in which the walk takes an item that is ready."""
+        return max(ready, self._accepts)
+
+    def _pop_w(self, pieces: tuple[int, ...], earliest: float) -> Iterator[Signal]:
+        """Pops of the W ring that need no other room."""
+        ring = self._w
+        time = max(self._fired, earliest - 1)
+        for words in pieces:
+            self._w_words += words
+            while self._w_words > ring.coming:
+                yield ring.arrived
+            time = max(time + 1, ring.time_of(self._w_words))
+        self._fired = time
+        ring.pop(self._w_words, time)
+
+    def _pop_entry(self, item: Item, earliest: float, first: bool, strip: _Strip | None) -> Iterator[Signal]:
+        """An entry: scales, then tiles, which go to execute. strip: it is the last of this strip."""
+        ring, rows, beats = self._w, self._rows_free, self._beats_free
+        time, total = max(self._fired, earliest - 1), self._w_words
+        time_of = ring.time_of
+        for words, needs_row in item.scales:
+            total += words
+            while total > ring.coming:
+                yield ring.arrived
+            time = max(time + 1, time_of(total))
+            if needs_row:
+                self._rows_used += 1
+                while (free := rows.until(self._rows_used - SCALE_ROWS)) is None:
+                    yield rows.signal
+                if free + FREED > time:
+                    time = free + FREED
+        used, last = self._beats_used, len(item.tiles) - 1
+        for number, tile in enumerate(item.tiles):
+            times = []
+            for window in tile.windows:
+                used += 1
+                while (free := beats.until(used - REPLAY_BEATS)) is None:
+                    yield beats.signal
+                if free + FREED > time + 1:
+                    time = free + FREED - 1
+                for words in window:
+                    total += words
+                    while total > ring.coming:
+                        yield ring.arrived
+                    came = time_of(total)
+                    time = time + 1 if came <= time + 1 else came
+                    if words > 12:
+                        time = self._level(time, words)
+                times.append(time)
+            ring.pop(total, time)
+            self._tiles.append((tile, times, first and number == 0, strip if number == last else None))
+            self._tile_there.set()
+        self._beats_used, self._w_words, self._fired = used, total, time
+
+    def _level(self, time: float, words: int) -> float:
+        """A pop waits while the words of the last ones and its own are more than a level can show."""
+        recent = self._recent
+        while recent and recent[0][0] <= time - self._window:
+            recent.popleft()
+        while sum(w for _, w in recent) + words > LEVEL:
+            time = max(time, recent.popleft()[0] + self._window)
+        recent.append((time, words))
+        return time
+
+    def _attention(self, mop: _Mop, at: float) -> Iterator[Any]:
+        """Runs of blocks of the K ring's stream; returns the cycle from which on the plan takes an instruction."""
+        o = mop.o
+        masked = bool(o.masked)
+        blocks = active_blocks(o, self._mask)
+        if not blocks:
+            accepted = self._accept(at + 1)
+            self._accepts = accepted + 1
+            self._tiles.append((Tile((), 0, 0), [], True, _Strip([], True)))
+            self._fired = max(self._fired + 1, accepted + WALKED)
+            self._tile_there.set()
+            return accepted + 1
+        begin = at + 1
+        if masked:
+            while mop.taken is None:
+                yield self._taken
+            begin = max(begin, mop.taken + 1)
+            # the mask as it is when the tokens are there
+            yield begin
+            blocks = active_blocks(o, self._mask)
+        ready = begin - 1 + PLAN_RUNS
+        keys = isinstance(mop.inst, MMQK)
+        spans = runs(blocks)
+        known = 0  # masked blocks that have been looked at
+        first = True
+        for index, (lo, hi) in enumerate(spans):
+            last_run = index == len(spans) - 1
+            if masked:
+                known = hi if last_run else hi + 1
+                ready = max(ready, begin + 1 + MASKED_BLOCK * known)
+            accepted = self._accept(ready)
+            earliest = accepted + WALKED
+            pieces = yield from (self._keys if keys else self._values)(o, lo, hi, last_run, first, earliest)
+            self._accepts = max(accepted + pieces, self._fired - AHEAD)
+            ready = accepted + PLAN_RUN
+            first = False
+        return accepted + 1
+
+    def _keys(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Iterator[Any]:
+        arch = self._arch
+        windows, bits = -(-o.k // 16), int(o.bits)
+        begin = lo * 64 // arch.channels
+        end = -(-o.len // arch.channels) if last_run else hi * 64 // arch.channels
+        pieces = 0
+        for unit in range(begin, end, arch.vpus):
+            lanes = min(arch.vpus, end - unit)
+            tile = key_tile(lanes, windows, bits, arch.channels)
+            last = last_run and unit + arch.vpus >= end
+            strip = _Strip([-(-lanes * arch.channels // self._lanes)], last)
+            yield from self._pop_k(tile, earliest, True, strip)
+            pieces += sum(map(len, tile.windows))
+        return pieces
+
+    def _values(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Iterator[Any]:
+        arch = self._arch
+        rows, bits = -(-o.slots // arch.vpus), int(o.bits)
+        tail = o.slots - (rows - 1) * arch.vpus
+        begin, end = 4 * lo, -(-o.len // 16) if last_run else 4 * hi
+        steps = [-(-n * arch.channels // self._lanes) for n in [arch.vpus] * (rows - 1) + [tail]]
+        pieces = 0
+        for unit in range(begin, end):
+            for row in range(rows):
+                tile = value_tile(tail if row == rows - 1 else arch.vpus, bits)
+                last = last_run and unit == end - 1 and row == rows - 1
+                strip = _Strip(steps, True) if last else None
+                yield from self._pop_k(tile, earliest, first and unit == begin and row == 0, strip)
+                pieces += len(tile.windows[0])
+        return pieces
+
+    def _pop_k(self, tile: Tile, earliest: float, first: bool, strip: _Strip | None) -> Iterator[Signal]:
+        """A tile of the K ring."""
+        ring, beats = self._k, self._beats_free
+        time, total = max(self._fired, earliest - 1), self._k_words
+        self._beats_used += tile.held or tile.count
+        while (free := beats.until(self._beats_used - REPLAY_BEATS)) is None:
+            yield beats.signal
+        time = max(time, free + FREED - 1)
+        times = []
+        for window in tile.windows:
+            for words in window:
+                total += words
+                while total > ring.coming:
+                    yield ring.arrived
+                came = ring.time_of(total)
+                time = time + 1 if came <= time + 1 else came
+            times.append(time)
+        ring.pop(total, time)
+        self._k_words, self._fired = total, time
+        self._tiles.append((tile, times, first, strip))
+        self._tile_there.set()
+
+    # --- execute and drain -------------------------------------------------------------------------------------------
+    def _execute(self) -> Process:
+        kernel = self.kernel
+        issued = 0.0  # last beat
+        drained = 0.0  # the drain waits for a strip from this cycle on
+        ends: deque[float] = deque([-1.0, -1.0], maxlen=2)  # of the last two instructions
+        halves: deque[float] = deque([-1.0, -1.0], maxlen=2)  # releases of the last two strips
+        while True:
+            while not self._mops:
+                yield self._handed
+            mop = self._mops.popleft()
+            popped = max(issued + TURN - 1, mop.there)
+            self._mop_places.add(1, popped)
+            yield max(popped + 1, ends[0] + 1)
+            begin = kernel.now
+            yield from self.wait_tokens(mop.inst.wait)
+            mop.taken = kernel.now
+            self._taken.set()
+            issued = kernel.now + mop.tokens
+            pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
+            odd = not mop.dual and mop.tokens % 2 == 1
+            free = 0.0  # the first cycle in which a pair's last beat may be issued
+            busy_from, busy_to, turn = 0.0, 0.0, 1  # the drain of the strip before
+            while True:
+                while not self._tiles:
+                    yield self._tile_there
+                tile, times, first, strip = self._tiles.popleft()
+                count = tile.count
+                if first and count:
+                    issued = max(issued, halves[0])
+                if pairs and count:
+                    if times[-1] + AVAILABLE <= issued + 1:
+                        issued += count
+                    else:
+                        for time in times:
+                            issued = issued + 1 if time + AVAILABLE <= issued + 1 else time + AVAILABLE
+                    if issued < free:
+                        issued = free
+                    last_ops = tile.one if odd else tile.two
+                    if pairs > 1:
+                        step = count if count > tile.two else tile.two
+                        begin = issued
+                        issued += (pairs - 1) * step
+                        if tile.two >= count and begin < busy_to:
+                            # all cycles have a scale operation: the drain gets its reads by pauses of the array
+                            issued += max(0.0, min(issued, busy_to) - max(begin, busy_from)) // turn
+                    free = issued + last_ops
+                    self.beats += pairs * count
+                else:
+                    issued = max(issued + 1, (times[-1] if times else self._fired) + AVAILABLE + 1)
+                    last_ops = 1
+                if count:
+                    self._beats_free.add(count, issued)
+                if tile.frees_row:
+                    self._rows_free.add(1, issued + SCALE_ROW + last_ops)
+                if strip is not None:
+                    there = issued + (STRIP + last_ops if pairs and count else 2)
+                    read = max(drained, there) + 1
+                    work = mop.tokens * sum(READ + s for s in strip.steps)
+                    busy_from, busy_to = read, read + work
+                    turn = max(strip.steps, default=0) + 4 | 1
+                    release = read + work - 1 if work else read - 1
+                    if count:
+                        halves.append(release + 1)
+                    if isinstance(mop.inst, MM):
+                        self._rho_free.add(1, release)
+                    drained = release + 1
+                    if strip.op_last:
+                        end = release + WRITTEN if work else release + 1
+                        drained = end + 1
+                        ends.append(end)
+                        self.finish_at(end, mop.inst.signal)
+                        break

@@ -1,0 +1,112 @@
+"""What the fetch stage of the matrix unit pops, item by item (rtl/matrix/fetch_plan.sv, fetch_walk.sv): counts only, no data.
+
+A piece is a pop of up to 16 words. Lengths: docs/streams.md, "Weight streams" and "KV cache".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from flightllm.isa.blocks import key_slots
+from flightllm.streams.layout import EntryShape
+
+#: words of a pop at most
+POP_WORDS = 16
+#: scale beats of a row of the scale FIFOs
+ROW_BEATS = 8
+WORD_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Windows of one set of rows that share one scale operation per row.
+
+    windows: pieces of each, in words. held: replay beats that the first piece needs room for (a tile of keys takes all at once); 0: each window
+    its own. two, one: scale operations of a pair of tokens, and of a single one. frees_row: of the scale FIFOs.
+    """
+
+    windows: tuple[tuple[int, ...], ...]
+    two: int
+    one: int
+    frees_row: bool = False
+    held: int = 0
+
+    @property
+    def count(self) -> int:
+        """Windows."""
+        return len(self.windows)
+
+    @property
+    def words(self) -> int:
+        """Words of all pieces."""
+        return sum(map(sum, self.windows))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a weight stream. scales: pieces of sigma and mu; True where a piece needs a row of the scale FIFOs."""
+
+    scales: tuple[tuple[int, bool], ...]
+    tiles: tuple[Tile, ...]
+
+    @property
+    def pieces(self) -> int:
+        """Pops of the whole item."""
+        return len(self.scales) + sum(len(w) for t in self.tiles for w in t.windows)
+
+
+def cut(words: int) -> tuple[int, ...]:
+    """Pieces of a section."""
+    whole, rest = divmod(words, POP_WORDS)
+    return (POP_WORDS,) * whole + ((rest,) if rest else ())
+
+
+def _scale_pieces(scales: int, bytes_per_beat: float, needs_row: bool) -> Iterator[tuple[int, bool]]:
+    for begin in range(0, scales, ROW_BEATS):
+        count = min(ROW_BEATS, scales - begin)
+        for i, words in enumerate(cut(-(-int(2 * count * bytes_per_beat) // (2 * WORD_BYTES)))):
+            yield words, needs_row and i == 0
+
+
+@cache
+def entry_item(shape: EntryShape) -> Item:
+    """The item of an entry: sigma, mu, then row beat by row beat, group by group, the codes of each window and their indices."""
+    share, windows_of_group = shape.fmt.share, shape.group // 16
+    scales = shape.beats_down * share * shape.groups
+    pieces = list(_scale_pieces(scales, shape.vpus, True))
+    if shape.fmt.affine:
+        pieces += _scale_pieces(scales, 1.5 * shape.vpus, False)
+    two, one = (2, 1) if shape.fmt.affine else (share, share)
+    tiles, at = [], 0
+    for beat in range(shape.beats_down):
+        vpus = shape.last_vpus if beat == shape.beats_down - 1 else shape.vpus
+        window = cut(shape.codes_bytes(vpus) // WORD_BYTES) + (() if shape.fmt.n == 16 else cut(vpus))
+        for group in range(shape.groups):
+            count = min(windows_of_group, shape.windows - group * windows_of_group)
+            at += share
+            tiles.append(Tile((window,) * count, two, one, at % ROW_BEATS == 0 or at == scales))
+    return Item(tuple(pieces), tuple(tiles))
+
+
+@cache
+def header_pieces(slots: int, bias: bool) -> tuple[int, ...]:
+    """Pieces of rho and bias: four slots each."""
+    one = (2,) * ((slots + 3) // 4 - 1) + (1 if slots % 4 in (1, 2) else 2,)
+    return one * (2 if bias else 1)
+
+
+@cache
+def key_tile(lanes: int, windows: int, bits: int, channels: int) -> Tile:
+    """A tile of K: `lanes` slots of each channel, `windows` windows of a head; popped in groups of slots, window by window."""
+    slots = key_slots(channels)
+    groups, words = -(-lanes // slots), (2 * slots if bits == 8 else slots)
+    # the windows of all groups but the last come before the first window is complete
+    return Tile(((words,) * ((groups - 1) * windows + 1),) + ((words,),) * (windows - 1), 1, 1, held=windows)
+
+
+@cache
+def value_tile(vpus: int, bits: int) -> Tile:
+    """A window of V of `vpus` row slots."""
+    return Tile((cut((vpus + 1) // 2 * 2 if bits == 4 else 2 * vpus),), 1, 1)

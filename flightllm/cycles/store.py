@@ -1,0 +1,163 @@
+"""Unit T (rtl/memory/store_unit.sv, kv_append.sv, axi_writer.sv, rtl/top/exchange.sv): STV, STKV and XCHG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flightllm.config.arch import ArchConfig
+from flightllm.cycles.channel import BEAT, Channel
+from flightllm.cycles.control import Tokens, Unit
+from flightllm.cycles.kernel import Kernel, Process, Signal
+from flightllm.isa.blocks import key_slots
+from flightllm.isa.fields import Operands
+from flightllm.isa.fields import Unit as UnitName
+from flightllm.isa.store import STKV, STV
+
+#: from the instruction to StTake; the products
+DECODE, PRODUCTS = 2, 8
+#: from the tokens to the first word in the register: StVector, address, three of the vector buffer, the FIFO
+VECTOR = 6
+#: from StAppend to the first step in the register: window read (2), FIFO, window, step
+APPEND = 6
+#: from the last word or step of a beat to its address at the port: the register, the beat, the writer
+BEAT_OUT = 3
+#: from the last answer to the tokens: `busy_o`, StDrain
+ANSWERED = 2
+#: XCHG: from all cores' wish to the first word of a core, from core to core; from the last word to the tokens
+EXCHANGE, EXCHANGE_END = 7, 4
+
+
+class Exchange:
+    """The cores' meeting: an XCHG begins when all cores want it."""
+
+    def __init__(self, kernel: Kernel, cores: int) -> None:
+        self._cores, self._waiting = cores, 0
+        self.all = Signal(kernel)
+
+    def meet(self) -> Iterator[Signal]:
+        """Wait for the others."""
+        self._waiting += 1
+        if self._waiting == self._cores:
+            self._waiting = 0
+            self.all.set()
+        else:
+            yield self.all
+
+
+class StoreUnit(Unit):
+    """Carries out the stores, one at a time.
+
+    Args:
+        channels: that are modelled; a write to one channel goes to that of them which stands for it.
+    """
+
+    name = UnitName.T
+
+    def __init__(self, kernel: Kernel, tokens: Tokens, arch: ArchConfig, channels: list[Channel], exchange: Exchange) -> None:
+        super().__init__(kernel, tokens, arch.queue_depth)
+        self._arch, self._channels, self._exchange = arch, channels, exchange
+        kernel.start(self._run())
+
+    def _run(self) -> Process:
+        kernel = self.kernel
+        while True:
+            yield from self.next_op()
+            inst, o = self.take()
+            yield kernel.now + DECODE
+            yield from self.wait_tokens(inst.wait)
+            if isinstance(inst, STV):
+                if o.rows > 0 and o.slots:
+                    yield from self._vectors(o)
+                yield from self._drain()
+            elif isinstance(inst, STKV):
+                yield kernel.now + PRODUCTS
+                if o.n0 > 0 and o.n1:
+                    yield from self._append(o)
+                yield from self._drain()
+            else:
+                yield kernel.now + PRODUCTS
+                yield from self._exchange.meet()
+                rows = max(0, o.n0) if o.n else 0
+                yield kernel.now + self._arch.cores * (EXCHANGE + rows * o.n) + EXCHANGE_END
+            self.give(inst.signal)
+            yield kernel.now + 1
+            self.finish()
+
+    def _drain(self) -> Iterator[Signal | float]:
+        """All beats are answered."""
+        yield self.kernel.now + BEAT_OUT
+        for channel in self._channels:
+            while channel.writing:
+                yield channel.answered
+        yield self.kernel.now + ANSWERED
+
+    def _vectors(self, o: Operands) -> Iterator[float]:
+        kernel, c = self.kernel, self._arch.channels
+        time = kernel.now + VECTOR
+        for row in range(o.rows):
+            for beat in range(-(-o.slots // 16)):
+                slots = min(16, o.slots - 16 * beat)
+                time += -(-slots * c // 16)
+                for channel in self._channels:
+                    kernel.at(time + BEAT_OUT - 1, self._write(channel, o.addr + row * o.row + BEAT * beat, 4 * slots))
+        yield time
+
+    def _write(self, channel: Channel, addr: int, nbytes: int) -> Process:
+        channel.write(addr // BEAT * BEAT, nbytes)
+        return
+        yield  # a generator
+
+    def _append(self, o: Operands) -> Iterator[float]:
+        """Steps of the rows: a header and the windows of each; a beat is written when its last step has been taken."""
+        kernel, c = self.kernel, self._arch.channels
+        slots, four = key_slots(c), int(o.bits) == 4
+        piece = 8 if four else 16
+        turns = 4 if c >= 16 else 2 if c == 8 else 1
+        time = kernel.now + APPEND
+        scale = o.scales
+        for token in range(o.n0):
+            pos = o.pos + token
+            slot, channel = pos // c, self._channels[pos % c % len(self._channels)]
+            for head in range(o.n1):
+                # the scale: two bytes of one channel
+                time += 1
+                at = scale + 2 * (slot * o.n1 + head)
+                kernel.at(time + BEAT_OUT, self._write(channel, at, 2))
+                base = o.addr + head * o.head
+                if o.kind == "K":
+                    at = base + slot // slots * o.unit_bytes + slot % slots * piece
+                    for window in range(o.len // 16):
+                        time = self._key(channel, at + window * slots * piece, piece, turns, time, slots)
+                else:
+                    at = base + pos // 16 * o.unit_bytes + pos % 16
+                    time = self._value(at, o.len // c, four, max(1, c // 16), time)
+        yield time
+
+    def _key(self, channel: Channel, at: int, piece: int, turns: int, time: float, slots: int) -> float:
+        """A window of a key: one step, or two if it crosses into the next 16 bytes; a step takes a turn for each part that has bytes."""
+        end = at + piece
+        part = 16 // turns
+        while at < end:
+            stop = min(end, (at // 16 + 1) * 16)
+            time += (stop - 1) % 16 // part - at % 16 // part + 1
+            at = stop
+        # neighbouring windows share a beat when they lie in it
+        begin = end - piece
+        if (begin + slots * piece) // BEAT != begin // BEAT or end % BEAT == 0:
+            self.kernel.at(time + BEAT_OUT, self._write(channel, begin, piece))
+        return time
+
+    def _value(self, at: int, rows: int, four: bool, parts: int, time: float) -> float:
+        """A row of values: a byte (half a byte) of every channel a row slot; four row slots' bytes lie in a beat."""
+        stored = -(-rows // 2) if four else rows
+        done = 0
+        for byte in range(stored):
+            steps = (2 if four and 2 * byte + 1 < rows else 1) * parts
+            time += steps
+            done += 1
+            place = at + 16 * byte
+            if byte == stored - 1 or (place + 16) // BEAT != place // BEAT:
+                for channel in self._channels:
+                    self.kernel.at(time + BEAT_OUT, self._write(channel, place, done))
+                done = 0
+        return time

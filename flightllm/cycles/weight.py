@@ -1,0 +1,70 @@
+"""Unit W (rtl/memory/weight_unit.sv): the weight stream, as far ahead as the rings have room."""
+
+from __future__ import annotations
+
+from flightllm.cycles.channel import BEAT, WEIGHTS, Channel
+from flightllm.cycles.control import Tokens, Unit
+from flightllm.cycles.gather import Gather
+from flightllm.cycles.kernel import Kernel, Process
+from flightllm.cycles.rings import BEAT_WORDS, Ring
+from flightllm.isa.fields import Unit as UnitName
+
+#: beats of a request, unless half a ring is less
+REQUEST_BEATS = 32
+#: from the cycle of a pop to the request that its room allows: `w_pop_o`, `used_q`
+ROOM = 2
+#: from a beat at the port to the cycle in which the ring counts it: the reader's data register, `w_count_q`
+PUSHED = 2
+
+
+class WeightUnit(Unit):
+    """Carries out LDW: requests for the same beats to all channels.
+
+    Args:
+        channels: that it reads. ring: that it fills. level_age: cycles until the matrix unit sees a ring's level.
+    """
+
+    name = UnitName.W
+
+    def __init__(
+        self, kernel: Kernel, tokens: Tokens, depth: int, channels: list[Channel], ring: Ring, level_age: int
+    ) -> None:
+        super().__init__(kernel, tokens, depth)
+        self._channels, self._ring = channels, ring
+        seen = PUSHED + level_age
+
+        def put(beats: int, first: float, last: float) -> None:
+            ring.put(BEAT_WORDS * beats, first + seen, last + seen)
+
+        gather = Gather(len(channels), put)
+        self._arrived = [gather.of(c) for c in range(len(channels))]
+        beats = ring.size // BEAT_WORDS
+        self._most = 1 if beats < 2 else min(REQUEST_BEATS, beats // 2)
+        kernel.start(self._run())
+
+    def _run(self) -> Process:
+        kernel, ring = self.kernel, self._ring
+        asked = 0  # words in all
+        while True:
+            yield from self.next_op()
+            _, o = self.take()
+            addr, left = o.addr, o.nbytes // BEAT
+            yield kernel.now + 1
+            while left:
+                beats = min(left, self._most)
+                asked += BEAT_WORDS * beats
+                begin = kernel.now
+                while (room := ring.room_for(asked)) is None:
+                    yield ring.popped
+                yield room + ROOM if room else 0.0
+                self.counters["space"] += kernel.now - begin
+                # the request stands in a register; each channel takes it when its last one has been cut up
+                yield kernel.now + 1
+                for channel, arrived in zip(self._channels, self._arrived, strict=True):
+                    while channel.busy(WEIGHTS):
+                        yield channel.free[WEIGHTS]
+                    channel.request(WEIGHTS, addr, beats, arrived)
+                addr += BEAT * beats
+                left -= beats
+                yield kernel.now + 1
+            self.finish()
