@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from flightllm.cycles.channel import FETCH, Channel
 from flightllm.cycles.kernel import Kernel, Process, Signal
@@ -29,7 +30,16 @@ HOLD, REST, HALTED = 2, 3, 3
 #: from StDispatch to the unit: the queue
 QUEUE = 1
 
-Op = tuple[Instruction, Operands]
+
+@dataclass(slots=True)
+class Span:
+    """One instruction in a unit. Cycles: dispatched, tokens taken (W: begun), tokens given (W: the first cycle without it)."""
+
+    pc: int
+    inst: Instruction
+    dispatched: float
+    taken: float = 0.0
+    ended: float = 0.0
 
 
 class Tokens:
@@ -67,14 +77,16 @@ class Unit:
     """What L, M, S, T and W have in common: a queue, tokens, and counters.
 
     Attributes:
-        counters: cycles by event (docs/registers.md).
+        counters: cycles by event (docs/registers.md). spans: of all instructions, in order.
     """
 
     name: UnitName
 
     def __init__(self, kernel: Kernel, tokens: Tokens, depth: int) -> None:
         self.kernel, self.tokens, self.depth = kernel, tokens, depth
-        self.queue: deque[tuple[float, Op]] = deque()
+        self.queue: deque[tuple[float, Step]] = deque()
+        self.spans: list[Span] = []
+        self._taken = self._ended = 0  # of the spans
         self.more, self.room, self.rested = Signal(kernel), Signal(kernel), Signal(kernel)
         self.counters = {"busy": 0.0, "token": 0.0, "data": 0.0, "space": 0.0}
         self.open = 0  # instructions in the queue or at work
@@ -85,13 +97,14 @@ class Unit:
         """The queue takes no more."""
         return len(self.queue) >= self.depth
 
-    def push(self, op: Op) -> None:
+    def push(self, step: Step) -> None:
         """Dispatch in this cycle; the unit sees it a cycle later."""
         now = self.kernel.now + QUEUE
         if not self.open:
             self._since = now
         self.open += 1
-        self.queue.append((now, op))
+        self.queue.append((now, step))
+        self.spans.append(Span(step.pc, step.inst, now - QUEUE))
         self.more.set()
 
     # --- the unit's side
@@ -101,11 +114,11 @@ class Unit:
             yield self.more
         yield max(since, self.queue[0][0])
 
-    def take(self) -> Op:
+    def take(self) -> tuple[Instruction, Operands]:
         """The instruction at the head; its place in the queue is free in the cycle after."""
-        _, op = self.queue.popleft()
+        _, step = self.queue.popleft()
         self.room.set()
-        return op
+        return step.inst, step.operands
 
     def wait_tokens(self, mask: int) -> Process:
         """Wait for the tokens of an instruction, and take them."""
@@ -114,9 +127,17 @@ class Unit:
             yield self.tokens.came(self.name)
         self.counters["token"] += self.kernel.now - begin
         self.tokens.take(self.name, mask)
+        self.begin()
+
+    def begin(self) -> None:
+        """The next instruction has its tokens, now."""
+        self.spans[self._taken].taken = self.kernel.now
+        self._taken += 1
 
     def give(self, mask: int) -> None:
-        """Tokens can be taken in the cycle after."""
+        """An instruction has ended, now; its tokens can be taken in the cycle after."""
+        self.spans[self._ended].ended = self.kernel.now
+        self._ended += 1
         if mask:
             self.kernel.at(self.kernel.now + 1, self._give(mask))
 
@@ -263,7 +284,7 @@ class Sequencer:
                     yield unit.room
                     yield kernel.now + 1
                 self.counters["space"] += kernel.now - begin
-                unit.push((step.inst, step.operands))
+                unit.push(step)
                 yield kernel.now + NEXT
             if step.ended:
                 yield kernel.now + LOOP_END * step.ended

@@ -30,8 +30,8 @@ PLAN_STRIP, PLAN_ENTRY, PLAN_RUNS, PLAN_RUN = 3, 7, 5, 6
 MASKED_BLOCK = 4
 #: from an item to the first possible firing of its first piece: the walk, its section, the queue of pops
 WALKED = 3
-#: pieces between the walk and the firing one: when the walk takes the next item, so many of this one may still wait
-AHEAD = 4
+#: pieces that may wait behind the walk (a section, the queue): it takes the next item in the cycle after the firing so many before the last
+AHEAD = 5
 #: from a firing to the popped words at the format table, and a byte of them parsed each
 TABLE = 5
 #: from the cycle in which execute frees a tile's beats, a scale row or the drain a strip's rho to the firing that takes the room
@@ -122,13 +122,14 @@ class MatrixUnit(Unit):
         # between the stages
         self._mops: deque[_Mop] = deque()
         self._tiles: deque[tuple[Tile, list[float], bool, _Strip | None]] = deque()
-        self._handed, self._tile_there, self._taken = Signal(kernel), Signal(kernel), Signal(kernel)
+        self._handed, self._tile_there, self._tokens_taken = Signal(kernel), Signal(kernel), Signal(kernel)
         self._mop_places = _Log(Signal(kernel))
         self._beats_free = _Log(Signal(kernel))
         self._rows_free = _Log(Signal(kernel))
         self._rho_free = _Log(Signal(kernel))
         # fetch
         self._fired = 0.0  # last piece
+        self._fires: deque[float] = deque([-1.0] * (AHEAD + 1), maxlen=AHEAD + 1)
         self._accepts = 0.0  # from when on the walk takes an item
         self._w_words = self._k_words = 0
         self._beats_used = self._rows_used = self._rho_used = 0
@@ -182,7 +183,7 @@ class MatrixUnit(Unit):
             while (free := self._rho_free.until(self._rho_used - STRIPS)) is None:
                 yield self._rho_free.signal
             yield from self._pop_w(pieces, max(accepted + WALKED, free + FREED if free else 0.0))
-            self._accepts = max(accepted + len(pieces), self._fired - AHEAD)
+            self._accepts = max(accepted + len(pieces), self._fires[0] + 1)
             full, rest = divmod(slots, v)
             strip = _Strip([-(-v * channels // lanes)] * full, index == len(strips) - 1)
             if rest:
@@ -192,7 +193,7 @@ class MatrixUnit(Unit):
                 accepted = self._accept(ready)
                 item = entry_item(shape)
                 yield from self._pop_entry(item, accepted + WALKED, number == 0, strip if number == len(shapes) - 1 else None)
-                self._accepts = max(accepted + item.pieces, self._fired - AHEAD)
+                self._accepts = max(accepted + item.pieces, self._fires[0] + 1)
                 ready = accepted + PLAN_ENTRY
             at = accepted
         accepted = self._accept(at + 1)
@@ -215,6 +216,7 @@ class MatrixUnit(Unit):
             while self._w_words > ring.coming:
                 yield ring.arrived
             time = max(time + 1, ring.time_of(self._w_words))
+            self._fires.append(time)
         self._fired = time
         ring.pop(self._w_words, time)
 
@@ -222,7 +224,7 @@ class MatrixUnit(Unit):
         """An entry: scales, then tiles, which go to execute. strip: it is the last of this strip."""
         ring, rows, beats = self._w, self._rows_free, self._beats_free
         time, total = max(self._fired, earliest - 1), self._w_words
-        time_of = ring.time_of
+        time_of, fires = ring.time_of, self._fires
         for words, needs_row in item.scales:
             total += words
             while total > ring.coming:
@@ -234,6 +236,7 @@ class MatrixUnit(Unit):
                     yield rows.signal
                 if free + FREED > time:
                     time = free + FREED
+            fires.append(time)
         used, last = self._beats_used, len(item.tiles) - 1
         for number, tile in enumerate(item.tiles):
             times = []
@@ -251,6 +254,7 @@ class MatrixUnit(Unit):
                     time = time + 1 if came <= time + 1 else came
                     if words > 12:
                         time = self._level(time, words)
+                    fires.append(time)
                 times.append(time)
             ring.pop(total, time)
             self._tiles.append((tile, times, first and number == 0, strip if number == last else None))
@@ -282,7 +286,7 @@ class MatrixUnit(Unit):
         begin = at + 1
         if masked:
             while mop.taken is None:
-                yield self._taken
+                yield self._tokens_taken
             begin = max(begin, mop.taken + 1)
             # the mask as it is when the tokens are there
             yield begin
@@ -300,7 +304,7 @@ class MatrixUnit(Unit):
             accepted = self._accept(ready)
             earliest = accepted + WALKED
             pieces = yield from (self._keys if keys else self._values)(o, lo, hi, last_run, first, earliest)
-            self._accepts = max(accepted + pieces, self._fired - AHEAD)
+            self._accepts = max(accepted + pieces, self._fires[0] + 1)
             ready = accepted + PLAN_RUN
             first = False
         return accepted + 1
@@ -352,6 +356,7 @@ class MatrixUnit(Unit):
                     yield ring.arrived
                 came = ring.time_of(total)
                 time = time + 1 if came <= time + 1 else came
+                self._fires.append(time)
             times.append(time)
         ring.pop(total, time)
         self._k_words, self._fired = total, time
@@ -375,7 +380,7 @@ class MatrixUnit(Unit):
             begin = kernel.now
             yield from self.wait_tokens(mop.inst.wait)
             mop.taken = kernel.now
-            self._taken.set()
+            self._tokens_taken.set()
             issued = kernel.now + mop.tokens
             pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
             odd = not mop.dual and mop.tokens % 2 == 1

@@ -1,4 +1,7 @@
-"""Unit S (rtl/special/special_unit.sv): batches of vectors, pass by pass."""
+"""Unit S (rtl/special): batches of vectors, pass by pass.
+
+An *issue* is a cycle in which `Lanes` elements enter the lanes; all cycles follow from the registers between it and what comes of it.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,51 @@ import numpy as np
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.kernel import Kernel, Process
-from flightllm.isa.blocks import active_blocks
+from flightllm.isa.blocks import BLOCK_POSITIONS, active_blocks
 from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.fields import Unit as UnitName
-from flightllm.isa.special import ACT, NORM, ROPE, SOFTMAX
+from flightllm.isa.special import ACT, ADD, NORM, ROPE, SOFTMAX
 
 BATCH = 32
-#: from the instruction to StTake; from the tokens to the first issue: StPrepare, StStart, slot, index, word (five of the vector buffer)
-DECODE, FIRST = 2, 9
-#: from the last issue of a pass to the first of the next, through the lanes; more where all stages are used (gelu)
-CHANGE, GELU = 52, 13
-#: from the last issue of a vector to its scalars where it adds up, and to the ordered sum being free again
-SUM, SUM_FREE = 92, 88
-#: from the last issue of an instruction to its end: lanes, codes, `wait_q`
-LAST = 33
-#: cycles of a masked block in block_runs
-MASKED_BLOCK = 4
+#: from the instruction to StTake; StTake to StStart, from batch to batch and pass to pass StPrepare to StStart
+DECODE, START = 2, 2
+#: from StStart to the first slot; from a slot to the issue of its word: index, address, three of the vector buffer, FIFO
+SLOT, ISSUE = 1, 6
+#: stages (rtl/special/sfu_lanes.sv): those of arithmetic, exp2 with its register
+ADD_STAGE, MUL_STAGE, TABLE_STAGE, EXP_STAGE = 4, 3, 5, 6
+#: registers from the issue to the tap of the sums; on to the output
+TAP, OUT = 4, 1
+#: from the last output of a pass to the state that ends it: `fly_q`, StSwitch and `wait_q`; from there to StGive
+SWITCH, GIVE = 7, 1
+#: ordered_sum: cycles of its tree besides those of additions, additions of rows and lanes (times parts)
+TREE, TREE_PARTS = 48, 19
+#: scalar_unit: cycles of a turn; turns besides those of operations; operations of the programs
+SLOT_TURN, EXTRA_TURNS = 6, 1
+MEAN, RSQRT, QUANT, SOFT = 1, 3, 3, 5
+#: lane_max: registers besides a level each; from scalars or a maximum to the slot that may follow: a count, `allowed_q`
+MAX, ALLOWED = 2, 2
+#: a job waits in its FIFO
+JOB = 1
+#: block_runs: cycles until a vector's first run; of a masked block; slots between vectors with runs
+RUNS, MASKED_BLOCK, RUN_GAP = 3, 4, 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
-    """words: of a vector. header: one more slot. adds: into an ordered sum. deep: through all stages."""
+class Pass:
+    """One pass over a vector.
 
-    words: int
-    header: bool = False
+    slots: words and header. issues: cycles of the lanes. tap: stages before the sums. tail: stages behind. adds, tops: into an ordered sum, a
+    maximum that the next pass needs. scalars: operations of the scalar program between this pass and the next. runs: blocks of a vector,
+    0 where words are counted.
+    """
+
+    slots: int
+    issues: int
+    tap: int = 0
+    tail: int = 0
     adds: bool = False
-    deep: bool = False
+    tops: bool = False
+    scalars: int = 0
 
 
 class SpecialUnit(Unit):
@@ -49,7 +71,7 @@ class SpecialUnit(Unit):
 
     def __init__(self, kernel: Kernel, tokens: Tokens, arch: ArchConfig, mask: np.ndarray) -> None:
         super().__init__(kernel, tokens, arch.queue_depth)
-        self._parts, self._mask = 16 // arch.lanes, mask
+        self._parts, self._levels, self._mask = 16 // arch.lanes, arch.lanes.bit_length() - 1, mask
         kernel.start(self._run())
 
     def _run(self) -> Process:
@@ -62,62 +84,87 @@ class SpecialUnit(Unit):
             vectors = max(0, o.n0) * o.n1
             if vectors:
                 passes = list(self._passes(inst, o))
-                walk = self._walk_cycles(inst, o)
-                time = kernel.now + FIRST - CHANGE - 1
+                first, pitch = self._run_cycles(inst, o)
+                time = kernel.now
                 for begin in range(0, vectors, BATCH):
-                    time = self._batch(passes, min(BATCH, vectors - begin), time, walk)
-                yield time + LAST
+                    time = self._batch(passes, min(BATCH, vectors - begin), time, first, pitch)
+                yield time + GIVE
             else:
                 yield kernel.now + 1
             self.give(inst.signal)
             yield kernel.now + 1
             self.finish()
 
-    def _passes(self, inst: Instruction, o: Operands) -> Iterator[_Pass]:
-        """The passes of an instruction, in order; words are issues."""
+    def _passes(self, inst: Instruction, o: Operands) -> Iterator[Pass]:
+        """The passes of an instruction, in order."""
         parts = self._parts
+        length = max(0, o.len)
         if isinstance(inst, SOFTMAX):
-            blocks = active_blocks(o, self._mask)
-            words = sum(-(-min(64, o.len - 64 * b) // 16) for b in blocks) * parts
-            yield _Pass(words)
-            yield _Pass(words, adds=True, deep=True)
-            yield _Pass(words, header=True)
+            words = sum(-(-min(BLOCK_POSITIONS, length - BLOCK_POSITIONS * b) // 16) for b in active_blocks(o, self._mask))
+            count = max(1, words * parts)
+            yield Pass(max(1, words), count, 2 * MUL_STAGE, tops=True)
+            stages = 2 * MUL_STAGE + ADD_STAGE + EXP_STAGE
+            yield Pass(max(1, words), count, stages, MUL_STAGE, adds=True, scalars=SOFT)
+            yield Pass(words + 1, words * parts + 1, MUL_STAGE)
             return
-        words = -(-o.len // 16) * parts
+        words = -(-length // 16)
+        count = max(1, words * parts)
+        quant = QUANT if o.quant != "none" else 0
         if isinstance(inst, NORM):
-            yield _Pass(words, adds=True)
-            if o.kind == "layer":
-                yield _Pass(words, adds=True)
-        if isinstance(inst, ROPE):
-            yield _Pass(2 * (-(-(o.len // 2) // 16)) * parts)
+            layer = o.kind == "layer"
+            if layer:
+                yield Pass(words, count, adds=True, scalars=MEAN)
+            square = MUL_STAGE + (ADD_STAGE if layer else 0)
+            yield Pass(words, count, square, adds=True, scalars=RSQRT)
+            yield Pass(words, count, 2 * MUL_STAGE + (2 * ADD_STAGE if layer else 0), scalars=quant)
+        elif isinstance(inst, ROPE):
+            half = -(-(length // 2) // 16)
+            yield Pass(half, max(1, 2 * half * parts), MUL_STAGE + ADD_STAGE, scalars=quant)
+        elif isinstance(inst, ADD):
+            yield Pass(words, count, ADD_STAGE, scalars=quant)
         else:
-            yield _Pass(words, deep=isinstance(inst, ACT) and o.kind == "gelu")
-        if o.quant != "none":
-            yield _Pass(words, header=True)
+            assert isinstance(inst, ACT)
+            tap = tail = 0
+            if o.kind in ("silu", "gelu"):
+                tap = MUL_STAGE + EXP_STAGE + ADD_STAGE + TABLE_STAGE
+                tail = MUL_STAGE
+            if o.kind == "gelu":
+                tap += 3 * MUL_STAGE + ADD_STAGE
+            yield Pass(words, count, tap, tail + (MUL_STAGE if o.gated else 0), scalars=quant)
+        if quant:
+            yield Pass(words + 1, words * parts + 1, MUL_STAGE)
 
-    def _walk_cycles(self, inst: Instruction, o: Operands) -> int:
-        """Cycles in which the runs of blocks of a vector are found, for the first one of a pass (those of the others hide)."""
-        if not isinstance(inst, SOFTMAX):
-            return 0
-        return 3 + (MASKED_BLOCK * -(-o.len // 64) if o.masked and o.len > 0 else 0)
+    def _run_cycles(self, inst: Instruction, o: Operands) -> tuple[int, int]:
+        """Cycles until the first run of blocks of a pass's first vector, and from a vector to the next at least."""
+        if not isinstance(inst, SOFTMAX) or o.len <= 0:
+            return 0, 0
+        masked = MASKED_BLOCK * -(-o.len // BLOCK_POSITIONS) if o.masked else 0
+        return RUNS + masked, RUNS + 1 + masked
 
-    @staticmethod
-    def _batch(passes: list[_Pass], vectors: int, last: float, walk: int) -> float:
-        """Cycle of the last issue of a batch; `last`: of the one before."""
-        ready = [0.0] * vectors  # cycle from which on a vector may be read
+    def _batch(self, passes: list[Pass], vectors: int, time: float, first: int, pitch: int) -> float:
+        """Cycle in which a batch ends; `time`: in which the one before has, or the tokens came."""
+        parts = self._parts
+        ready = [0.0] * vectors  # cycle from which on a vector may be issued
         for p in passes:
-            time = last + CHANGE + walk + 1
-            count = max(1, p.words) + p.header if p.words or not p.header else 1
+            tap, out = TAP + p.tap, TAP + p.tap + p.tail + OUT
+            at = time + START + SLOT + ISSUE + first
             free = [0.0, 0.0]  # of the two ordered sums
+            last = at
+            tree = tap + TREE + TREE_PARTS * parts
+            step = max(p.issues, p.slots + RUN_GAP if pitch else 0, pitch)
+            if p.adds:
+                behind = tree + JOB
+            else:
+                behind = out + self._levels + MAX + (JOB if not p.tops else 0)
+            behind += (SLOT_TURN * (p.scalars + EXTRA_TURNS) if p.scalars else 0) + ALLOWED + ISSUE
             for v in range(vectors):
-                begin = max(time, ready[v])
+                begin = max(at, ready[v])
                 if p.adds:
                     begin = max(begin, free[v % 2])
-                last = begin + count - 1
-                time = last + 1
+                last = begin + p.issues - 1
+                at = begin + step
                 if p.adds:
-                    free[v % 2] = last + SUM_FREE
-                ready[v] = last + (SUM if p.adds else CHANGE) + (GELU if p.deep else 0)
-            if p.deep:
-                last += GELU
-        return last
+                    free[v % 2] = last + tree + 1
+                ready[v] = last + behind
+            time = last + out + SWITCH
+        return time

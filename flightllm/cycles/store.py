@@ -13,16 +13,16 @@ from flightllm.isa.fields import Operands
 from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.store import STKV, STV
 
-#: from the instruction to StTake; the products
-DECODE, PRODUCTS = 2, 8
-#: from the tokens to the first word in the register: StVector, address, three of the vector buffer, the FIFO
-VECTOR = 6
-#: from StAppend to the first step in the register: window read (2), FIFO, window, step
-APPEND = 6
-#: from the last word or step of a beat to its address at the port: the register, the beat, the writer
-BEAT_OUT = 3
-#: from the last answer to the tokens: `busy_o`, StDrain
-ANSWERED = 2
+#: from the instruction to StTake; from there to StAppend or StExchange, from the instruction to the end of the products
+DECODE, BEGIN, PRODUCTS = 2, 2, 9
+#: from the tokens to the cycle before the first word stands in the register: StVector, three of the vector buffer, FIFO
+VECTOR = 5
+#: from StAppend to the cycle before the first step does: reader, window (2), FIFO, step
+APPEND = 5
+#: from the last word or step of a beat in the register to its address at the port: the beat, the writer
+BEAT_OUT = 2
+#: from the last answer to the tokens: StDrain
+ANSWERED = 1
 #: XCHG: from all cores' wish to the first word of a core, from core to core; from the last word to the tokens
 EXCHANGE, EXCHANGE_END = 7, 4
 
@@ -63,6 +63,7 @@ class StoreUnit(Unit):
         while True:
             yield from self.next_op()
             inst, o = self.take()
+            products = kernel.now + PRODUCTS
             yield kernel.now + DECODE
             yield from self.wait_tokens(inst.wait)
             if isinstance(inst, STV):
@@ -70,12 +71,12 @@ class StoreUnit(Unit):
                     yield from self._vectors(o)
                 yield from self._drain()
             elif isinstance(inst, STKV):
-                yield kernel.now + PRODUCTS
+                yield max(kernel.now + BEGIN, products)
                 if o.n0 > 0 and o.n1:
                     yield from self._append(o)
                 yield from self._drain()
             else:
-                yield kernel.now + PRODUCTS
+                yield max(kernel.now + BEGIN, products)
                 yield from self._exchange.meet()
                 rows = max(0, o.n0) if o.n else 0
                 yield kernel.now + self._arch.cores * (EXCHANGE + rows * o.n) + EXCHANGE_END
@@ -99,7 +100,7 @@ class StoreUnit(Unit):
                 slots = min(16, o.slots - 16 * beat)
                 time += -(-slots * c // 16)
                 for channel in self._channels:
-                    kernel.at(time + BEAT_OUT - 1, self._write(channel, o.addr + row * o.row + BEAT * beat, 4 * slots))
+                    kernel.at(time + BEAT_OUT, self._write(channel, o.addr + row * o.row + BEAT * beat, 4 * slots))
         yield time
 
     def _write(self, channel: Channel, addr: int, nbytes: int) -> Process:

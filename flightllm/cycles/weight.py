@@ -48,6 +48,7 @@ class WeightUnit(Unit):
         while True:
             yield from self.next_op()
             _, o = self.take()
+            self.begin()
             addr, left = o.addr, o.nbytes // BEAT
             yield kernel.now + 1
             while left:
@@ -67,4 +68,5 @@ class WeightUnit(Unit):
                 addr += BEAT * beats
                 left -= beats
                 yield kernel.now + 1
+            self.give(0)
             self.finish()
