@@ -37,15 +37,17 @@ class Channel:
 
     Args:
         timing: of the memory. phase: 0..1, of its refreshes. period_ns: of the kernel clock. port_bits: width of the AXI port.
+        start: cycles since the reset of the memory.
 
     Attributes:
         free: [client] set when its request has been cut up. answered: set when no write is open any more.
         read_beats: of 64 bytes, so far. written_bytes: with a strobe.
     """
 
-    def __init__(self, kernel: Kernel, timing: HbmTiming, phase: float, period_ns: float, port_bits: int) -> None:
+    def __init__(self, kernel: Kernel, timing: HbmTiming, phase: float, period_ns: float, port_bits: int, start: float = 0.0) -> None:
         self._kernel, self._period, self._parts = kernel, period_ns, BEAT * 8 // port_bits
         self.memory = HbmChannel(timing, phase)
+        self.memory.begin(start * period_ns)
         self._open: list[_Request | None] = [None, None, None]
         self.free = [Signal(kernel) for _ in range(3)]
         self.answered = Signal(kernel)

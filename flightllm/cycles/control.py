@@ -242,14 +242,14 @@ class Sequencer:
         steps: of the program, in the order in which the sequencer goes through them (flightllm.isa.trace).
 
     Attributes:
-        counters: cycles by event. ended: set when HALT has been reached and all units rest. instructions: dispatched so far.
+        counters: cycles by event. ended: set when HALT has been reached and all units rest. instructions: so far. pc: of the last one.
     """
 
     def __init__(self, kernel: Kernel, fetch: Fetch, units: dict[UnitName, Unit], steps: Iterable[Step]) -> None:
         self._kernel, self._fetch, self._units, self._steps = kernel, fetch, units, iter(steps)
         self.counters = {"busy": 0.0, "token": 0.0, "data": 0.0, "space": 0.0}
         self.ended = False
-        self.instructions = 0
+        self.instructions = self.pc = 0
         self._counts: dict[type[Instruction], int] = {}
         kernel.start(self._run())
 
@@ -260,7 +260,7 @@ class Sequencer:
             begin = kernel.now
             yield from fetch.take()
             self.counters["data"] += kernel.now - begin
-            kind = type(step.inst)
+            kind, self.pc = type(step.inst), step.pc
             self.instructions += 1
             if kind is HALT:
                 fetch.stop()

@@ -33,6 +33,12 @@ class HbmChannel:
         self.closed_until = 0.0
         self.writing = False
 
+    def begin(self, now: float) -> None:
+        """Count time from this moment on: the next refresh comes as if the memory had been at rest since its reset."""
+        every = self.timing.refresh_every_ns
+        if every:
+            self.next_refresh += every * max(0, math.ceil((now - self.next_refresh) / every)) - now
+
     def burst(self, address: int, nbytes: int, arrival: float, write: bool = False) -> tuple[float, float]:
         """Times of the first and the last column access of a burst that came to the port at `arrival`.
 

@@ -14,6 +14,7 @@ from flightllm.cycles.channel import BEAT, LOADS, Channel
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.gather import Gather
 from flightllm.cycles.kernel import Kernel, Process, Signal
+from flightllm.cycles.memory import ChannelMemory
 from flightllm.cycles.rings import BEAT_WORDS, Ring
 from flightllm.isa.blocks import active_blocks, candidate_blocks, key_slots, runs
 from flightllm.isa.fields import Operands
@@ -61,7 +62,7 @@ class LoadUnit(Unit):
 
     Args:
         channels: that it reads. k_ring: that it fills. level_age: cycles until the matrix unit sees a ring's level. mask: bytes of the mask
-        buffer. memory: channel 0 from address 0 on, for masks and token ids.
+        buffer. memory: of channel 0, for masks and token ids.
     """
 
     name = UnitName.L
@@ -75,7 +76,7 @@ class LoadUnit(Unit):
         k_ring: Ring,
         level_age: int,
         mask: np.ndarray,
-        memory: np.ndarray,
+        memory: ChannelMemory,
     ) -> None:
         super().__init__(kernel, tokens, arch.queue_depth)
         self._arch, self._channels, self._ring, self._mask, self._memory = arch, channels, k_ring, mask, memory
@@ -116,7 +117,7 @@ class LoadUnit(Unit):
             elif isinstance(inst, LDG):
                 at = yield from self._gather(o, at)
             elif isinstance(inst, LDM):
-                self._mask[o.dst : o.dst + o.nbytes] = self._memory[o.addr : o.addr + o.nbytes]
+                self._mask[o.dst : o.dst + o.nbytes] = self._memory.read(o.addr, o.nbytes)
                 at = yield from self._piece("mask", o.addr, o.nbytes, at + ROW, o)
             else:
                 at = yield from self._ranges(inst, o, at)
@@ -199,7 +200,7 @@ class LoadUnit(Unit):
         at = yield from self._piece("ids", o.ids, 4 * rows, max(at + ROW, kernel.now), o)
         yield from self._still()
         at = kernel.now + 1
-        ids = self._memory[o.ids : o.ids + 4 * rows].view("<i4")
+        ids = self._memory.read(o.ids, 4 * rows).view("<i4")
         for i in ids.tolist():
             at = yield from self._piece("vector", o.table + i * o.row, row, at + GATHER, o, products=True)
         return at

@@ -12,11 +12,13 @@ from flightllm.cycles.control import Fetch, Sequencer, Tokens, Unit
 from flightllm.cycles.kernel import Kernel
 from flightllm.cycles.load import LoadUnit
 from flightllm.cycles.matrix import MatrixUnit
+from flightllm.cycles.memory import ChannelMemory
 from flightllm.cycles.rings import Ring
 from flightllm.cycles.special import SpecialUnit
 from flightllm.cycles.store import Exchange, StoreUnit
 from flightllm.cycles.streams import Streams
 from flightllm.cycles.weight import WeightUnit
+from flightllm.errors import ProgramError
 from flightllm.isa.fields import Instruction
 from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.load import LDW
@@ -36,8 +38,8 @@ class CoreModel:
     """One core and its channels.
 
     Args:
-        core: its number. memory: of channel 0 from address 0 on; read for programs' masks, ids and format tables.
-        mask: bytes of the mask buffer, which stay from run to run.
+        core: its number. memory: of channel 0.
+        mask: bytes of the mask buffer, which stay from run to run. start: see `Machine`.
     """
 
     def __init__(
@@ -46,15 +48,16 @@ class CoreModel:
         arch: ArchConfig,
         timing: HbmTiming,
         core: int,
-        memory: np.ndarray,
+        memory: ChannelMemory,
         mask: np.ndarray,
         exchange: Exchange,
+        start: float,
     ) -> None:
         ports = arch.cores * arch.channels
         modelled = min(arch.channels, MODELLED_CHANNELS)
         period = 1000.0 / arch.clock_mhz
         numbers = [core * arch.channels + c * arch.channels // modelled for c in range(modelled)]
-        self.channels = [Channel(kernel, timing, n / ports, period, arch.port_bits) for n in numbers]
+        self.channels = [Channel(kernel, timing, n / ports, period, arch.port_bits, start) for n in numbers]
         w_ring, k_ring = Ring(kernel, arch.w_ring_bytes // 8), Ring(kernel, arch.k_ring_bytes // 8)
         tokens, age = Tokens(kernel), level_age(arch.channels)
         self.streams = Streams(arch, memory)
@@ -93,35 +96,55 @@ class CoreModel:
         return out
 
 
-def run(
-    arch: ArchConfig,
-    timing: HbmTiming,
-    program: list[Instruction],
-    regs: list[list[int]],
-    addr: int,
-    memory: list[np.ndarray],
-    masks: list[np.ndarray],
-    limit: float = 1e12,
-) -> dict[str, int]:
-    """One run of a program on all cores.
+class Machine:
+    """All cores and channels, for one run.
 
     Args:
-        regs: [core] registers at the start. addr: of the program on channel 0 of each core. memory: [core] bytes of channel 0.
-        masks: [core] bytes of the mask buffer, changed by the run.
+        memory: [core] what programs read of channel 0. masks: [core] bytes of the mask buffer, changed by the run.
+        start: cycles since the reset of the memory at which the run begins.
 
-    Returns:
-        The counters under the names of `flightllm.executors.rtl.status.read_counters`.
-
-    Raises:
-        ProgramError: it does not end within `limit` cycles, or stands still before its end.
+    Attributes:
+        cores: with what each unit did.
     """
-    kernel = Kernel()
-    exchange = Exchange(kernel, arch.cores)
-    cores = [CoreModel(kernel, arch, timing, k, memory[k], masks[k], exchange) for k in range(arch.cores)]
-    for core, r in zip(cores, regs, strict=True):
-        core.start(program, list(r), addr)
-    kernel.run(limit)
-    out = {"cycles": round(max(c.sequencer.counters["busy"] for c in cores))}
-    for k, core in enumerate(cores):
-        out |= {f"core{k}.{name}": value for name, value in core.counters().items()}
-    return out
+
+    def __init__(
+        self,
+        arch: ArchConfig,
+        timing: HbmTiming,
+        memory: list[ChannelMemory],
+        masks: list[np.ndarray],
+        start: float = 0.0,
+    ) -> None:
+        self._kernel = Kernel()
+        exchange = Exchange(self._kernel, arch.cores)
+        self.cores = [
+            CoreModel(self._kernel, arch, timing, k, memory[k], masks[k], exchange, start) for k in range(arch.cores)
+        ]
+
+    def run(self, program: list[Instruction], regs: list[list[int]], addr: int, limit: float) -> dict[str, int]:
+        """Run a program on all cores.
+
+        Args:
+            regs: [core] registers at the start. addr: of the program on channel 0 of each core. limit: cycles at most.
+
+        Returns:
+            The counters under the names of `flightllm.executors.rtl.status.read_counters`.
+
+        Raises:
+            ProgramError: it does not end within `limit` cycles, or stands still before its end.
+        """
+        for core, own in zip(self.cores, regs, strict=True):
+            core.start(program, list(own), addr)
+        self._kernel.run(limit)
+        for k, core in enumerate(self.cores):
+            if not core.sequencer.ended:
+                raise ProgramError(
+                    "the program stands still on the cycle model",
+                    where=f"core {k}, instruction {core.sequencer.pc}",
+                    why="; ".join(f"{name.name}: {unit.open} open" for name, unit in core.units.items()),
+                    do="check the program with flightllm verify; report this with the package",
+                )
+        out = {"cycles": round(max(c.sequencer.counters["busy"] for c in self.cores))}
+        for k, core in enumerate(self.cores):
+            out |= {f"core{k}.{name}": value for name, value in core.counters().items()}
+        return out

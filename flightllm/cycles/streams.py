@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-import numpy as np
-
 from flightllm.config.arch import ArchConfig
+from flightllm.cycles.memory import ChannelMemory
 from flightllm.isa.fields import Operands
 from flightllm.streams.formats import EntryFormat
 from flightllm.streams.layout import EntryShape, Geometry, header_sizes
 
 #: a strip as the matrix unit pops it: shapes of its entries in order, bytes of its format table
 Strip = tuple[list[EntryShape], int]
+#: bytes of a format table at most (fetch_plan: TableBytes)
+TABLE_BYTES = 1024
 
 
 class Streams:
     """The weight streams of a core in the order of their loads; the n-th load feeds the n-th MM.
 
     Args:
-        memory: channel 0 from address 0 on.
+        memory: of channel 0.
     """
 
-    def __init__(self, arch: ArchConfig, memory: np.ndarray) -> None:
+    def __init__(self, arch: ArchConfig, memory: ChannelMemory) -> None:
         self._arch, self._memory = arch, memory
         self._loads: deque[int] = deque()
         self._known: dict[tuple[int, ...], list[Strip]] = {}
@@ -60,10 +61,11 @@ class Streams:
         geo = self._geometry(o)
         for strip in range(geo.strips):
             shapes, count = [], 0
+            table = self._memory.read(addr, TABLE_BYTES).tolist()
             for block in range(geo.blocks):
                 more = True
                 while more:
-                    fmt = EntryFormat.from_byte(int(self._memory[addr + count]))
+                    fmt = EntryFormat.from_byte(table[count])
                     count, more = count + 1, fmt.more
                     shapes.append(self._shape(geo, strip, block, fmt))
             addr += sum(header_sizes(geo.slots_of(strip), geo.bias, count)) + sum(s.size for s in shapes)

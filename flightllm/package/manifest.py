@@ -139,6 +139,15 @@ class Manifest:
                 return region
         raise KeyError(name)
 
+    def program_region(self) -> Region:
+        """The region that the program goes to; PackageError if there is none, or it is too small."""
+        size = self.instructions * INSTRUCTION_BYTES
+        for region in self.memory:
+            if region.name == "program" and region.bytes >= size:
+                return region
+        why = f'a region "program" of {size} bytes is missing in its memory map'
+        raise PackageError("the package cannot run on the kernel", where=self.name, why=why, do="compile it again")
+
     def symbols(self) -> dict[str, dict[int, str]]:
         """Space ("MEM", "VB", "AB") -> base address -> name; tensors go before regions where both begin at one address."""
         memory = {r.addr: r.name for r in self.memory} | {t.addr: t.node for t in self.tensors}

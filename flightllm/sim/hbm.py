@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from flightllm.config.board import BoardMemory
+from flightllm.config.board import BoardMemory, load_board
+from flightllm.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,11 @@ class HbmTiming:
             ccd_long_ns=2 * atom,
             refresh_ns=pause,
         )
+
+    @classmethod
+    def of_name(cls, board: str) -> HbmTiming:
+        """Of a board by name; one that is not known here has that of a U280."""
+        try:
+            return cls.of_board(load_board(board).memory)
+        except ConfigError:
+            return cls()

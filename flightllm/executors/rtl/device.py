@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flightllm.config.board import load_board
-from flightllm.errors import ConfigError, FlightError, PackageError, ProgramError, ToolError
+from flightllm.errors import ConfigError, FlightError, ProgramError, ToolError
 from flightllm.executors.rtl.status import read_counters, state_dump
 from flightllm.isa import decode_program
-from flightllm.isa.fields import INSTRUCTION_BYTES, Instruction
-from flightllm.package import Manifest, Package, Region
+from flightllm.isa.fields import Instruction
+from flightllm.package import Package
 from flightllm.runtime.device import check_chunk, gather_logits
 from flightllm.sim import control_map as cm
 from flightllm.sim.hbm import HbmTiming
@@ -27,14 +26,6 @@ QUIET = 20_000_000
 EVENT_CYCLES = 2048
 
 
-def board_timing(name: str) -> HbmTiming:
-    """Memory timing of a board by name; a board that is not known here has that of a U280."""
-    try:
-        return HbmTiming.of_board(load_board(name).memory)
-    except ConfigError:
-        return HbmTiming()
-
-
 def place(package: Package, memory: np.ndarray) -> None:
     """Copy the images, and the program to channel 0 of each core. memory: uint8 [cores * channels, bytes], zero.
 
@@ -43,20 +34,11 @@ def place(package: Package, memory: np.ndarray) -> None:
     """
     m = package.manifest
     program = np.frombuffer(bytes(package.program), np.uint8)
-    region = program_region(m)
+    region = m.program_region()
     for core in range(m.arch.cores):
         for channel in range(m.arch.channels):
             memory[core * m.arch.channels + channel, : m.image_bytes] = package.image(core, channel)
         memory[core * m.arch.channels, region.addr : region.addr + program.size] = program
-
-
-def program_region(manifest: Manifest) -> Region:
-    """The region that the program goes to; PackageError if there is none, or it is too small."""
-    for region in manifest.memory:
-        if region.name == "program" and region.bytes >= manifest.instructions * INSTRUCTION_BYTES:
-            return region
-    why = f'a region "program" of {manifest.instructions * INSTRUCTION_BYTES} bytes is missing in its memory map'
-    raise PackageError("the package cannot run on the kernel", where=manifest.name, why=why, do="compile it again")
 
 
 class RtlDevice:
@@ -104,7 +86,7 @@ class RtlDevice:
         m = package.manifest
         size = max(r.end for r in m.memory)
         options = self.options or SimOptions()
-        options = replace(options, timing=options.timing or board_timing(m.board))
+        options = replace(options, timing=options.timing or HbmTiming.of_name(m.board))
         if self.observer is not None:
             options = replace(options, probe=True)
         self.close()
@@ -137,7 +119,7 @@ class RtlDevice:
         for port in range(sim.ports):
             sim.write64(cm.base_address(port), int(sim.bases[port]))
         m = self._loaded().manifest
-        sim.write64(cm.ADDRESS["PROGRAM"], program_region(m).addr)
+        sim.write64(cm.ADDRESS["PROGRAM"], m.program_region().addr)
         sim.write(cm.ADDRESS["INSTRUCTIONS"], m.instructions)
         sim.write(cm.ADDRESS["WATCHDOG"], self.watchdog)
         sim.write(cm.ADDRESS["GIE"], 1)
