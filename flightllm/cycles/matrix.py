@@ -46,7 +46,14 @@ SCALE_ROW, STRIP = 13, 19
 TURN = 2
 #: drain: cycles of a row beat of a token besides its steps; from its last step to the end of the instruction
 READ, WRITTEN = 3, 22
+#: a read of accumulators that has waited so long makes the array pause
+STARVED = 8
 REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2
+
+
+def _turn(steps: int) -> int:
+    """Cycles from one pause of the array for the drain to the next (matrix_drain: Turn)."""
+    return steps + 4 | 1
 
 
 @dataclass(slots=True)
@@ -363,6 +370,23 @@ class MatrixUnit(Unit):
         self._tiles.append((tile, times, first, strip))
         self._tile_there.set()
 
+    @staticmethod
+    def _read_waits(tokens: int, strip: _Strip, work: int, spent: int, ops: int) -> int:
+        """Cycles that the drain waits for reads of accumulators while the array works on the next strip, which is as this one.
+
+        A read waits while scale operations take the port: with a share d of the cycles, d / (1 - d) on the average. If they take all, the
+        drain waits STARVED cycles once, then the array pauses once in a turn (matrix_drain: Turn), as long as it works.
+        """
+        if not spent:
+            return 0
+        steps = max(strip.steps)
+        reads = tokens * len(strip.steps)
+        if ops >= spent:
+            turn = _turn(steps)
+            active = spent * turn // (turn - 1)
+            return min(STARVED, active) + min(reads, active // turn) * (turn - READ - steps)
+        return round(reads * ops / (spent - ops) * min(1.0, spent / max(1, work)))
+
     # --- execute and drain -------------------------------------------------------------------------------------------
     def _execute(self) -> Process:
         kernel = self.kernel
@@ -386,6 +410,7 @@ class MatrixUnit(Unit):
             odd = not mop.dual and mop.tokens % 2 == 1
             free = 0.0  # the first cycle in which a pair's last beat may be issued
             busy_from, busy_to, turn = 0.0, 0.0, 1  # the drain of the strip before
+            spent, ops = 0, 0  # cycles of the array for this strip, and of them with a scale operation
             while True:
                 while not self._tiles:
                     yield self._tile_there
@@ -402,8 +427,10 @@ class MatrixUnit(Unit):
                     if issued < free:
                         issued = free
                     last_ops = tile.one if odd else tile.two
+                    step = count if count > tile.two else tile.two
+                    spent += pairs * step
+                    ops += pairs * tile.two
                     if pairs > 1:
-                        step = count if count > tile.two else tile.two
                         begin = issued
                         issued += (pairs - 1) * step
                         if tile.two >= count and begin < busy_to:
@@ -421,9 +448,12 @@ class MatrixUnit(Unit):
                 if strip is not None:
                     there = issued + (STRIP + last_ops if pairs and count else 2)
                     read = max(drained, there) + 1
+                    turn = _turn(max(strip.steps, default=0))
                     work = mop.tokens * sum(READ + s for s in strip.steps)
+                    if not strip.op_last:
+                        work += self._read_waits(mop.tokens, strip, work, spent, ops)
                     busy_from, busy_to = read, read + work
-                    turn = max(strip.steps, default=0) + 4 | 1
+                    spent = ops = 0
                     release = read + work - 1 if work else read - 1
                     if count:
                         halves.append(release + 1)

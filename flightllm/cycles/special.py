@@ -138,7 +138,7 @@ class SpecialUnit(Unit):
         """Cycles until the first run of blocks of a pass's first vector, and from a vector to the next at least."""
         if not isinstance(inst, SOFTMAX) or o.len <= 0:
             return 0, 0
-        masked = MASKED_BLOCK * -(-o.len // BLOCK_POSITIONS) if o.masked else 0
+        masked = MASKED_BLOCK * -(-o.len // BLOCK_POSITIONS) - 1 if o.masked else 0
         return RUNS + masked, RUNS + 1 + masked
 
     def _batch(self, passes: list[Pass], vectors: int, time: float, first: int, pitch: int) -> float:
