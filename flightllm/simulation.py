@@ -1,4 +1,4 @@
-"""Cycles of a package on the simulated hardware: what `flightllm simulate` does."""
+"""Cycles of a package, modelled or on the simulated hardware: what `flightllm simulate` does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Simulation:
-    """Runs of the program on the simulated hardware.
+    """Runs of the program on the cycle model or on the simulated hardware.
 
-    runs: for each run that it simulated pos, tokens, prompt (bool), and every counter (docs/registers.md), `cycles` first.
+    executor: "model" or "rtl". runs: for each run that it simulated pos, tokens, prompt (bool), and every counter (docs/registers.md), `cycles` first.
     compared: every logit was compared with the functional executor's. window: which part was simulated, if not all of it.
     """
 
@@ -54,11 +54,12 @@ Observer = Callable[[Chunk, dict[str, int] | None], None]
 def simulate(
     package: str | os.PathLike[str] | Package,
     *,
-    on: str = "rtl",
+    on: str = "model",
     prompt_tokens: int = 16,
     new_tokens: int = 1,
     chunk: int | None = None,
     seed: int = 1,
+    skip_prompt: bool = False,
     compare: bool = False,
     jitter_ns: float = 0.0,
     stall: float = 0.0,
@@ -68,13 +69,14 @@ def simulate(
     trace_cycles: int = 10_000,
     observer: Observer | None = None,
 ) -> Simulation:
-    """Feed random tokens to a package on the simulated hardware.
+    """Feed random tokens to a package and count cycles.
 
     Args:
         package: folder, or an open `Package`.
-        on: "rtl".
+        on: "model" (the cycle model: counts without computing) or "rtl" (the hardware itself, simulated).
         prompt_tokens, new_tokens: tokens of the prompt, and those fed singly after it. chunk: prompt tokens per run.
         seed: of the tokens, and of all that is random in the simulation.
+        skip_prompt: only the runs after the prompt (model only: nothing has to be computed before them).
         compare: compare every logit with the functional executor's, bit by bit.
         jitter_ns: extra latency of memory at most. stall: share of cycles in which a channel pauses.
         rtl_window: "FIRST:COUNT", token positions that are simulated; the functional executor runs all others.
@@ -85,8 +87,16 @@ def simulate(
         ToolError: no such executor, or Verilator fails. PackageError: damaged package. FlightError: the tokens do not fit the
             context. ProgramError: the hardware reports an error, or a logit differs.
     """
-    if on != "rtl":
-        raise ToolError(f"executor {on!r} counts no cycles", do="use --on rtl")
+    if on not in ("model", "rtl"):
+        raise ToolError(f"executor {on!r} counts no cycles", do="use --on model or --on rtl")
+    if on == "model":
+        given = {"--compare": compare, "--jitter": jitter_ns, "--stall": stall, "--rtl-window": rtl_window, "--trace": trace}
+        for name, value in given.items():
+            if value:
+                raise ToolError(f"the cycle model has no {name}", why="it computes nothing", do="add --on rtl")
+        return _modelled(package, prompt_tokens, new_tokens, chunk, seed, skip_prompt, observer)
+    if skip_prompt:
+        raise ToolError("--skip-prompt is for the cycle model", do="use --rtl-window")
     from flightllm.executors.rtl import RtlDevice
     from flightllm.executors.rtl.window import Window, WindowDevice
     from flightllm.sim.simulator import SimOptions
@@ -115,6 +125,33 @@ def simulate(
         device.close()
     if isinstance(device, WindowDevice):
         result.window, result.window_text = device.to_json(), device.summary()
+    return result
+
+
+def _modelled(
+    package: str | os.PathLike[str] | Package,
+    prompt_tokens: int,
+    new_tokens: int,
+    chunk: int | None,
+    seed: int,
+    skip_prompt: bool,
+    observer: Observer | None,
+) -> Simulation:
+    """The runs on the cycle model. Images are not verified: it reads attention masks and formats only."""
+    from flightllm.cycles.device import CycleModel
+
+    opened = package if isinstance(package, Package) else Package.open(package)
+    m = opened.manifest
+    model = CycleModel(opened)
+    result = Simulation(m, "model", seed, False)
+    ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
+    for run in chunks(m.limits, prompt_tokens, new_tokens, chunk):
+        if skip_prompt and run.prompt:
+            continue
+        counters = model.run(ids[run.pos : run.pos + run.count], run.pos, int(run.last), run.prompt)
+        result.runs.append({"pos": run.pos, "tokens": run.count, "prompt": run.prompt} | counters)
+        if observer is not None:
+            observer(run, counters)
     return result
 
 

@@ -1,4 +1,4 @@
-"""flightllm simulate: cycles of a package on the simulated hardware."""
+"""flightllm simulate: cycles of a package, modelled or on the simulated hardware."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ UNITS = ("W", "L", "M", "S", "T", "Q")
 EVENTS = ("busy", "token", "data", "space")
 
 
-@click.command("simulate", short_help="Run a package on the simulated hardware and count cycles.")
+@click.command("simulate", short_help="Count the cycles of a package: by the model, or on the simulated hardware.")
 @click.argument("package", type=click.Path())
-@click.option("--on", "executor", default="rtl", show_default=True, help="Executor: rtl.")
+@click.option(
+    "--on",
+    "executor",
+    type=click.Choice(("model", "rtl")),
+    default="model",
+    show_default=True,
+    help="model: counts cycles without computing, in seconds. rtl: the hardware itself, simulated, which computes.",
+)
 @click.option(
     "--prompt-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Tokens of the prompt."
 )
@@ -30,6 +37,7 @@ EVENTS = ("busy", "token", "data", "space")
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Of the tokens, and of all that is random in the simulation."
 )
+@click.option("--skip-prompt", is_flag=True, help="With --on model: only the runs after the prompt.")
 @click.option("--compare", is_flag=True, help="Compare every logit with the functional executor, bit by bit.")
 @click.option(
     "--jitter", type=click.FloatRange(min=0), default=0.0, help="Extra latency of memory, up to so many ns, at random."
@@ -56,6 +64,7 @@ def command(
     new_tokens: int,
     chunk: int | None,
     seed: int,
+    skip_prompt: bool,
     compare: bool,
     jitter: float,
     stall: float,
@@ -65,11 +74,11 @@ def command(
     trace_cycles: int,
     as_json: bool,
 ) -> None:
-    """Feed random tokens to PACKAGE on the simulated hardware; print cycles and what the units did."""
+    """Feed random tokens to PACKAGE; print cycles and what the units did."""
     from flightllm.package import Package
     from flightllm.simulation import simulate
 
-    opened = Package.open(package, verify=True)
+    opened = Package.open(package, verify=executor == "rtl")
     m = opened.manifest
 
     def show(run: Chunk, counters: dict[str, int] | None) -> None:
@@ -78,7 +87,8 @@ def command(
             click.echo(f"  positions {run.pos} to {run.pos + run.count - 1}: {what}")
 
     if not as_json:
-        click.echo(f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz")
+        how = {"model": "modelled (how far from the RTL: docs/cycle-model.md)", "rtl": "measured in RTL"}[executor]
+        click.echo(f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz; {how}")
     result = simulate(
         opened,
         on=executor,
@@ -86,6 +96,7 @@ def command(
         new_tokens=new_tokens,
         chunk=chunk,
         seed=seed,
+        skip_prompt=skip_prompt,
         compare=compare,
         jitter_ns=jitter,
         stall=stall,

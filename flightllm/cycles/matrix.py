@@ -374,14 +374,14 @@ class MatrixUnit(Unit):
     def _read_waits(tokens: int, strip: _Strip, work: int, spent: int, ops: int) -> int:
         """Cycles that the drain waits for reads of accumulators while the array works on the next strip, which is as this one.
 
-        A read waits while scale operations take the port: with a share d of the cycles, d / (1 - d) on the average. If they take all, the
-        drain waits STARVED cycles once, then the array pauses once in a turn (matrix_drain: Turn), as long as it works.
+        A read waits while scale operations take the port: with a share d of the cycles, d / (1 - d) on the average. If that is STARVED or
+        more, the drain waits so long once, then the array pauses once in a turn (matrix_drain: Turn), as long as it works.
         """
         if not spent:
             return 0
         steps = max(strip.steps)
         reads = tokens * len(strip.steps)
-        if ops >= spent:
+        if ops >= STARVED * (spent - ops):
             turn = _turn(steps)
             active = spent * turn // (turn - 1)
             return min(STARVED, active) + min(reads, active // turn) * (turn - READ - steps)
@@ -428,8 +428,8 @@ class MatrixUnit(Unit):
                         issued = free
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
-                    spent += pairs * step
-                    ops += pairs * tile.two
+                    spent += (pairs - 1) * step + (count if count > last_ops else last_ops)
+                    ops += (pairs - 1) * tile.two + last_ops
                     if pairs > 1:
                         begin = issued
                         issued += (pairs - 1) * step

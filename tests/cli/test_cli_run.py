@@ -172,7 +172,7 @@ def test_checksums_are_compared_before_anything_runs(flightllm, package, tmp_pat
         assert flightllm(*command).exit_code == 0
     image = Package.open(package).path / "core0.ch1.bin"
     image.write_bytes(b"\xff" + image.read_bytes()[1:])
-    for command in (*commands, ["simulate", package]):
+    for command in (*commands, ["simulate", package, "--on", "rtl"]):
         result = flightllm(*command)
         assert (result.exit_code, result.stdout) == (1, "")
         assert f"a file of the package is damaged\n  where: {image}" in result.stderr

@@ -39,7 +39,7 @@ def simulate(monkeypatch):
     monkeypatch.setattr("flightllm.executors.rtl.device.build_kernel", lambda arch, trace="", **_: standin(arch, trace))
 
     def call(*args):
-        return CliRunner().invoke(main, ["simulate", *map(str, args)], prog_name="flightllm")
+        return CliRunner().invoke(main, ["simulate", "--on", "rtl", *map(str, args)], prog_name="flightllm")
 
     return call
 
