@@ -90,7 +90,13 @@ def simulate(
     if on not in ("model", "rtl"):
         raise ToolError(f"executor {on!r} counts no cycles", do="use --on model or --on rtl")
     if on == "model":
-        given = {"--compare": compare, "--jitter": jitter_ns, "--stall": stall, "--rtl-window": rtl_window, "--trace": trace}
+        given = {
+            "--compare": compare,
+            "--jitter": jitter_ns,
+            "--stall": stall,
+            "--rtl-window": rtl_window,
+            "--trace": trace,
+        }
         for name, value in given.items():
             if value:
                 raise ToolError(f"the cycle model has no {name}", why="it computes nothing", do="add --on rtl")

@@ -88,7 +88,9 @@ def command(
 
     if not as_json:
         how = {"model": "modelled (how far from the RTL: docs/cycle-model.md)", "rtl": "measured in RTL"}[executor]
-        click.echo(f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz; {how}")
+        click.echo(
+            f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz; {how}"
+        )
     result = simulate(
         opened,
         on=executor,
@@ -134,10 +136,11 @@ def _report(rows: list[dict[str, Any]], arch: ArchConfig) -> str:
 
 
 def _units(rows: list[dict[str, Any]]) -> str:
-    """A line per unit: shares of the cycles in which it is busy, and what it waits for meanwhile (docs/registers.md)."""
+    """A line per unit: shares of the cycles in which it is busy, and what it waits for meanwhile (docs/registers.md); "-": not modelled."""
     cycles = max(1, sum(r["cycles"] for r in rows))
-    lines = [
-        [unit, *(round(100 * sum(r[f"core0.{unit}.{event}"] for r in rows) / cycles) for event in EVENTS)]
-        for unit in UNITS
-    ]
+
+    def share(name: str) -> int | str:
+        return round(100 * sum(r[name] for r in rows) / cycles) if name in rows[0] else "-"
+
+    lines = [[unit, *(share(f"core0.{unit}.{event}") for event in EVENTS)] for unit in UNITS]
     return table(lines, ["unit", "busy", "waits for a token", "for data", "for room"])

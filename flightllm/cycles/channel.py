@@ -44,7 +44,9 @@ class Channel:
         read_beats: of 64 bytes, so far. written_bytes: with a strobe.
     """
 
-    def __init__(self, kernel: Kernel, timing: HbmTiming, phase: float, period_ns: float, port_bits: int, start: float = 0.0) -> None:
+    def __init__(
+        self, kernel: Kernel, timing: HbmTiming, phase: float, period_ns: float, port_bits: int, start: float = 0.0
+    ) -> None:
         self._kernel, self._period, self._parts = kernel, period_ns, BEAT * 8 // port_bits
         self.memory = HbmChannel(timing, phase)
         self.memory.begin(start * period_ns)
@@ -53,7 +55,9 @@ class Channel:
         self.answered = Signal(kernel)
         self._asked, self._served, self._queued = Signal(kernel), Signal(kernel), Signal(kernel)
         self._turn = 0
-        self._reads: deque[tuple[float, int, int, Arrival]] = deque()  # bursts that the memory has not begun: arrival in ns, address, beats
+        self._reads: deque[tuple[float, int, int, Arrival]] = (
+            deque()
+        )  # bursts that the memory has not begun: arrival in ns, address, beats
         self._ends: deque[float] = deque()  # cycles in which begun bursts end
         self._writes: deque[tuple[float, int]] = deque()  # arrival in ns, address
         self.writing = 0  # writes without an answer
@@ -139,7 +143,9 @@ class Channel:
             arrival, addr, beats, arrived = reads.popleft()
             first, last = memory.burst(addr, BEAT * beats, arrival)
             # the first beat is there with its last atom
-            first += memory.timing.ccd_short_ns * (min(BEAT // self._parts, BEAT) // ATOM - 1) if self._parts < 2 else 0.0
+            first += (
+                memory.timing.ccd_short_ns * (min(BEAT // self._parts, BEAT) // ATOM - 1) if self._parts < 2 else 0.0
+            )
             begin = max(ceil((first + memory.half) / period - 1e-9), self._port_free)
             end = max(ceil((last + memory.half) / period - 1e-9), begin + beats * self._parts - 1)
             self._port_free = end + 1

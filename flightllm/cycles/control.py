@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flightllm.cycles.channel import FETCH, Channel
@@ -48,9 +48,7 @@ class Tokens:
     def __init__(self, kernel: Kernel) -> None:
         self._count = [[0] * len(TOKEN_UNITS) for _ in TOKEN_UNITS]  # [destination][source]
         self._came = [Signal(kernel) for _ in TOKEN_UNITS]
-        self._sources = [
-            [s for s in range(len(TOKEN_UNITS)) if mask >> s & 1] for mask in range(1 << len(TOKEN_UNITS))
-        ]
+        self._sources = [[s for s in range(len(TOKEN_UNITS)) if mask >> s & 1] for mask in range(1 << len(TOKEN_UNITS))]
 
     def there(self, unit: int, mask: int) -> bool:
         """Whether a unit can take one token of every source in the mask."""
@@ -77,10 +75,12 @@ class Unit:
     """What L, M, S, T and W have in common: a queue, tokens, and counters.
 
     Attributes:
-        counters: cycles by event (docs/registers.md). spans: of all instructions, in order.
+        counters: cycles by event (docs/registers.md), of the events that are modelled. spans: of all instructions, in order.
     """
 
     name: UnitName
+    #: events that are modelled besides "busy"
+    events: tuple[str, ...] = ("token",)
 
     def __init__(self, kernel: Kernel, tokens: Tokens, depth: int) -> None:
         self.kernel, self.tokens, self.depth = kernel, tokens, depth
@@ -88,7 +88,7 @@ class Unit:
         self.spans: list[Span] = []
         self._taken = self._ended = 0  # of the spans
         self.more, self.room, self.rested = Signal(kernel), Signal(kernel), Signal(kernel)
-        self.counters = {"busy": 0.0, "token": 0.0, "data": 0.0, "space": 0.0}
+        self.counters = dict.fromkeys(("busy", *self.events), 0.0)
         self.open = 0  # instructions in the queue or at work
         self._since = 0.0
 
@@ -247,7 +247,7 @@ class Sequencer:
 
     def __init__(self, kernel: Kernel, fetch: Fetch, units: dict[UnitName, Unit], steps: Iterable[Step]) -> None:
         self._kernel, self._fetch, self._units, self._steps = kernel, fetch, units, iter(steps)
-        self.counters = {"busy": 0.0, "token": 0.0, "data": 0.0, "space": 0.0}
+        self.counters = {"busy": 0.0, "data": 0.0, "space": 0.0}
         self.ended = False
         self.instructions = self.pc = 0
         self._counts: dict[type[Instruction], int] = {}
@@ -293,7 +293,7 @@ class Sequencer:
         self.ended = True
         self.counters["busy"] = kernel.now
 
-    def _rest(self, names: Iterable[UnitName]) -> Iterator[Signal]:
+    def _rest(self, names: Iterable[UnitName]) -> Process:
         """Wait until units rest."""
         begin = self._kernel.now
         for unit in [self._units[n] for n in names if n in self._units]:

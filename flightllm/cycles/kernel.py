@@ -5,11 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Generator
 from itertools import count
+from typing import TypeVar
 
 from flightllm.errors import ProgramError
 
-#: A process yields the cycle to go on in, or a signal to wait for.
-Process = Generator["float | Signal", None, None]
+T = TypeVar("T")
+#: A process yields the cycle to go on in, or a signal to wait for. A part of one does so, too, and returns something.
+Part = Generator["float | Signal", None, T]
+Process = Part[None]
 
 
 class Signal:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -13,13 +12,13 @@ from flightllm.config.arch import ArchConfig
 from flightllm.cycles.channel import BEAT, LOADS, Channel
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.gather import Gather
-from flightllm.cycles.kernel import Kernel, Process, Signal
+from flightllm.cycles.kernel import Kernel, Part, Process, Signal
 from flightllm.cycles.memory import ChannelMemory
 from flightllm.cycles.rings import BEAT_WORDS, Ring
 from flightllm.isa.blocks import active_blocks, candidate_blocks, key_slots, runs
-from flightllm.isa.fields import Operands
+from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.fields import Unit as UnitName
-from flightllm.isa.load import DTYPES, LDG, LDK, LDM, LDS, LDV
+from flightllm.isa.load import DTYPES, LDG, LDM, LDS, LDV
 
 #: beats of a channel that are asked for and not used, of a request; segments that wait
 STAGING, REQUEST_BEATS, SEGMENTS = 64, 32, 8
@@ -83,7 +82,9 @@ class LoadUnit(Unit):
         self._seen = PUSHED + level_age
         gather = Gather(len(channels), self._come)
         self._arrived = [gather.of(c) for c in range(len(channels))]
-        self._beats: deque[tuple[int, float, float]] = deque()  # beats, cycles in which the first and the last are staged
+        self._beats: deque[tuple[int, float, float]] = (
+            deque()
+        )  # beats, cycles in which the first and the last are staged
         self._segments: deque[_Segment] = deque()
         self._handed, self._came, self._used = Signal(kernel), Signal(kernel), Signal(kernel)
         self._asked = 0  # beats in all
@@ -132,7 +133,9 @@ class LoadUnit(Unit):
         self._working += 1
         self._handed.set()
 
-    def _piece(self, kind: str, addr: int, nbytes: int, ready: float, o: Operands, products: bool = False) -> Iterator[Signal | float]:
+    def _piece(
+        self, kind: str, addr: int, nbytes: int, ready: float, o: Operands, products: bool = False
+    ) -> Part[float]:
         """A piece that the walk hands on in cycle `ready`; returns the cycle in which the requester takes it."""
         kernel = self.kernel
         at = max(ready + 1 + (PRODUCTS if products else 0), self._free)
@@ -191,7 +194,7 @@ class LoadUnit(Unit):
 
         return words(first_bytes), words(BEAT), words(stop), 0
 
-    def _gather(self, o: Operands, at: float) -> Iterator[Signal | float]:
+    def _gather(self, o: Operands, at: float) -> Part[float]:
         kernel = self.kernel
         rows, row = max(0, o.rows), o.slots * DTYPES[o.dtype]
         if not rows:
@@ -205,7 +208,7 @@ class LoadUnit(Unit):
             at = yield from self._piece("vector", o.table + i * o.row, row, at + GATHER, o, products=True)
         return at
 
-    def _ranges(self, inst: LDS | LDK, o: Operands, at: float) -> Iterator[Signal | float]:
+    def _ranges(self, inst: Instruction, o: Operands, at: float) -> Part[float]:
         c, masked = self._arch.channels, False
         if isinstance(inst, LDS):
             blocks, unit, size = (candidate_blocks(o.len, o.sink, o.first) if o.heads else []), c, 2 * o.heads
@@ -225,11 +228,13 @@ class LoadUnit(Unit):
             if masked:
                 ready = max(ready, at + RUN + MASKED_BLOCK * (hi if last else hi + 1))
             kind = "scales" if isinstance(inst, LDS) else "keys"
-            at_piece = yield from self._piece(kind, o.addr + begin * size, (end - begin) * size, ready, o, products=True)
+            at_piece = yield from self._piece(
+                kind, o.addr + begin * size, (end - begin) * size, ready, o, products=True
+            )
             ready = max(ready + NEXT_RUN, at_piece)
         return ready
 
-    def _still(self) -> Iterator[Signal | float]:
+    def _still(self) -> Process:
         """Wait until nothing is at work behind the walk; it is seen a cycle late."""
         while self._working:
             yield self._used
@@ -237,7 +242,7 @@ class LoadUnit(Unit):
 
     # --- second half -------------------------------------------------------------------------------------------------
     def _use(self) -> Process:
-        kernel, beats = self.kernel, self._beats
+        beats = self._beats
         time = 0.0  # first cycle in which a segment can be worked on
         used = 0
         left, start, pitch = 0, 0.0, 0.0  # of the burst at hand: beats, cycle of the next, cycles from one to the next
@@ -283,7 +288,7 @@ class LoadUnit(Unit):
 
     def _push(
         self, count: int, time: float, start: float, pitch: float, words_left: int, index: int, todo: int
-    ) -> Iterator[Signal]:
+    ) -> Part[tuple[float, int]]:
         """Beats of a burst go to the K ring, as far as it has room; returns (cycle after the last, words left of the segment)."""
         ring = self._ring
         done = 0

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens, Unit
-from flightllm.cycles.kernel import Kernel, Process, Signal
-from flightllm.cycles.matrix_items import Item, Tile, cut, entry_item, header_pieces, key_tile, value_tile
+from flightllm.cycles.kernel import Kernel, Part, Process, Signal
+from flightllm.cycles.matrix_items import Item, Tile, entry_item, header_pieces, key_tile, value_tile
 from flightllm.cycles.rings import Ring
-from flightllm.isa.blocks import active_blocks, key_slots, runs
+from flightllm.isa.blocks import active_blocks, runs
 from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.matrix import MM, MMQK
@@ -146,7 +145,6 @@ class MatrixUnit(Unit):
 
     # --- fetch -------------------------------------------------------------------------------------------------------
     def _fetch(self) -> Process:
-        kernel = self.kernel
         planned = 0.0
         count = 0
         while True:
@@ -169,7 +167,7 @@ class MatrixUnit(Unit):
             else:
                 planned = yield from self._weights(o, at)
 
-    def _weights(self, o: Operands, at: float) -> Iterator[Any]:
+    def _weights(self, o: Operands, at: float) -> Part[float]:
         """Strips of a weight stream; returns the cycle from which on the plan takes an instruction."""
         v, lanes, channels = self._arch.vpus, self._lanes, self._arch.channels
         begun = self._w_words
@@ -199,7 +197,9 @@ class MatrixUnit(Unit):
             for number, shape in enumerate(shapes):
                 accepted = self._accept(ready)
                 item = entry_item(shape)
-                yield from self._pop_entry(item, accepted + WALKED, number == 0, strip if number == len(shapes) - 1 else None)
+                yield from self._pop_entry(
+                    item, accepted + WALKED, number == 0, strip if number == len(shapes) - 1 else None
+                )
                 self._accepts = max(accepted + item.pieces, self._fires[0] + 1)
                 ready = accepted + PLAN_ENTRY
             at = accepted
@@ -214,7 +214,7 @@ class MatrixUnit(Unit):
         """Cycle in which the walk takes an item that is ready."""
         return max(ready, self._accepts)
 
-    def _pop_w(self, pieces: tuple[int, ...], earliest: float) -> Iterator[Signal]:
+    def _pop_w(self, pieces: tuple[int, ...], earliest: float) -> Process:
         """Pops of the W ring that need no other room."""
         ring = self._w
         time = max(self._fired, earliest - 1)
@@ -227,7 +227,7 @@ class MatrixUnit(Unit):
         self._fired = time
         ring.pop(self._w_words, time)
 
-    def _pop_entry(self, item: Item, earliest: float, first: bool, strip: _Strip | None) -> Iterator[Signal]:
+    def _pop_entry(self, item: Item, earliest: float, first: bool, strip: _Strip | None) -> Process:
         """An entry: scales, then tiles, which go to execute. strip: it is the last of this strip."""
         ring, rows, beats = self._w, self._rows_free, self._beats_free
         time, total = max(self._fired, earliest - 1), self._w_words
@@ -278,7 +278,7 @@ class MatrixUnit(Unit):
         recent.append((time, words))
         return time
 
-    def _attention(self, mop: _Mop, at: float) -> Iterator[Any]:
+    def _attention(self, mop: _Mop, at: float) -> Part[float]:
         """Runs of blocks of the K ring's stream; returns the cycle from which on the plan takes an instruction."""
         o = mop.o
         masked = bool(o.masked)
@@ -316,7 +316,7 @@ class MatrixUnit(Unit):
             first = False
         return accepted + 1
 
-    def _keys(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Iterator[Any]:
+    def _keys(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Part[int]:
         arch = self._arch
         windows, bits = -(-o.k // 16), int(o.bits)
         begin = lo * 64 // arch.channels
@@ -331,7 +331,7 @@ class MatrixUnit(Unit):
             pieces += sum(map(len, tile.windows))
         return pieces
 
-    def _values(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Iterator[Any]:
+    def _values(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Part[int]:
         arch = self._arch
         rows, bits = -(-o.slots // arch.vpus), int(o.bits)
         tail = o.slots - (rows - 1) * arch.vpus
@@ -347,7 +347,7 @@ class MatrixUnit(Unit):
                 pieces += len(tile.windows[0])
         return pieces
 
-    def _pop_k(self, tile: Tile, earliest: float, first: bool, strip: _Strip | None) -> Iterator[Signal]:
+    def _pop_k(self, tile: Tile, earliest: float, first: bool, strip: _Strip | None) -> Process:
         """A tile of the K ring."""
         ring, beats = self._k, self._beats_free
         time, total = max(self._fired, earliest - 1), self._k_words

@@ -100,7 +100,9 @@ class SpecialUnit(Unit):
         parts = self._parts
         length = max(0, o.len)
         if isinstance(inst, SOFTMAX):
-            words = sum(-(-min(BLOCK_POSITIONS, length - BLOCK_POSITIONS * b) // 16) for b in active_blocks(o, self._mask))
+            words = sum(
+                -(-min(BLOCK_POSITIONS, length - BLOCK_POSITIONS * b) // 16) for b in active_blocks(o, self._mask)
+            )
             count = max(1, words * parts)
             yield Pass(max(1, words), count, 2 * MUL_STAGE, tops=True)
             stages = 2 * MUL_STAGE + ADD_STAGE + EXP_STAGE

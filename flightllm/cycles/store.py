@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.channel import BEAT, Channel
 from flightllm.cycles.control import Tokens, Unit
@@ -34,7 +32,7 @@ class Exchange:
         self._cores, self._waiting = cores, 0
         self.all = Signal(kernel)
 
-    def meet(self) -> Iterator[Signal]:
+    def meet(self) -> Process:
         """Wait for the others."""
         self._waiting += 1
         if self._waiting == self._cores:
@@ -53,7 +51,9 @@ class StoreUnit(Unit):
 
     name = UnitName.T
 
-    def __init__(self, kernel: Kernel, tokens: Tokens, arch: ArchConfig, channels: list[Channel], exchange: Exchange) -> None:
+    def __init__(
+        self, kernel: Kernel, tokens: Tokens, arch: ArchConfig, channels: list[Channel], exchange: Exchange
+    ) -> None:
         super().__init__(kernel, tokens, arch.queue_depth)
         self._arch, self._channels, self._exchange = arch, channels, exchange
         kernel.start(self._run())
@@ -84,7 +84,7 @@ class StoreUnit(Unit):
             yield kernel.now + 1
             self.finish()
 
-    def _drain(self) -> Iterator[Signal | float]:
+    def _drain(self) -> Process:
         """All beats are answered."""
         yield self.kernel.now + BEAT_OUT
         for channel in self._channels:
@@ -92,7 +92,7 @@ class StoreUnit(Unit):
                 yield channel.answered
         yield self.kernel.now + ANSWERED
 
-    def _vectors(self, o: Operands) -> Iterator[float]:
+    def _vectors(self, o: Operands) -> Process:
         kernel, c = self.kernel, self._arch.channels
         time = kernel.now + VECTOR
         for row in range(o.rows):
@@ -108,7 +108,7 @@ class StoreUnit(Unit):
         return
         yield  # a generator
 
-    def _append(self, o: Operands) -> Iterator[float]:
+    def _append(self, o: Operands) -> Process:
         """Steps of the rows: a header and the windows of each; a beat is written when its last step has been taken."""
         kernel, c = self.kernel, self._arch.channels
         slots, four = key_slots(c), int(o.bits) == 4

@@ -25,6 +25,7 @@ class WeightUnit(Unit):
     """
 
     name = UnitName.W
+    events = ("space",)
 
     def __init__(
         self, kernel: Kernel, tokens: Tokens, depth: int, channels: list[Channel], ring: Ring, level_age: int

@@ -119,7 +119,7 @@ def test_sample(run, tmp_path, figures):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case, runs", CASES[1:], ids=lambda x: x.name if isinstance(x, Case) else "")
+@pytest.mark.parametrize(("case", "runs"), CASES[1:], ids=lambda x: x.name if isinstance(x, Case) else "")
 def test_every_kind_of_program(case, runs, tmp_path, figures):
     package = case.package(tmp_path / "austen.flpkg")
     for run in runs:
