@@ -148,7 +148,7 @@ def _modelled(
 
     opened = package if isinstance(package, Package) else Package.open(package)
     m = opened.manifest
-    model = CycleModel(opened)
+    model = CycleModel.of_package(opened)
     result = Simulation(m, "model", seed, False)
     ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
     for run in chunks(m.limits, prompt_tokens, new_tokens, chunk):

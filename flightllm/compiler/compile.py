@@ -19,6 +19,7 @@ from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
 from flightllm.compiler.report import CompileReport
+from flightllm.compiler.streams import Images
 from flightllm.compiler.verify import verify_items
 from flightllm.compress.recipe import Recipe
 from flightllm.compress.tensor import TensorRecipe
@@ -41,7 +42,7 @@ from flightllm.package import (
     PackageWriter,
     Region,
 )
-from flightllm.resources import check_fit
+from flightllm.resources import FitRow, check_fit
 
 #: LDWs issued ahead of the matrix instruction being dispatched; at most half the queue depth
 PREFETCH = 8
@@ -90,46 +91,32 @@ def compile_model(
     Raises:
         FlightError: anything wrong with model, options or fit; no package is left behind.
     """
-    report = progress or (lambda what, done, total: None)
-    board = board if isinstance(board, Board) else load_board(board)
-    arch = arch or board.arch
-    needs = check_fit(board, arch)
-    report("reading the model", 0, 1)
-    graph = model if isinstance(model, Graph) else load_model(model)
-    verify_graph(graph)
-    check_supported(graph)
-    recipe = recipe or Recipe.from_options()
-    recipe.check(graph)
-    recipes = {n.name: recipe.for_node(n.name, n.role, n.layer) for n in graph.linears()}
-    context = _context(graph, arch, max_context)
-    attention = _attention_options(graph, recipe, context)
-    fusion = fuse(graph)
-    geometry = Geometry(arch)
-    plans = plan_matrices(graph, fusion, geometry)
-    dual = frozenset(name for name, r in recipes.items() if r.activations == "dual")
-    _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
-    report("planning", 0, 1)
-    options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
+    report = progress or _silent
+    job = prepare(model, board=board, arch=arch, recipe=recipe, max_context=max_context, progress=report)
+    graph, recipe, options = job.graph, job.recipe, job.options
+    board, arch = job.board, job.arch
     calibration = calibrate(graph, recipe.calibration, report) if recipe.calibration else {}
-    mixes = budgeted_mixes(graph, plans, recipes, calibration, arch, report)
+    mixes = budgeted_mixes(graph, job.plans, job.recipes, calibration, arch, report)
     path = Path(output)
     with PackageWriter(path, cores=arch.cores, channels=arch.channels, force=force) as writer:
-        builder = ImageBuilder(graph, fusion, plans, geometry, options, recipes, mixes, calibration, writer, report)
+        builder = ImageBuilder(
+            graph, job.fusion, job.plans, job.geometry, options, job.recipes, mixes, calibration, writer, report
+        )
         builder.build()
         report("program", 0, 1)
-        program = _program(graph, fusion, plans, arch, builder, options)
-        check_program(program.instructions, arch, max_context=context, max_chunk=options.chunk)
+        program = make_program(job, builder.images)
+        check_program(program.instructions, arch, max_context=options.max_context, max_chunk=options.chunk)
         encoded = encode_program(program.instructions)
         builder.map.add("program", len(encoded), "program")
         builder.map.check("with the program")
         writer.program(encoded)
         writer.tokenizer(graph.info.tokenizer_json)
         writer.chat_template(graph.info.chat_template)
-        manifest = writer.commit(_manifest(graph, board, arch, builder, options, program, name or _model_name(graph)))
+        manifest = writer.commit(make_manifest(job, builder, program, name))
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
     if options.chunk < arch.max_chunk:
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
-    for row in needs:
+    for row in job.needs:
         if not row.fits:
             notes.append(
                 f"{row.resource}: {row.need:,.0f} of {row.have:,} that {board.name} has; see `flightllm resources`"
@@ -145,6 +132,58 @@ def compile_model(
     return CompileReport(
         str(path), manifest, len(encoded), program.tokens, program.onchip, builder.report.coded, notes, hints
     )
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody wants."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is decided before a weight is read. needs: of the board's resources."""
+
+    board: Board
+    arch: ArchConfig
+    needs: list[FitRow]
+    graph: Graph
+    recipe: Recipe
+    recipes: dict[str, TensorRecipe]
+    fusion: Fusion
+    geometry: Geometry
+    plans: list[MatrixPlan]
+    options: LoweringOptions
+
+
+def prepare(
+    model: str | Path | Graph,
+    *,
+    board: str | Board,
+    arch: ArchConfig | None,
+    recipe: Recipe | None,
+    max_context: int | None,
+    progress: Progress = _silent,
+) -> Job:
+    """Plan the compilation of a model; arguments and errors as of `compile_model`."""
+    board = board if isinstance(board, Board) else load_board(board)
+    arch = arch or board.arch
+    needs = check_fit(board, arch)
+    progress("reading the model", 0, 1)
+    graph = model if isinstance(model, Graph) else load_model(model)
+    verify_graph(graph)
+    check_supported(graph)
+    recipe = recipe or Recipe.from_options()
+    recipe.check(graph)
+    recipes = {n.name: recipe.for_node(n.name, n.role, n.layer) for n in graph.linears()}
+    context = _context(graph, arch, max_context)
+    attention = _attention_options(graph, recipe, context)
+    fusion = fuse(graph)
+    geometry = Geometry(arch)
+    plans = plan_matrices(graph, fusion, geometry)
+    dual = frozenset(name for name, r in recipes.items() if r.activations == "dual")
+    _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
+    progress("planning", 0, 1)
+    options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
+    return Job(board, arch, needs, graph, recipe, recipes, fusion, geometry, plans, options)
 
 
 def _model_name(graph: Graph) -> str:
@@ -257,15 +296,10 @@ def _choose_sizes(
     )
 
 
-def _program(
-    graph: Graph,
-    fusion: Fusion,
-    plans: list[MatrixPlan],
-    arch: ArchConfig,
-    builder: ImageBuilder,
-    options: LoweringOptions,
-) -> Program:
-    lowering = Lowering(graph, fusion, plans, arch, builder.images, options)
+def make_program(job: Job, images: Images) -> Program:
+    """The instructions, for images at known addresses."""
+    arch = job.arch
+    lowering = Lowering(job.graph, job.fusion, job.plans, arch, images, job.options)
     items = lowering.run()
     verify_items(items, arch)
     items = prefetch(items, min(PREFETCH, arch.queue_depth // 2))
@@ -290,23 +324,17 @@ def _sections(items: list[Item]) -> dict[int, str]:
     return out
 
 
-def _manifest(
-    graph: Graph,
-    board: Board,
-    arch: ArchConfig,
-    builder: ImageBuilder,
-    options: LoweringOptions,
-    program: Program,
-    name: str,
-) -> Manifest:
-    info, geometry = graph.info, builder.geometry
+def make_manifest(job: Job, builder: ImageBuilder, program: Program, name: str = "") -> Manifest:
+    """What a host must know. name: of the package; default the model's."""
+    graph, arch, options = job.graph, job.arch, job.options
+    info, geometry = graph.info, job.geometry
     part = geometry.part(info.vocab)
     parts = tuple(max(0, min(part, info.vocab - k * part)) for k in range(arch.cores))
     assert builder.images.logits is not None
     dims = [n.dim for n in graph.embeds()]
     return Manifest(
-        name=name,
-        board=board.name,
+        name=name or _model_name(graph),
+        board=job.board.name,
         arch=arch,
         model=ModelFacts(
             arch=info.arch,

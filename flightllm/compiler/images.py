@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from flightllm.ir.weights import Weight
 from flightllm.isa.blocks import key_slots, unit_positions
 from flightllm.isa.matrix import stored_slots
 from flightllm.numerics.constants import QMAX
-from flightllm.package import PackageWriter, TensorRecord
+from flightllm.package import TensorRecord
 from flightllm.streams.arrange import stack_rows, take_columns, take_rows, widen_together
 from flightllm.streams.coded import CodedMatrix, granule_formats
 from flightllm.streams.formats import EntryFormat
@@ -40,6 +41,13 @@ Progress = Callable[[str, int, int], None]
 TABLE_ROWS = 4096
 FP16_MAX = 65504.0
 FP16_TINY = 2.0**-14
+
+
+class ImageWriter(Protocol):
+    """Takes the images as they come."""
+
+    def write_at(self, core: int, channel: int, offset: int, data: np.ndarray) -> None:
+        """data: uint8, at byte `offset` of a channel's image."""
 
 
 @dataclass
@@ -63,7 +71,7 @@ class ImageBuilder:
         recipes: dict[str, TensorRecipe],
         mixes: Mapping[str, Mix],
         calibration: Mapping[str, Calibration],
-        writer: PackageWriter,
+        writer: ImageWriter,
         progress: Progress,
     ) -> None:
         self.graph, self.fusion, self.plans, self.geometry = graph, fusion, plans, geometry
@@ -163,16 +171,11 @@ class ImageBuilder:
         scale = node.op.scale if isinstance(node.op, Embed) else 1.0
         limit = (FP32_MAX / node.dim) ** 0.5 / 2 / max(abs(scale), 1.0)
         table = read_values(node.op.table, limit, "the norms' sums of squares overflow fp32")
-        rows = len(table)
-        if isinstance(node.op, PosEmbed):  # rows beyond the context are never read
-            rows = min(rows, self.options.max_context + node.op.offset)
-        width = self.geometry.whole(node.dim)
+        rows = self._table_rows(node.op)
         largest = max((float(np.abs(table[i : i + TABLE_ROWS]).max()) for i in range(0, rows, TABLE_ROWS)), default=0.0)
         dtype = "f16" if largest * abs(scale) <= FP16_MAX else "f32"
-        size = {"f16": 2, "f32": 4}[dtype]
-        slots = self.geometry.slots(width)
-        row = -(-slots * size // 64) * 64
-        region = self.map.add(node.name, rows * row, "embed")
+        info = self._place_table(node, rows, dtype)
+        width = self.geometry.whole(node.dim)
         for lo in range(0, rows, TABLE_ROWS):
             part = table[lo : min(lo + TABLE_ROWS, rows)].astype(np.float32) * np.float32(scale)
             if dtype == "f16":  # fp16 subnormals are flushed, see docs/numerics.md
@@ -180,9 +183,21 @@ class ImageBuilder:
             part = np.pad(part, ((0, 0), (0, width - node.dim)))
             raw = self._striped(part, "<f2" if dtype == "f16" else "<f4")
             for core in range(self.arch.cores):
-                self._write(region, core, raw.reshape(raw.shape[0], -1), lo * row)
-        self.images.vectors[node.name] = VectorTable(region, dtype, row, slots, rows)
+                self._write(info.region, core, raw.reshape(raw.shape[0], -1), lo * info.row)
+
+    def _table_rows(self, op: Embed | PosEmbed) -> int:
+        """Rows of a table that are stored: of positions those within the context."""
+        rows = op.table.shape[0]
+        return min(rows, self.options.max_context + op.offset) if isinstance(op, PosEmbed) else rows
+
+    def _place_table(self, node: Node, rows: int, dtype: str) -> VectorTable:
+        """The region of a table of embeddings."""
+        slots = self.geometry.slots(self.geometry.whole(node.dim))
+        row = -(-slots * {"f16": 2, "f32": 4}[dtype] // 64) * 64
+        region = self.map.add(node.name, rows * row, "embed")
+        info = self.images.vectors[node.name] = VectorTable(region, dtype, row, slots, rows)
         self._record(node.name, rows, node.dim, {dtype: 1.0}, region.addr, rows * row)
+        return info
 
     def _record(self, name: str, rows: int, k: int, formats: dict[str, float], addr: int, nbytes: int) -> None:
         bits = 8 * nbytes * self.arch.channels * self.arch.cores / (rows * k)

@@ -90,7 +90,7 @@ def compare(package: Package, run: Run) -> Errors:
     rtl.run_chunk(ids, run.pos, 1, run.count > 1)
     real = dict(rtl.last)
     rtl.close()
-    counted = CycleModel(package).run(ids, run.pos, 1, run.count > 1, begun[0])
+    counted = CycleModel.of_package(package).run(ids, run.pos, 1, run.count > 1, begun[0])
     cores = range(m.arch.cores)
 
     def busy(counters: dict[str, int], unit: str) -> int:
