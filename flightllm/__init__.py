@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flightllm.installed import doctor
     from flightllm.resources import estimate
     from flightllm.simulation import simulate
+    from flightllm.speed import speed
     from flightllm.verification import verify
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "inspect",
     "load",
     "simulate",
+    "speed",
     "verify",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "doctor": "flightllm.installed",
     "estimate": "flightllm.resources",
     "simulate": "flightllm.simulation",
+    "speed": "flightllm.speed",
     "verify": "flightllm.verification",
 }
 

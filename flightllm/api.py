@@ -97,6 +97,14 @@ def load_graph(model: PathLike, synthetic: int | None = None) -> Graph:
     return graph
 
 
+def load_shapes(model: PathLike) -> Graph:
+    """The graph of a model whose weights do not matter: of a Hugging Face folder only the config.json is read."""
+    from flightllm.frontends import model_kind
+
+    path = find_model(model)
+    return load_graph(path, 0 if path.exists() and model_kind(path)[0] == "hf" else None)
+
+
 def check(model: PathLike) -> CheckReport:
     """Every operator of a model: supported or not, where, why not, what to do.
 

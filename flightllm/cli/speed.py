@@ -1,0 +1,77 @@
+"""flightllm speed: how fast a model would run on a board, without its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flightllm.cli.common import common, print_json, settings_option, table
+
+
+@click.command("speed", short_help="Say how fast a model would run on a board, without its weights.")
+@click.argument("model", type=click.Path())
+@click.option("--board", required=True, help="Name of a board (see `flightllm boards`) or its file.")
+@click.option("--arch", type=click.Path(), help="TOML file: parameters that differ from the board's config.")
+@settings_option
+@click.option("--weights", default="4", show_default=True, help="Bits per weight (4), or a budget with a point (3.5).")
+@click.option("--group", type=int, help="Columns per scale: 32, 64 or 128.")
+@click.option("--sparsity", type=int, help="N of N:16 sparsity: 2, 4, 8, or 16 for dense.")
+@click.option("--kv", type=int, help="Bits of the KV cache: 8 or 4.")
+@click.option("--recipe", type=click.Path(), help="TOML or JSON file that says more.")
+@click.option(
+    "--prompt",
+    "prompts",
+    type=click.IntRange(min=1),
+    multiple=True,
+    metavar="TOKENS",
+    help="Length of a prompt. [default: 128]",
+)
+@click.option(
+    "--context",
+    "contexts",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="TOKENS",
+    help="Tokens in the cache before a generated one. [default: 128 and 512]",
+)
+@common
+def command(
+    model: str,
+    settings: dict[str, Any],
+    arch: str | None,
+    prompts: tuple[int, ...],
+    contexts: tuple[int, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Count the cycles of MODEL on a board by the cycle model. Of MODEL only the shapes are read: a folder with a config.json will do."""
+    from flightllm import api
+    from flightllm.speed import speed
+
+    if not prompts and not contexts:
+        prompts, contexts = (128,), (128, 512)
+    found = speed(model, arch=api.arch_overrides(arch, settings), prompts=prompts, contexts=contexts, **options)
+    if as_json:
+        print_json(found.to_json())
+        return
+    m, a = found.manifest, found.manifest.arch
+    click.echo(
+        f"{m.name} on {m.board}, modelled: {a.cores} x {a.channels} channels x {a.vpus} VPUs, {a.clock_mhz:g} MHz, "
+        f"{found.bits:.2f} bits a weight, {m.kv_bits}-bit KV cache, chunks of {m.limits.max_chunk}\n"
+    )
+    rows = [
+        [
+            f"prompt of {p.tokens}" if p.kind == "prompt" else f"token at {p.context}",
+            p.cycles,
+            round(1000 * p.seconds, 3),
+            round(p.tokens_per_second, 1),
+            round(p.gbps, 1),
+            f"{100 * p.memory:.1f} %",
+            f"{100 * p.array:.1f} %",
+        ]
+        for p in found.phases
+    ]
+    head = ["", "cycles", "ms", "tokens/s", "GB/s", "of what memory delivers", "array busy"]
+    click.echo(table(rows, head))
+    click.echo("\nHow far the cycle model is from the RTL: docs/cycle-model.md")
