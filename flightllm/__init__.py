@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from flightllm.config.board import boards
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
+    from flightllm.performance import speed
     from flightllm.resources import estimate
     from flightllm.simulation import simulate
-    from flightllm.speed import speed
     from flightllm.verification import verify
 
 __all__ = [
@@ -41,7 +41,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "doctor": "flightllm.installed",
     "estimate": "flightllm.resources",
     "simulate": "flightllm.simulation",
-    "speed": "flightllm.speed",
+    "speed": "flightllm.performance",
     "verify": "flightllm.verification",
 }
 

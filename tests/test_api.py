@@ -23,6 +23,7 @@ NAMES = {
     "doctor": "flightllm.doctor",
     "resources": "flightllm.estimate",
     "simulate": "flightllm.simulate",
+    "speed": "flightllm.speed",
     "verify": "flightllm.verify",
 }
 TEXT = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife."

@@ -1,6 +1,6 @@
-"""Tables of docs/results.md out of docs/figures/rtl.json, which the long RTL tests write: `python tools/rtl_figures.py`.
+"""Tables of pages of docs out of docs/figures/rtl.json, which the long RTL tests write: `python tools/rtl_figures.py`.
 
-`--check` compares only (exit code 1 if the page is not current).
+`--check` compares only (exit code 1 if a page is not current).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES, PAGE = ROOT / "docs/figures/rtl.json", ROOT / "docs/results.md"
+FIGURES = ROOT / "docs/figures/rtl.json"
 BEGIN = "<!-- Generated from figures/rtl.json by `python tools/rtl_figures.py`. Do not edit. -->"
 END = "<!-- End of the generated part. -->"
 
@@ -21,6 +21,10 @@ Record = dict[str, Any]
 
 def percent(x: float) -> str:
     return f"{100 * x:.1f} %"
+
+
+def off(x: float) -> str:
+    return f"{100 * x:+.1f} %"
 
 
 def wall_and_cpu(r: Record) -> str:
@@ -67,6 +71,23 @@ TABLES: dict[str, tuple[str, str, dict[str, Callable[[Record], str]]]] = {
         "config; delays",
         {"cycles": lambda r: f"{r['cycles']:,}", "seconds, wall / CPU": wall_and_cpu},
     ),
+    "cycle model": (
+        "Cycles of the model and of the RTL, and by how much cycles and the units' busy cycles differ",
+        "program: config, weights, bits of the cache, attention; run",
+        {
+            "RTL": lambda r: f"{r['rtl']:,}",
+            "model": lambda r: f"{r['model']:,}",
+            "cycles": lambda r: off(r["model"] / r["rtl"] - 1),
+            **{unit: (lambda r, u=unit: off(r[u])) for unit in "LMSTWQ"},
+        },
+    ),
+}
+
+
+#: page -> its sections, in order
+PAGES = {
+    "docs/results.md": ("utilisation", "SmolLM2", "generation", "delays"),
+    "docs/cycle-model.md": ("cycle model",),
 }
 
 
@@ -84,25 +105,29 @@ def table(section: str, rows: dict[str, Record]) -> list[str]:
     return [*lines, ""]
 
 
-def render(page: str, figures: dict[str, dict[str, Record]]) -> str:
+def render(page: str, figures: dict[str, dict[str, Record]], sections: tuple[str, ...]) -> str:
     """The page with its generated part made anew."""
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
-    lines = [line for section in TABLES if section in figures for line in table(section, figures[section])]
+    lines = [line for section in sections if section in figures for line in table(section, figures[section])]
     return before + BEGIN + "\n\n" + "\n".join(lines) + END + after
 
 
 def main(argv: list[str]) -> int:
-    old = PAGE.read_text()
-    new = render(old, json.loads(FIGURES.read_text()))
-    if new == old:
-        return 0
-    if "--check" in argv:
-        print(f"{PAGE.relative_to(ROOT)}: not current")
-        return 1
-    PAGE.write_text(new)
-    print(f"{PAGE.relative_to(ROOT)}: written")
-    return 0
+    figures, stale = json.loads(FIGURES.read_text()), False
+    for name, sections in PAGES.items():
+        page = ROOT / name
+        old = page.read_text()
+        new = render(old, figures, sections)
+        if new == old:
+            continue
+        if "--check" in argv:
+            print(f"{name}: not current")
+            stale = True
+        else:
+            page.write_text(new)
+            print(f"{name}: written")
+    return int(stale)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Count the cycles of MODEL on a board by the cycle model. Of MODEL only the shapes are read: a folder with a config.json will do."""
     from flightllm import api
-    from flightllm.speed import speed
+    from flightllm.performance import speed
 
     if not prompts and not contexts:
         prompts, contexts = (128,), (128, 512)

@@ -31,6 +31,7 @@ from flightllm.isa import encode_program
 from flightllm.isa.fields import Instruction
 from flightllm.package import Manifest
 from flightllm.streams import layout
+from flightllm.streams.coded import uniform_format
 from flightllm.streams.formats import STREAM_ALIGN, pad
 from flightllm.streams.layout import Geometry, strip_entries, strip_sizes
 
@@ -103,7 +104,8 @@ class _OutlineBuilder(ImageBuilder):
         for lo, hi in plan.segments:
             geo = Geometry(hi - lo, plan.k, group, bias, arch.channels, arch.vpus, m)
             formats = _formats(geo, recipe, plan.name)
-            table = formats.strides[0] != 0 or formats.strides[1] != 0
+            uniform = uniform_format(formats)
+            table = uniform is None
             sizes = strip_sizes(geo, formats, table)
             nbytes = pad(sum(sizes), STREAM_ALIGN)
             name = plan.name if len(plan.segments) == 1 else f"{plan.name}[{lo}:{hi}]"
@@ -116,7 +118,6 @@ class _OutlineBuilder(ImageBuilder):
                 for row in self._entries(geo, t)
                 for e in row
             }
-            uniform = None if table or formats.shape[2] > 1 else int(formats[0, 0, 0])
             infos.append(
                 StreamInfo(
                     region.addr, nbytes, self.geometry.slots(hi - lo), plan.k, group, uniform, m, bias,

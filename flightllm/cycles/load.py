@@ -24,8 +24,8 @@ from flightllm.isa.load import DTYPES, LDG, LDM, LDS, LDV
 STAGING, REQUEST_BEATS, SEGMENTS = 64, 32, 8
 #: from the cycle of the tokens to the first piece: StBegin, then StRow, or StMask and the first run (two and its own)
 ROW, RUN = 2, 5
-#: cycles of the products of a piece; from a piece to its segment and to its first request
-PRODUCTS, SEGMENT, ASK = 6, 1, 2
+#: cycles of the products of a piece; from a piece to its segment
+PRODUCTS, SEGMENT = 6, 1
 #: from a request to the cycle in which the readers take it; from a piece's last request to the next piece
 TAKEN, LAST = 1, 2
 #: from a run to the next; a masked block

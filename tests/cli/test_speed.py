@@ -1,0 +1,117 @@
+"""`flightllm speed` and `flightllm simulate --on model`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import flightllm
+from flightllm.cli import main
+from flightllm.errors import FlightError, ToolError
+
+
+def call(*args):
+    return CliRunner().invoke(main, [str(a) for a in args], prog_name="flightllm")
+
+
+#: a decoder with the shapes of nothing in particular
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "torch_dtype": "float16",
+}
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """A folder with nothing but a config.json."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    return tmp_path
+
+
+def test_speed_needs_shapes_only(shapes):
+    result = call(
+        "speed", shapes, "--board", "u50", "--weights", 4, "--prompt", 100, "--context", 0, "--context", 400, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    prompt, early, late = found["phases"]
+    assert (prompt["kind"], prompt["tokens"], early["context"], late["context"]) == ("prompt", 100, 0, 400)
+    assert early["cycles"] < late["cycles"] < prompt["cycles"], "a longer cache takes longer"
+    clock = found["config"]["clock_mhz"] * 1e6
+    for phase in found["phases"]:
+        assert phase["tokens_per_second"] == pytest.approx(phase["tokens"] * clock / phase["cycles"])
+        assert 0 < phase["memory"] <= 1
+        assert 0 < phase["array"] <= 1
+    assert prompt["tokens_per_second"] > 2 * late["tokens_per_second"], "weights serve a whole chunk"
+    assert 4 < found["bits_per_weight"] < 5
+
+
+def test_speed_as_text(shapes):
+    text = call("speed", shapes, "--board", "tiny", "--context", 10, "--weights", "3.5").stdout
+    assert "modelled" in text
+    assert "token at 10" in text
+    assert "prompt of" not in text, "only what was asked for"
+
+
+def test_speed_says_what_does_not_fit(shapes):
+    result = call("speed", shapes, "--board", "u50", "--context", 512)
+    assert result.exit_code == 1
+    assert "513 tokens are too many" in result.stderr
+    (shapes / "config.json").write_text(json.dumps(CONFIG | {"intermediate_size": 100_000, "num_hidden_layers": 50}))
+    result = call("speed", shapes, "--board", "tiny", "--context", 10)
+    assert result.exit_code == 1
+    assert "bytes" in result.stderr or "memory" in result.stderr
+    with pytest.raises(FlightError):
+        flightllm.speed(shapes, board="u50", arch={"vpus": 64})
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("speed") / "tiny.flpkg"
+    flightllm.compile("tiny-austen", path, board="tiny")
+    return path
+
+
+def test_simulate_counts_by_the_model(package):
+    result = call("simulate", package, "--prompt-tokens", 40, "--new-tokens", 2, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["executor"] == "model"
+    assert [(r["pos"], r["tokens"]) for r in document["runs"]] == [(0, 32), (32, 8), (40, 1), (41, 1)]
+    skipped = json.loads(
+        call("simulate", package, "--prompt-tokens", 40, "--new-tokens", 2, "--skip-prompt", "--json").stdout
+    )
+    assert skipped["runs"] == document["runs"][2:], "what came before does not matter"
+    text = call("simulate", package, "--prompt-tokens", 3, "--new-tokens", 0).stdout
+    assert "modelled" in text
+    unit = next(line.split() for line in text.splitlines() if line.startswith("W "))
+    assert unit[2] == "-", "what the model does not count is not zero"
+
+
+@pytest.mark.parametrize(
+    "option", [["--compare"], ["--jitter", 5], ["--stall", 0.1], ["--rtl-window", "3:1"], ["--trace", "x.vcd"]]
+)
+def test_what_only_hardware_can_do(package, option):
+    result = call("simulate", package, *option)
+    assert result.exit_code == 1
+    assert f"the cycle model has no {option[0]}" in result.stderr
+    assert "--on rtl" in result.stderr
+
+
+def test_skip_prompt_is_for_the_model(package):
+    with pytest.raises(ToolError, match="skip-prompt"):
+        flightllm.simulate(package, on="rtl", skip_prompt=True)
