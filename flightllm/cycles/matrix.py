@@ -50,17 +50,23 @@ STARVED = 8
 REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2
 
 
-def _turn(steps: int) -> int:
-    """Cycles from one pause of the array for the drain to the next (matrix_drain: Turn)."""
-    return steps + 4 | 1
-
-
 @dataclass(slots=True)
 class _Strip:
     """A strip as the drain sees it: steps of its row beats for one token."""
 
     steps: list[int]
     op_last: bool
+
+
+@dataclass(slots=True)
+class _Load:
+    """What a strip asks of the array: cycles, tiles, pairs of tokens; scale operations one after the other, within so many cycles."""
+
+    cycles: int = 0
+    tiles: int = 0
+    pairs: int = 0
+    run: int = 0
+    period: int = 1
 
 
 @dataclass(slots=True)
@@ -371,21 +377,27 @@ class MatrixUnit(Unit):
         self._tile_there.set()
 
     @staticmethod
-    def _read_waits(tokens: int, strip: _Strip, work: int, spent: int, ops: int) -> int:
-        """Cycles that the drain waits for reads of accumulators while the array works on the next strip, which is as this one.
+    def _read_waits(tokens: int, strip: _Strip, load: _Load) -> tuple[float, int]:
+        """Cycles that the drain waits for reads of accumulators while the array works on the next strip, which is as this one; and how
+        often the array pauses for it: once in so many cycles, 0: never.
 
-        A read waits while scale operations take the port: with a share d of the cycles, d / (1 - d) on the average. If that is STARVED or
-        more, the drain waits so long once, then the array pauses once in a turn (matrix_drain: Turn), as long as it works.
+        Scale operations come before reads. Of `period` cycles they take `run`, one after the other: a read waits run (run + 1) / 2 period
+        cycles on the average, and where only one cycle is free, a row beat takes whole periods. Where none is free, or a read would wait
+        longer than STARVED, the array pauses (matrix_drain: Turn).
         """
-        if not spent:
-            return 0
+        if not load.cycles:
+            return 0.0, 0
         steps = max(strip.steps)
-        reads = tokens * len(strip.steps)
-        if ops >= STARVED * (spent - ops):
-            turn = _turn(steps)
-            active = spent * turn // (turn - 1)
-            return min(STARVED, active) + min(reads, active // turn) * (turn - READ - steps)
-        return round(reads * ops / (spent - ops) * min(1.0, spent / max(1, work)))
+        unit, reads = READ + steps, tokens * len(strip.steps)
+        run, period = load.run, load.period
+        wait = run * (run + 1) / (2 * period)
+        if period - run == 1 and load.pairs > load.tiles:
+            wait = -(-unit // period) * period - unit
+        if run >= period or wait > STARVED:
+            turn = steps + 4 | 1
+            active = load.cycles * turn // (turn - 1)
+            return min(STARVED, active) + min(reads, active // turn) * (turn - unit), turn
+        return min(reads, load.cycles / (unit + wait)) * wait, 0
 
     # --- execute and drain -------------------------------------------------------------------------------------------
     def _execute(self) -> Process:
@@ -409,8 +421,8 @@ class MatrixUnit(Unit):
             pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
             odd = not mop.dual and mop.tokens % 2 == 1
             free = 0.0  # the first cycle in which a pair's last beat may be issued
-            busy_from, busy_to, turn = 0.0, 0.0, 1  # the drain of the strip before
-            spent, ops = 0, 0  # cycles of the array for this strip, and of them with a scale operation
+            busy_from, busy_to, turn = 0.0, 0.0, 0  # the drain of the strip before, and its pauses
+            load = _Load()  # of this strip
             while True:
                 while not self._tiles:
                     yield self._tile_there
@@ -428,13 +440,18 @@ class MatrixUnit(Unit):
                         issued = free
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
-                    spent += (pairs - 1) * step + (count if count > last_ops else last_ops)
-                    ops += (pairs - 1) * tile.two + last_ops
+                    took = (pairs - 1) * step + (count if count > last_ops else last_ops)
+                    load.cycles += took
+                    load.tiles += 1
+                    load.pairs += pairs
+                    if tile.two >= count and pairs > 1:  # without a gap from pair to pair
+                        load.run, load.period = (pairs - 1) * step + last_ops, took
+                    else:
+                        load.run, load.period = last_ops if pairs == 1 else tile.two, count
                     if pairs > 1:
                         begin = issued
                         issued += (pairs - 1) * step
-                        if tile.two >= count and begin < busy_to:
-                            # all cycles have a scale operation: the drain gets its reads by pauses of the array
+                        if turn and begin < busy_to:
                             issued += max(0.0, min(issued, busy_to) - max(begin, busy_from)) // turn
                     free = issued + last_ops
                     self.beats += pairs * count
@@ -448,12 +465,13 @@ class MatrixUnit(Unit):
                 if strip is not None:
                     there = issued + (STRIP + last_ops if pairs and count else 2)
                     read = max(drained, there) + 1
-                    turn = _turn(max(strip.steps, default=0))
-                    work = mop.tokens * sum(READ + s for s in strip.steps)
+                    turn = 0
+                    work: float = mop.tokens * sum(READ + s for s in strip.steps)
                     if not strip.op_last:
-                        work += self._read_waits(mop.tokens, strip, work, spent, ops)
+                        waits, turn = self._read_waits(mop.tokens, strip, load)
+                        work += waits
                     busy_from, busy_to = read, read + work
-                    spent = ops = 0
+                    load = _Load()
                     release = read + work - 1 if work else read - 1
                     if count:
                         halves.append(release + 1)
