@@ -15,7 +15,9 @@ module lockstep_probe #(
     input logic                         [         4:0]              queue_valid_i,
     input logic                         [         4:0]              queue_ready_i,
     input flightllm_isa_pkg::dispatch_t                             queue_data_i,
-    // ends of instructions: L, M, S, T
+    // instructions get their tokens, and end: L, M, S, T
+    input logic                         [         3:0]              take_valid_i,
+    input logic                         [         3:0]              take_ready_i,
     input logic                         [         3:0]              give_valid_i,
     // vector buffer: M, L, S, T
     input logic                         [VbWrites-1:0]              vb_valid_i,
@@ -58,6 +60,7 @@ module lockstep_probe #(
   localparam int Mb = 5;
   localparam int WRing = 6;
   localparam int KRing = 7;
+  localparam int Take = 9;
   localparam int RdWeights = 1;  // client of axi_reader
 
   function automatic int unit_of_client(int client);  // write clients of the vector buffer
@@ -86,6 +89,9 @@ module lockstep_probe #(
           flightllm_event(KRing, core, 32'(UnitL), c, 64'(push_first_i), 64'(push_count_i), push_data_i[c]);
         end
       end
+      for (int u = 0; u < 4; u++) begin
+        if (take_valid_i[u] && take_ready_i[u]) flightllm_event(Take, core, u, 0, 64'd0, 64'd0, '0);
+      end
       for (int u = 0; u < 4; u++) if (give_valid_i[u]) flightllm_event(End, core, u, 0, 64'd0, 64'd0, '0);
       for (int u = 0; u < 5; u++) begin
         if (queue_valid_i[u] && queue_ready_i[u]) begin
@@ -108,6 +114,8 @@ bind flightllm_core lockstep_probe #(
     .queue_valid_i(q_in_valid),
     .queue_ready_i(q_in_ready),
     .queue_data_i (q_in),
+    .take_valid_i (take_valid),
+    .take_ready_i (take_ready),
     .give_valid_i (give_valid),
     .vb_valid_i   (vw_valid),
     .vb_ready_i   (vw_ready),

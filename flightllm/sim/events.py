@@ -18,6 +18,7 @@ class Kind(IntEnum):
     MB = 5  #: write of a byte. addr: byte
     W_RING = 6  #: 64 bytes into the W ring of `channel`
     K_RING = 7  #: words addr .. addr + mask - 1 of the 8 in data go into the K ring of `channel`
+    TAKE = 9  #: the unit's next instruction has its tokens (L, M, S, T)
     MEMORY = 8  #: bytes in the memory of port `channel` (core * channels + channel) change. addr: offset; mask: bytes
 
 

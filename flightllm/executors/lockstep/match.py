@@ -15,6 +15,8 @@ from flightllm.sim.events import Kind
 
 #: kinds of events that an END closes
 _EFFECTS = (Kind.VB, Kind.AB, Kind.MB, Kind.MEMORY, Kind.K_RING)
+#: and those that come from the unit itself
+_CLOSED = (Kind.END, Kind.VB, Kind.AB, Kind.MB, Kind.K_RING)
 _OPERAND_BYTES = 5
 
 
@@ -62,8 +64,7 @@ class CoreMatcher:
         self._dispatch(events[(kind == Kind.DISPATCH) | (kind == Kind.OPERANDS)])
         self._weights(events[kind == Kind.W_RING])
         for u in (Unit.L, Unit.M, Unit.S, Unit.T):
-            mine = events[((unit == u) & (kind >= Kind.END) & (kind != Kind.W_RING) & (kind != Kind.MEMORY))
-                          | ((kind == Kind.MEMORY) & (u == Unit.T))]  # fmt: skip
+            mine = events[((unit == u) & np.isin(kind, _CLOSED)) | ((kind == Kind.MEMORY) & (u == Unit.T))]
             begin = 0
             for end in np.flatnonzero(mine["kind"] == Kind.END).tolist():
                 self._effects(u, mine[begin:end])

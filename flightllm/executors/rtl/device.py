@@ -77,6 +77,11 @@ class RtlDevice:
         self._counters: dict[str, int] = {}
         self._tracing, self._ran = False, 0
 
+    @property
+    def ran(self) -> int:
+        """Cycles in which the program ran since `load`: what traces and observers count."""
+        return self._ran
+
     def load(self, package: Package) -> None:
         """Build the kernel for the package's config (minutes, the first time), copy images and program into memory.
 
