@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flightllm.performance import speed
     from flightllm.resources import estimate
     from flightllm.simulation import simulate
+    from flightllm.timeline.trace import write_trace
     from flightllm.verification import verify
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "simulate",
     "speed",
     "verify",
+    "write_trace",
 ]
 
 #: public name -> module; imported when used, because they bring numpy and more, which a command line that prints its help should not
@@ -43,6 +45,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",
+    "write_trace": "flightllm.timeline.trace",
 }
 
 

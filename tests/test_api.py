@@ -24,6 +24,7 @@ NAMES = {
     "resources": "flightllm.estimate",
     "simulate": "flightllm.simulate",
     "speed": "flightllm.speed",
+    "trace": "flightllm.write_trace",
     "verify": "flightllm.verify",
 }
 TEXT = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife."

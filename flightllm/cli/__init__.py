@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Perplexity of a text file.",
     "simulate": "Count the cycles of a package: by the model, or on the simulated hardware.",
     "speed": "Say how fast a model would run on a board, without its weights.",
+    "trace": "Write a Perfetto trace of a package's runs.",
     "verify": "Compare executors instruction by instruction.",
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
