@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from flightllm.cli.common import common, print_json, size, table
 
 if TYPE_CHECKING:
+    from flightllm.lengths import Policy
     from flightllm.package import Manifest
 
 
@@ -17,22 +19,43 @@ if TYPE_CHECKING:
 @click.option("--listing", is_flag=True, help="The program, disassembled, with symbols.")
 @click.option("--memory", is_flag=True, help="The memory map of a channel.")
 @click.option("--tensors", is_flag=True, help="Number formats and bits per weight of every matrix.")
+@click.option(
+    "--length-policy",
+    is_flag=True,
+    help="Instructions and bytes if programs served one length, or buckets of them, each.",
+)
 @click.option("--verify", is_flag=True, help="Compare the checksums of the memory images too.")
 @common
-def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bool, as_json: bool) -> None:
+def command(
+    package: str, listing: bool, memory: bool, tensors: bool, length_policy: bool, verify: bool, as_json: bool
+) -> None:
     """Show what is in PACKAGE: a summary, or the parts asked for."""
     from flightllm import api
 
     found = api.inspect(package, listing=listing, verify=verify)
     manifest = found.manifest
+    policies = _policies(package, manifest) if length_policy else []
     if as_json:
-        print_json(found.to_json())
+        document = found.to_json()
+        document |= {"length_policy": [asdict(p) | {"bytes": p.bytes} for p in policies]} if length_policy else {}
+        print_json(document)
         return
     parts = []
     if memory:
         parts.append(_memory(manifest))
     if tensors:
         parts.append(_tensors(manifest))
+    if length_policy:
+        ours = policies[-1]
+        rows = [[p.name, p.programs, p.instructions, size(p.bytes), f"{p.bytes / ours.bytes:,.0f}"] for p in policies]
+        head = [
+            "prompts and contexts of 1 to " + f"{manifest.limits.max_context:,}",
+            "programs",
+            "instructions",
+            "bytes",
+            "times ours",
+        ]
+        parts.append(table(rows, head))
     if listing:
         parts.append(found.listing.rstrip("\n"))
     if not parts:
@@ -40,6 +63,14 @@ def command(package: str, listing: bool, memory: bool, tensors: bool, verify: bo
     if verify:
         parts.append(f"verified: the checksums of all {len(manifest.files)} files agree")
     click.echo("\n\n".join(parts))
+
+
+def _policies(package: str, manifest: Manifest) -> list[Policy]:
+    from flightllm.isa import decode_program
+    from flightllm.lengths import policies
+    from flightllm.package import Package
+
+    return policies(manifest, decode_program(bytes(Package.open(package).program)))
 
 
 def _summary(m: Manifest) -> str:
