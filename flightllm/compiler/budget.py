@@ -19,6 +19,7 @@ from flightllm.ir.ops import Linear
 def budgeted_mixes(
     graph: Graph,
     plans: list[MatrixPlan],
+    strips: Mapping[str, int],
     recipes: dict[str, TensorRecipe],
     calibration: Mapping[str, Calibration],
     arch: ArchConfig,
@@ -44,7 +45,7 @@ def budgeted_mixes(
             if isinstance(op, Linear)
         )
         bias = any(isinstance(op, Linear) and op.bias is not None for op in ops)
-        matrices.append(BudgetMatrix(plan.name, parts, 1, bias, plan.segments))
+        matrices.append(BudgetMatrix(plan.name, parts, strips[plan.name], bias, plan.segments))
 
     def told(pool: Iterable[BudgetMatrix]) -> Iterator[BudgetMatrix]:
         pool = list(pool)

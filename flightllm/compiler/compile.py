@@ -20,6 +20,7 @@ from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
 from flightllm.compiler.report import CompileReport
 from flightllm.compiler.streams import Images
+from flightllm.compiler.strips import rows_per_vpu
 from flightllm.compiler.verify import verify_items
 from flightllm.compress.recipe import Recipe
 from flightllm.compress.tensor import TensorRecipe
@@ -96,11 +97,21 @@ def compile_model(
     graph, recipe, options = job.graph, job.recipe, job.options
     board, arch = job.board, job.arch
     calibration = calibrate(graph, recipe.calibration, report) if recipe.calibration else {}
-    mixes = budgeted_mixes(graph, job.plans, job.recipes, calibration, arch, report)
+    mixes = budgeted_mixes(graph, job.plans, job.strips, job.recipes, calibration, arch, report)
     path = Path(output)
     with PackageWriter(path, cores=arch.cores, channels=arch.channels, force=force) as writer:
         builder = ImageBuilder(
-            graph, job.fusion, job.plans, job.geometry, options, job.recipes, mixes, calibration, writer, report
+            graph,
+            job.fusion,
+            job.plans,
+            job.strips,
+            job.geometry,
+            options,
+            job.recipes,
+            mixes,
+            calibration,
+            writer,
+            report,
         )
         builder.build()
         report("program", 0, 1)
@@ -140,7 +151,7 @@ def _silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that is decided before a weight is read. needs: of the board's resources."""
+    """Everything that is decided before a weight is read. needs: of the board's resources. strips: rows per VPU of each plan, by name."""
 
     board: Board
     arch: ArchConfig
@@ -151,6 +162,7 @@ class Job:
     fusion: Fusion
     geometry: Geometry
     plans: list[MatrixPlan]
+    strips: dict[str, int]
     options: LoweringOptions
 
 
@@ -182,8 +194,9 @@ def prepare(
     dual = frozenset(name for name, r in recipes.items() if r.activations == "dual")
     _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
     progress("planning", 0, 1)
-    options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, recipes)
-    return Job(board, arch, needs, graph, recipe, recipes, fusion, geometry, plans, options)
+    strips = {plan.name: rows_per_vpu(plan, recipes, arch) for plan in plans}
+    options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, strips)
+    return Job(board, arch, needs, graph, recipe, recipes, fusion, geometry, plans, strips, options)
 
 
 def _model_name(graph: Graph) -> str:
@@ -267,7 +280,7 @@ def _choose_sizes(
     context: int,
     attention: dict[str, AttentionOptions],
     dual: frozenset[str],
-    recipes: dict[str, TensorRecipe],
+    strips: dict[str, int],
 ) -> LoweringOptions:
     """The largest chunk, then the largest query block, whose buffers fit; found by lowering with made-up addresses."""
     chunk = 1 << (arch.max_chunk.bit_length() - 1) if arch.max_chunk & (arch.max_chunk - 1) else arch.max_chunk
@@ -281,7 +294,7 @@ def _choose_sizes(
             if shift and 1 << (shift - 1) >= chunk:
                 continue  # a smaller block serves the same chunk
             options = LoweringOptions(chunk, 1 << shift, context, dual, attention)
-            images = placeholder_images(graph, fusion, plans, Geometry(arch), options, recipes)
+            images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
             try:
                 Lowering(graph, fusion, plans, arch, images, options).run()
                 return options

@@ -66,6 +66,7 @@ class ImageBuilder:
         graph: Graph,
         fusion: Fusion,
         plans: list[MatrixPlan],
+        strips: Mapping[str, int],
         geometry: Geometry,
         options: LoweringOptions,
         recipes: dict[str, TensorRecipe],
@@ -74,7 +75,7 @@ class ImageBuilder:
         writer: ImageWriter,
         progress: Progress,
     ) -> None:
-        self.graph, self.fusion, self.plans, self.geometry = graph, fusion, plans, geometry
+        self.graph, self.fusion, self.plans, self.strips, self.geometry = graph, fusion, plans, strips, geometry
         self.options, self.recipes, self.mixes, self.calibration = options, recipes, mixes, calibration
         self.writer, self.progress = writer, progress
         self.arch = geometry.arch
@@ -218,6 +219,7 @@ class ImageBuilder:
                 bias=op.bias,
                 mix=self.mixes.get(part.node.name),
                 calibration=self.calibration.get(part.node.name),
+                rows_per_vpu=self.strips[plan.name],
             )
             report.name = part.node.name
             if plan.columns is not None:
@@ -265,7 +267,7 @@ class ImageBuilder:
                     why=f"the bound of its sums is 2^{bound.bit_length()}",
                     do="use fewer bits or 8-bit activations for it",
                 )
-        m = max(rows_per_vpu_needed(p) for p in parts)
+        m = max(self.strips[plan.name], *(rows_per_vpu_needed(p) for p in parts))
         # Cores run one program, so their streams must have one layout.
         parts = widen_together(parts, m * arch.vpus * arch.channels)
         fmt = stream_format(parts[0], arch.channels, arch.vpus, m)

@@ -80,7 +80,17 @@ class _OutlineBuilder(ImageBuilder):
     def __init__(self, job: Job) -> None:
         self.memory = [SparseMemory() for _ in range(job.arch.cores)]
         super().__init__(
-            job.graph, job.fusion, job.plans, job.geometry, job.options, job.recipes, {}, {}, self, lambda *_: None
+            job.graph,
+            job.fusion,
+            job.plans,
+            job.strips,
+            job.geometry,
+            job.options,
+            job.recipes,
+            {},
+            {},
+            self,
+            lambda *_: None,
         )
         self.stream_bits = self.stream_weights = 0
 
@@ -98,7 +108,7 @@ class _OutlineBuilder(ImageBuilder):
         ops = [p.node.op for p in plan.parts]
         recipe = self.recipes[plan.parts[0].node.name]
         bias = any(isinstance(op, Linear) and op.bias is not None for op in ops)
-        m = max((p.share for part in plan.parts for p in self.recipes[part.node.name].passes), default=1)
+        m = self.strips[plan.name]
         group = BUDGET_GROUP if recipe.budget is not None and recipe.groups else recipe.group
         infos = []
         for lo, hi in plan.segments:

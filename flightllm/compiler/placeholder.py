@@ -10,7 +10,6 @@ from flightllm.compiler.images import plan_cache
 from flightllm.compiler.matrices import MatrixPlan, heads_of
 from flightllm.compiler.options import LoweringOptions
 from flightllm.compiler.streams import Images, StreamInfo, VectorTable
-from flightllm.compress.tensor import TensorRecipe
 from flightllm.ir.graph import Graph
 from flightllm.ir.ops import Embed, Norm, PosEmbed
 
@@ -21,9 +20,9 @@ def placeholder_images(
     plans: list[MatrixPlan],
     geometry: Geometry,
     options: LoweringOptions,
-    recipes: dict[str, TensorRecipe],
+    strips: dict[str, int],
 ) -> Images:
-    """Addresses all zero; sizes and rows per VPU as the recipe implies."""
+    """Addresses all zero; rows per VPU as in `strips`, by name of the plan."""
     images, memory = Images(), MemoryMap(1 << 40)
     nothing = memory.add("nothing", 0, "scratch")
 
@@ -42,9 +41,8 @@ def placeholder_images(
         elif isinstance(node.op, Embed | PosEmbed):
             table(node.name, geometry.whole(node.dim), 1)
     for plan in plans:
-        sparsest = min((p.n for part in plan.parts for p in recipes[part.node.name].passes), default=16)
         images.streams[plan.name] = [
-            StreamInfo(0, 64, geometry.slots(hi - lo), plan.k, 128, 0, 16 // sparsest, False, 0)
+            StreamInfo(0, 64, geometry.slots(hi - lo), plan.k, 128, 0, strips[plan.name], False, 0)
             for lo, hi in plan.segments
         ]
     for group in fusion.attentions:
