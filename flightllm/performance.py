@@ -11,7 +11,9 @@ from flightllm.config.board import Board
 from flightllm.cycles.device import CycleModel
 from flightllm.errors import FlightError
 from flightllm.package import Manifest
+from flightllm.resources import fit_rows
 from flightllm.runtime.chunks import chunks
+from flightllm.synth.timing import CLOCK_MHZ
 
 #: token id that is fed; which one it is decides only where a row of the embedding lies
 TOKEN = 0
@@ -39,12 +41,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class Speed:
-    """What `speed` found. bits: of a weight, scales and tables included, on average."""
+    """What `speed` found. bits: of a weight, scales and tables included, on average. notes: what keeps these figures from being a card's."""
 
     manifest: Manifest
     board: Board
     bits: float
     phases: list[Phase]
+    notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -59,6 +62,7 @@ class Speed:
             "instructions": m.instructions,
             "chunk": m.limits.max_chunk,
             "phases": [asdict(p) for p in self.phases],
+            "notes": self.notes,
         }
 
 
@@ -72,17 +76,18 @@ def speed(
     sparsity: int | None = None,
     kv: int | None = None,
     recipe: str | os.PathLike[str] | None = None,
-    prompts: Sequence[int] = (128,),
-    contexts: Sequence[int] = (128, 512),
+    prompts: Sequence[int] | None = None,
+    contexts: Sequence[int] | None = None,
 ) -> Speed:
     """How fast a model would run on a board. Its weights are not read: a folder with a config.json is enough.
 
     Args:
         model, board, arch, weights, group, sparsity, kv, recipe: as of `flightllm.compile`. A budget (3.5) is met by two widths, spread evenly.
-        prompts: lengths of prompts, each fed into an empty cache. contexts: lengths of the cache before a generated token.
+        prompts: lengths of prompts, each fed into an empty cache. contexts: lengths of the cache before a generated token. If neither is given: a prompt
+            of 128 tokens, tokens at 128 and 512, as far as the model's context reaches.
 
     Raises:
-        FlightError: of the kind that fits, as of `flightllm.compile`.
+        FlightError: a length is not possible, or of the kind that fits, as of `flightllm.compile`.
     """
     from flightllm import api
     from flightllm.compiler.outline import outline_model
@@ -96,14 +101,11 @@ def speed(
         target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
     )
     graph = api.load_shapes(path)
+    limit = graph.info.max_context
+    if prompts is None and contexts is None:
+        prompts, contexts = [min(128, limit)], sorted({min(c, limit - 1) for c in (128, 512)})
+    prompts, contexts = _lengths(prompts, 1, limit, "prompts"), _lengths(contexts, 0, limit - 1, "contexts")
     longest = max([*prompts, *(c + 1 for c in contexts)], default=1)
-    if longest > graph.info.max_context:
-        raise FlightError(
-            f"{longest} tokens are too many",
-            where=graph.info.source,
-            why=f"the model was made for up to {graph.info.max_context}",
-            do="ask for shorter prompts and contexts",
-        )
     outline = outline_model(
         graph,
         board=target,
@@ -119,7 +121,40 @@ def speed(
         phases.append(_phase("prompt", m, target, length, 0, parts))
     for length in contexts:
         phases.append(_phase("token", m, target, 1, length, [_run(counter, 1, length, True, False)]))
-    return Speed(m, target, outline.weights, phases)
+    return Speed(m, target, outline.weights, phases, _notes(m, target))
+
+
+def _notes(m: Manifest, board: Board) -> list[str]:
+    """What the cycle model does not know: whether the config can be built."""
+    notes = [
+        f"{row.resource}: {row.need:,.0f} of {row.have:,.0f} that {board.name} has: this config cannot be built as it is"
+        for row in fit_rows(board, m.arch)
+        if not row.fits
+    ]
+    if m.arch.clock_mhz > CLOCK_MHZ:
+        notes.append(
+            f"{m.arch.clock_mhz:g} MHz: the RTL's paths were looked at for {CLOCK_MHZ:g} MHz (docs/resources.md)"
+        )
+    if m.limits.max_chunk < m.arch.max_chunk:
+        notes.append(
+            f"chunks of {m.limits.max_chunk} tokens instead of {m.arch.max_chunk}: the on-chip buffers hold no more"
+        )
+    return notes
+
+
+def _lengths(asked: Sequence[int] | None, least: int, most: int, what: str) -> list[int]:
+    """Lengths that are possible."""
+    if asked is None:
+        return []
+    given = list(asked) if isinstance(asked, Sequence) else [asked]
+    for length in given:
+        if not isinstance(length, int) or isinstance(length, bool) or not least <= length <= most:
+            raise FlightError(
+                f"{what} of {length!r} tokens are not possible",
+                why=f"the model serves {least} to {most}",
+                do=f"give whole numbers from {least} to {most}",
+            )
+    return given
 
 
 def _run(counter: CycleModel, count: int, pos: int, last: bool, prompt: bool) -> tuple[int, int, float]:

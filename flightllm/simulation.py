@@ -99,7 +99,11 @@ def simulate(
         }
         for name, value in given.items():
             if value:
-                raise ToolError(f"the cycle model has no {name}", why="it computes nothing", do="add --on rtl")
+                raise ToolError(
+                    f"the cycle model has no {name}",
+                    why="it counts cycles, without data and without chance",
+                    do="add --on rtl",
+                )
         return _modelled(package, prompt_tokens, new_tokens, chunk, seed, skip_prompt, observer)
     if skip_prompt:
         raise ToolError("--skip-prompt is for the cycle model", do="use --rtl-window")
@@ -149,6 +153,10 @@ def _modelled(
     opened = package if isinstance(package, Package) else Package.open(package)
     m = opened.manifest
     model = CycleModel.of_package(opened)
+    if skip_prompt and not new_tokens:
+        raise ToolError(
+            "nothing is left to run", why="--skip-prompt without new tokens", do="give --new-tokens 1 or more"
+        )
     result = Simulation(m, "model", seed, False)
     ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
     for run in chunks(m.limits, prompt_tokens, new_tokens, chunk):

@@ -84,7 +84,7 @@ def verify(
     from flightllm.executors.rtl import RtlDevice
     from flightllm.sim.simulator import SimOptions
 
-    opened = package if isinstance(package, Package) else Package.open(package)
+    opened = package if isinstance(package, Package) else Package.open(package, verify=True)
     m = opened.manifest
     if prompt is not None:
         ids = Tokenizer.of(opened).encode(prompt)

@@ -100,6 +100,13 @@ def _number(value: float) -> int | float:
     return int(value) if float(value).is_integer() else round(value, 1)
 
 
+def _too_long(result: Estimate) -> list[str]:
+    """A line about the units whose longest path takes longer than a cycle of the config's clock."""
+    cycle = 1000 / result.arch.clock_mhz
+    late = [f"{r.name} ({r.ns:.2f})" for r in result.rows if r.ns > cycle]
+    return [f"Longer than a cycle of {result.arch.clock_mhz:g} MHz, {cycle:.2f} ns: {', '.join(late)}."] if late else []
+
+
 def _text(result: Estimate, board: Board | None) -> str:
     from flightllm.resources.estimate import FLIGHTLLM_U280
     from flightllm.synth.timing import CLOCK_MHZ
@@ -129,6 +136,7 @@ def _text(result: Estimate, board: Board | None) -> str:
     parts.append(table(beside, [*head, "FlightLLM on U280"]))
     notes = [
         f"Paths: delay model without placement, {1000 / CLOCK_MHZ:.2f} ns is {CLOCK_MHZ:.0f} MHz. What a board's shell takes comes on top.",
+        *_too_long(result),
         *result.notes,
     ]
     if board is not None and not all(result.fits(board).values()):

@@ -81,16 +81,22 @@ def command(
     opened = Package.open(package, verify=executor == "rtl")
     m = opened.manifest
 
-    def show(run: Chunk, counters: dict[str, int] | None) -> None:
-        if not as_json:
-            what = "functional executor" if counters is None else f"{counters['cycles']:,} cycles"
-            click.echo(f"  positions {run.pos} to {run.pos + run.count - 1}: {what}")
-
-    if not as_json:
+    def head() -> None:
         how = {"model": "modelled (how far from the RTL: docs/cycle-model.md)", "rtl": "measured in RTL"}[executor]
         click.echo(
             f"{m.name} on {m.board}: {m.arch.cores} x {m.arch.channels} channels, {m.arch.clock_mhz:g} MHz; {how}"
         )
+
+    shown: list[Chunk] = []
+
+    def show(run: Chunk, counters: dict[str, int] | None) -> None:
+        if not as_json:
+            if not shown:  # now nothing is wrong with the options any more
+                head()
+            shown.append(run)
+            what = "functional executor" if counters is None else f"{counters['cycles']:,} cycles"
+            click.echo(f"  positions {run.pos} to {run.pos + run.count - 1}: {what}")
+
     result = simulate(
         opened,
         on=executor,

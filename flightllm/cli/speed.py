@@ -49,9 +49,14 @@ def command(
     from flightllm import api
     from flightllm.performance import speed
 
-    if not prompts and not contexts:
-        prompts, contexts = (128,), (128, 512)
-    found = speed(model, arch=api.arch_overrides(arch, settings), prompts=prompts, contexts=contexts, **options)
+    some = bool(prompts or contexts)
+    found = speed(
+        model,
+        arch=api.arch_overrides(arch, settings),
+        prompts=prompts if some else None,
+        contexts=contexts if some else None,
+        **options,
+    )
     if as_json:
         print_json(found.to_json())
         return
@@ -64,9 +69,9 @@ def command(
         [
             f"prompt of {p.tokens}" if p.kind == "prompt" else f"token at {p.context}",
             p.cycles,
-            round(1000 * p.seconds, 3),
-            round(p.tokens_per_second, 1),
-            round(p.gbps, 1),
+            f"{1000 * p.seconds:.3f}",
+            f"{p.tokens_per_second:,.1f}",
+            f"{p.gbps:.1f}",
             f"{100 * p.memory:.1f} %",
             f"{100 * p.array:.1f} %",
         ]
@@ -74,4 +79,6 @@ def command(
     ]
     head = ["", "cycles", "ms", "tokens/s", "GB/s", "of what memory delivers", "array busy"]
     click.echo(table(rows, head))
-    click.echo("\nHow far the cycle model is from the RTL: docs/cycle-model.md")
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    click.echo("\nModelled, not measured; how far the cycle model is from the RTL: docs/cycle-model.md")

@@ -39,6 +39,7 @@ from flightllm.package import (
     HostInterface,
     Limits,
     Manifest,
+    MemoryTiming,
     ModelFacts,
     PackageWriter,
     Region,
@@ -363,7 +364,11 @@ def make_manifest(job: Job, builder: ImageBuilder, program: Program, name: str =
         kv_bits=max(a.kv_bits for a in options.attention.values()),
         memory=tuple(Region(r.name, r.addr, r.size, r.kind) for r in builder.map.regions),
         tensors=tuple(builder.report.tensors),
+        memory_timing=MemoryTiming(
+            job.board.memory.channel_gbps, job.board.memory.measured_gbps, tuple(job.board.memory.latency_ns)
+        ),
         buffers=program.buffers,
+        instructions=len(program.instructions),
         notes={
             "query_block": options.query_block,
             "sections": {str(pc): node for pc, node in program.sections.items()},

@@ -38,7 +38,7 @@ class CycleModel:
         timing: HbmTiming | None = None,
     ) -> None:
         self.manifest = manifest
-        self._timing = timing or HbmTiming.of_name(manifest.board)
+        self._timing = timing or HbmTiming.of_board(manifest.memory_timing)
         self._program = program
         self._addr = manifest.region("program").addr
         self._memory = [ChannelMemory(c, manifest.host.ids_addr) for c in constants]

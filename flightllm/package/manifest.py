@@ -95,6 +95,15 @@ class HostInterface:
 
 
 @dataclass(frozen=True)
+class MemoryTiming:
+    """What the board's file says of one memory channel: rates in 10^9 bytes/s (peak, sequential reads), idle latencies in ns (row open, closed, another)."""
+
+    channel_gbps: float
+    measured_gbps: float
+    latency_ns: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """Size in bytes and SHA-256 (hex) of one file of the package."""
 
@@ -108,6 +117,7 @@ class Manifest:
 
     kv_bits: bits of a KV-cache code, 8 or 4. memory: non-overlapping regions. tensors: in execution order. buffers: on-chip space
     ("VB", "AB") -> base address in decimal -> name, for listings.
+    memory_timing: of the board's channels, for simulations; None: as a U280.
     image_bytes: size of each core<k>.ch<c>.bin: the constant part of the memory map. notes: free-form JSON for people and tools;
     nothing may depend on it to execute the program.
     """
@@ -126,6 +136,7 @@ class Manifest:
     instructions: int = 0
     image_bytes: int = 0
     files: dict[str, FileRecord] = field(default_factory=dict)
+    memory_timing: MemoryTiming | None = None
 
     @property
     def arch_digest(self) -> str:
@@ -266,6 +277,21 @@ class Manifest:
                 and sum(host.logits_parts) == m.vocab,
             ),
             ("kv_bits", "4 or 8", self.kv_bits in (4, 8)),
+            (
+                "memory_timing",
+                "rates and latencies above zero",
+                self.memory_timing is None
+                or (
+                    min(
+                        self.memory_timing.channel_gbps,
+                        self.memory_timing.measured_gbps,
+                        *self.memory_timing.latency_ns,
+                        1,
+                    )
+                    > 0
+                    and bool(self.memory_timing.latency_ns)
+                ),
+            ),
             ("memory", "regions of different names", len(set(names)) == len(names)),
             (
                 "buffers",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from flightllm.config.board import BoardMemory, load_board
-from flightllm.errors import ConfigError
+from flightllm.config.board import BoardMemory
+from flightllm.package.manifest import MemoryTiming
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class HbmTiming:
         return cls(**{f.name: 0.0 for f in fields(cls)})
 
     @classmethod
-    def of_board(cls, memory: BoardMemory) -> HbmTiming:
-        """Latencies and rates of a board file; what it does not say is as on a U280."""
+    def of_board(cls, memory: BoardMemory | MemoryTiming | None) -> HbmTiming:
+        """Latencies and rates of a board file, or of a package that was compiled with it; what it does not say (None: all) is as on a U280."""
+        if memory is None:
+            return cls()
         hit, closed, miss = (list(memory.latency_ns) + [memory.latency_ns[-1]] * 2)[:3]
         atom = 32 / memory.channel_gbps
         usual = cls()
@@ -45,11 +47,3 @@ class HbmTiming:
             ccd_long_ns=2 * atom,
             refresh_ns=pause,
         )
-
-    @classmethod
-    def of_name(cls, board: str) -> HbmTiming:
-        """Of a board by name; one that is not known here has that of a U280."""
-        try:
-            return cls.of_board(load_board(board).memory)
-        except ConfigError:
-            return cls()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -70,13 +71,51 @@ def test_speed_as_text(shapes):
 def test_speed_says_what_does_not_fit(shapes):
     result = call("speed", shapes, "--board", "u50", "--context", 512)
     assert result.exit_code == 1
-    assert "513 tokens are too many" in result.stderr
+    assert "contexts of 512 tokens are not possible" in result.stderr
     (shapes / "config.json").write_text(json.dumps(CONFIG | {"intermediate_size": 100_000, "num_hidden_layers": 50}))
     result = call("speed", shapes, "--board", "tiny", "--context", 10)
     assert result.exit_code == 1
     assert "bytes" in result.stderr or "memory" in result.stderr
     with pytest.raises(FlightError):
         flightllm.speed(shapes, board="u50", arch={"vpus": 64})
+
+
+def test_lengths_that_are_not_possible(shapes):
+    for bad in (200, [0], [-5], [1.5], ["x"]):
+        with pytest.raises(FlightError, match="are not possible"):
+            flightllm.speed(shapes, board="tiny", prompts=[600] if bad == 200 else bad)
+    assert [p.context for p in flightllm.speed("tiny-austen", board="tiny").phases] == [0, 128, 511], (
+        "as far as it reaches"
+    )
+
+
+def test_what_speaks_against_building_it_is_said(shapes):
+    text = call("speed", shapes, "--board", "kv260", "--context", 3).stdout
+    assert "note: LUT (estimate)" in text
+    assert "note: 300 MHz" in text
+    assert "note:" not in call("speed", shapes, "--board", "u280", "--context", 3).stdout
+
+
+def test_memory_is_as_fast_as_the_board_file_says(shapes, tmp_path):
+    """A board of one's own, of the same name as a known one: its rates count, in packages, too."""
+    text = (Path(__file__).parents[2] / "boards" / "u280.toml").read_text()
+    slow = tmp_path / "slow.toml"
+    slow.write_text(
+        text.replace("channel_gbps = 14.375", "channel_gbps = 2.0").replace(
+            "measured_gbps = 13.27", "measured_gbps = 1.8"
+        )
+    )
+    fast = flightllm.speed(shapes, board="u280", contexts=[100]).phases[0]
+    mine = flightllm.speed(shapes, board=str(slow), contexts=[100]).phases[0]
+    assert mine.cycles > 1.5 * fast.cycles
+    assert mine.memory <= 1.0
+    cycles = []
+    for board in ("u280", str(slow)):
+        flightllm.compile(shapes, tmp_path / "p.flpkg", board=board, synthetic=1, force=True)
+        cycles.append(
+            flightllm.simulate(tmp_path / "p.flpkg", prompt_tokens=100, new_tokens=1, skip_prompt=True).cycles
+        )
+    assert cycles[1] > 1.5 * cycles[0]
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ class RtlDevice:
         m = package.manifest
         size = max(r.end for r in m.memory)
         options = self.options or SimOptions()
-        options = replace(options, timing=options.timing or HbmTiming.of_name(m.board))
+        options = replace(options, timing=options.timing or HbmTiming.of_board(m.memory_timing))
         if self.observer is not None:
             options = replace(options, probe=True)
         self.close()
