@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from flightllm.executors.rtl import RtlDevice
 from flightllm.isa import decode_program
 from flightllm.isa.fields import Instruction, Unit
 from flightllm.package import Package
-from flightllm.sim import control_map as cm
 from flightllm.sim.events import Kind
 
 _KINDS = (Kind.DISPATCH, Kind.TAKE, Kind.END)
@@ -62,7 +62,7 @@ def model_timeline(
 
 
 class RtlWatch:
-    """Collects the events of one run after another on the kernel in simulation.
+    """Collects the events of one run after another on the kernel in simulation. Context manager.
 
     Attributes:
         device: with the package loaded; run it through `run`.
@@ -71,21 +71,17 @@ class RtlWatch:
     def __init__(self, package: Package) -> None:
         self._events: list[np.ndarray] = []
         self._program = decode_program(bytes(package.program))
-        self._begun = 0
         self.device = RtlDevice(observer=self._observe)
         self.device.load(package)
-        assert self.device.sim is not None
-        self._write = self.device.sim.write
-        self.device.sim.write = self._watched  # type: ignore[method-assign]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.device.close()
 
     def _observe(self, events: np.ndarray) -> None:
         self._events.append(events[np.isin(events["kind"], _KINDS)].copy())
-
-    def _watched(self, address: int, value: int, strobes: int = 15) -> None:
-        self._write(address, value, strobes)
-        if address == cm.ADDRESS["AP_CTRL"] and value & cm.START:
-            assert self.device.sim is not None
-            self._begun = self.device.sim.cycle
 
     def run(self, ids: Sequence[int], pos: int, nlog: int, masken: bool) -> Timeline:
         """A run in RTL; arguments as of `Device.run_chunk`.
@@ -99,7 +95,7 @@ class RtlWatch:
         if not self._events:
             raise ToolError("the kernel was built without its probe", do="let flightllm build it")
         return Timeline(
-            "rtl", self.device.last["cycles"], self._begun, self._spans(np.concatenate(self._events), before)
+            "rtl", self.device.last["cycles"], self.device.begun, self._spans(np.concatenate(self._events), before)
         )
 
     def _spans(self, events: np.ndarray, before: int) -> list[Span]:

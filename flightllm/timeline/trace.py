@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,10 @@ def write_trace(
     ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
     plan = [r for r in chunks(m.limits, prompt_tokens, new_tokens, chunk) if not (skip_prompt and r.prompt)]
     counter = CycleModel.of_package(opened) if on == "model" else None
-    watch = RtlWatch(opened) if on == "rtl" else None
     found = []
-    with TraceWriter(Path(path), m.arch.clock_mhz, m.sections()) as writer:
+    with ExitStack() as stack:
+        writer = stack.enter_context(TraceWriter(Path(path), m.arch.clock_mhz, m.sections()))
+        watch = stack.enter_context(RtlWatch(opened)) if on == "rtl" else None
         for run in plan:
             args = (ids[run.pos : run.pos + run.count], run.pos, int(run.last), run.prompt)
             timeline = watch.run(*args) if watch is not None else model_timeline(counter, *args)  # type: ignore[arg-type]

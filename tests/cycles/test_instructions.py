@@ -40,7 +40,8 @@ def package(tmp_path_factory):
 @pytest.mark.parametrize(("count", "pos"), [(1, 70), (9, 20)])
 def test_instructions_take_their_cycles(count, pos, package):
     ids = random_ids(512, count, 3)
-    real = RtlWatch(package).run(ids, pos, 1, count > 1)
+    with RtlWatch(package) as watch:
+        real = watch.run(ids, pos, 1, count > 1)
     modelled = model_timeline(CycleModel.of_package(package), ids, pos, 1, count > 1, real.start)
     compared: dict[str, int] = defaultdict(int)
     wrong = []
@@ -60,7 +61,8 @@ def test_instructions_take_their_cycles(count, pos, package):
 
 
 def test_the_first_dispatches_fall_into_the_same_cycles(package):
-    real = RtlWatch(package).run([5], 3, 1, False)
+    with RtlWatch(package) as watch:
+        real = watch.run([5], 3, 1, False)
     modelled = model_timeline(CycleModel.of_package(package), [5], 3, 1, False, real.start)
     for there, own in zip(real.spans[:8], modelled.spans[:8], strict=True):
         assert abs(there.dispatched - own.dispatched) <= 1

@@ -51,7 +51,7 @@ class RtlDevice:
     (`Simulator.events`), cycles counted alike; what it raises ends the run.
 
     Attributes:
-        last: counters of the last run (`read_counters`). sim: the simulator, after `load`.
+        last: counters of the last run (`read_counters`). begun: cycle of the simulation in which it began. sim: the simulator, after `load`.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class RtlDevice:
         self._program: list[Instruction] | None = None
         self._counters: dict[str, int] = {}
         self._tracing, self._ran = False, 0
+        self.begun = 0
 
     @property
     def ran(self) -> int:
@@ -152,6 +153,7 @@ class RtlDevice:
         for name, value in (("POS", pos), ("NTOK", len(ids)), ("NLOG", nlog), ("MASKEN", int(masken))):
             sim.write(cm.ADDRESS[name], value)
         sim.write(cm.ADDRESS["AP_CTRL"], cm.START)
+        self.begun = sim.cycle
         stop = self._run(sim)
         error = sim.read(cm.ADDRESS["ERROR"]) if stop is Stop.INTERRUPT else 0
         if stop is not Stop.INTERRUPT or error:

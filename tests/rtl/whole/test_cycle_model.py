@@ -18,7 +18,7 @@ from flightllm.executors.rtl import RtlDevice
 from flightllm.frontends import load_model
 from flightllm.package import Package
 from flightllm.runtime.chunks import random_ids
-from flightllm.sim import control_map as cm
+from flightllm.sim.control_map import UNITS
 
 #: limits of the errors, as shares
 CYCLES, BUSY = 0.03, 0.05
@@ -78,25 +78,16 @@ def compare(package: Package, run: Run) -> Errors:
     ids = random_ids(m.model.vocab, run.count, 7)
     rtl = RtlDevice()
     rtl.load(package)
-    assert rtl.sim is not None
-    write, begun = rtl.sim.write, []
-
-    def watched(address: int, value: int, strobes: int = 15) -> None:
-        write(address, value, strobes)
-        if address == cm.ADDRESS["AP_CTRL"] and value & cm.START:
-            begun.append(rtl.sim.cycle)  # type: ignore[union-attr]
-
-    rtl.sim.write = watched  # type: ignore[method-assign]
     rtl.run_chunk(ids, run.pos, 1, run.count > 1)
     real = dict(rtl.last)
     rtl.close()
-    counted = CycleModel.of_package(package).run(ids, run.pos, 1, run.count > 1, begun[0])
+    counted = CycleModel.of_package(package).run(ids, run.pos, 1, run.count > 1, rtl.begun)
     cores = range(m.arch.cores)
 
     def busy(counters: dict[str, int], unit: str) -> int:
         return sum(counters[f"core{k}.{unit}.busy"] for k in cores)
 
-    units = {unit: busy(counted, unit) / max(1, busy(real, unit)) - 1 for unit in cm.UNITS}
+    units = {unit: busy(counted, unit) / max(1, busy(real, unit)) - 1 for unit in UNITS}
     for k in cores:
         for c in range(m.arch.channels):
             name = f"core{k}.ch{c}."
