@@ -22,7 +22,7 @@ COMMANDS = {
     "compile": "Compile a model into a package.",
     "run": "Generate text from a package.",
     "eval": "Perplexity of a text file.",
-    "simulate": "Count the cycles of a package: by the model, or on the simulated hardware.",
+    "simulate": "Count the cycles of a package, modelled or in RTL.",
     "speed": "Say how fast a model would run on a board, without its weights.",
     "trace": "Write a Perfetto trace of a package's runs.",
     "verify": "Compare executors instruction by instruction.",

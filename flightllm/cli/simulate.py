@@ -17,7 +17,7 @@ UNITS = ("W", "L", "M", "S", "T", "Q")
 EVENTS = ("busy", "token", "data", "space")
 
 
-@click.command("simulate", short_help="Count the cycles of a package: by the model, or on the simulated hardware.")
+@click.command("simulate", short_help="Count the cycles of a package, modelled or in RTL.")
 @click.argument("package", type=click.Path())
 @click.option(
     "--on",

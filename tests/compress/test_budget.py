@@ -13,6 +13,7 @@ from flightllm.compiler.calibrate import second_moments
 from flightllm.compiler.fusion import fuse
 from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.matrices import plan_matrices
+from flightllm.compiler.strips import rows_per_vpu
 from flightllm.compress import Recipe, TensorRecipe, code_tensor
 from flightllm.compress.budget import BudgetMatrix, BudgetPart, allocate
 from flightllm.compress.grids import from_grid
@@ -200,7 +201,8 @@ def test_calibration_makes_a_model_better_at_the_same_size() -> None:
     plans = plan_matrices(graph, fuse(graph), Geometry(ARCH))
     errors = []
     for calibration in ({}, measured):
-        mixes = budgeted_mixes(graph, plans, recipes, calibration, ARCH, lambda *a: None)
+        strips = {p.name: rows_per_vpu(p, recipes, ARCH) for p in plans}
+        mixes = budgeted_mixes(graph, plans, strips, recipes, calibration, ARCH, lambda *a: None)
         coded = {}
         for node in graph.linears():
             c, _ = code_tensor(
