@@ -25,6 +25,7 @@ _PACKAGES: dict[str, dict[str, tuple[str, str]]] = {
         "onnx": ("ONNX models cannot be read", "onnx"),
         "safetensors": ("Hugging Face models cannot be read", "safetensors"),
         "gguf": ("GGUF models cannot be read", "gguf"),
+        "perfetto": ("no traces (`flightllm trace`)", "perfetto"),
         "tokenizers": ("no text in or out, only token ids", "tokenizers"),
     },
     "torch": {
