@@ -86,7 +86,7 @@ def test_errors(tmp_path, simulate):
     assert result.exit_code == 1
     assert "error: the kernel reports error 1 (illegal instruction)" in result.stderr
     assert "units: L idle" in result.stderr
-    assert "counts no cycles" in simulate(path, "--on", "functional").stderr
+    assert "is not one of" in simulate(path, "--on", "functional").stderr
     assert "has room for 65536" in simulate(path, "--prompt-tokens", 70000).stderr
     assert "ends in .vcd" in simulate(path, "--trace", tmp_path / "a.txt").stderr
 

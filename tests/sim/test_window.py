@@ -136,7 +136,18 @@ def test_a_missing_checkpoint_is_seen(package, monkeypatch):
 def test_commands(package, monkeypatch):
     monkeypatch.setattr("flightllm.executors.rtl.RtlDevice", FakeRtl)
     call = CliRunner().invoke
-    args = ["simulate", str(package.path), "--prompt-tokens", "12", "--new-tokens", "3", "--rtl-window", "13:1"]
+    args = [
+        "simulate",
+        str(package.path),
+        "--on",
+        "rtl",
+        "--prompt-tokens",
+        "12",
+        "--new-tokens",
+        "3",
+        "--rtl-window",
+        "13:1",
+    ]
     monkeypatch.setattr("flightllm.cli.simulate._report", lambda rows, arch: "")
     monkeypatch.setattr("flightllm.cli.simulate._units", lambda rows: "")
     done = call(main, args)
