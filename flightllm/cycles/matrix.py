@@ -6,9 +6,11 @@ cycles are those of docs/rtl.md: a pop *fires* in the cycle in which fetch_pop d
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -47,7 +49,22 @@ TURN = 2
 READ, WRITTEN = 3, 22
 #: a read of accumulators that has waited so long makes the array pause
 STARVED = 8
+#: reads after which they are in step
+READS = 64
 REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2
+
+
+@cache
+def _in_step(run: int, period: int, unit: int) -> float:
+    """Cycles that a read waits, on the average of many, if the first `run` of `period` cycles are taken and reads come `unit` cycles behind each other."""
+    if run >= period:
+        return math.inf
+    phase = total = 0
+    for _ in range(READS):
+        wait = max(0, run - phase)
+        total += wait
+        phase = (phase + wait + unit) % period
+    return total / READS
 
 
 @dataclass(slots=True)
@@ -381,19 +398,17 @@ class MatrixUnit(Unit):
         """Cycles that the drain waits for reads of accumulators while the array works on the next strip, which is as this one; and how
         often the array pauses for it: once in so many cycles, 0: never.
 
-        Scale operations come before reads. Of `period` cycles they take `run`, one after the other: a read waits run (run + 1) / 2 period
-        cycles on the average, and where only one cycle is free, a row beat takes whole periods. Where none is free, or a read would wait
-        longer than STARVED, the array pauses (matrix_drain: Turn).
+        Scale operations come before reads. Of `period` cycles they take `run`, one after the other: with several pairs of tokens, which follow each
+        other without a gap, reads fall into step with them; with one, a read waits run (run + 1) / 2 period cycles on the average. Where no cycle is
+        free, or a read would wait longer than STARVED, the array pauses (matrix_drain: Turn).
         """
         if not load.cycles:
             return 0.0, 0
         steps = max(strip.steps)
         unit, reads = READ + steps, tokens * len(strip.steps)
         run, period = load.run, load.period
-        wait = run * (run + 1) / (2 * period)
-        if period - run == 1 and load.pairs > load.tiles:
-            wait = -(-unit // period) * period - unit
-        if run >= period or wait > STARVED:
+        wait = _in_step(run, period, unit) if load.pairs > load.tiles else run * (run + 1) / (2 * period)
+        if wait > STARVED:
             turn = steps + 4 | 1
             active = load.cycles * turn // (turn - 1)
             return min(STARVED, active) + min(reads, active // turn) * (turn - unit), turn

@@ -127,25 +127,27 @@ class StoreUnit(Unit):
                 base = o.addr + head * o.head
                 if o.kind == "K":
                     at = base + slot // slots * o.unit_bytes + slot % slots * piece
-                    for window in range(o.len // 16):
-                        time = self._key(channel, at + window * slots * piece, piece, turns, time, slots)
+                    time = self._key(channel, at, o.len // 16, slots * piece, piece, turns, time)
                 else:
                     at = base + pos // 16 * o.unit_bytes + pos % 16
                     time = self._value(at, o.len // c, four, max(1, c // 16), time)
         yield time
 
-    def _key(self, channel: Channel, at: int, piece: int, turns: int, time: float, slots: int) -> float:
-        """A window of a key: one step, or two if it crosses into the next 16 bytes; a step takes a turn for each part that has bytes."""
-        end = at + piece
-        part = 16 // turns
-        while at < end:
-            stop = min(end, (at // 16 + 1) * 16)
-            time += (stop - 1) % 16 // part - at % 16 // part + 1
-            at = stop
-        # neighbouring windows share a beat when they lie in it
-        begin = end - piece
-        if (begin + slots * piece) // BEAT != begin // BEAT or end % BEAT == 0:
-            self.kernel.at(time + BEAT_OUT, self._write(channel, begin, piece))
+    def _key(self, channel: Channel, at: int, windows: int, stride: int, piece: int, turns: int, time: float) -> float:
+        """A row of keys, `stride` bytes from window to window: a window is one step, or two if it crosses into the next 16 bytes; a step takes a turn
+        for each part that has bytes. A beat is written when the next byte lies in another one."""
+        part, beat, written = 16 // turns, at // BEAT, 0
+        for begin in range(at, at + windows * stride, stride):
+            end, place = begin + piece, begin
+            while place < end:
+                stop = min(end, (place // 16 + 1) * 16)
+                if place // BEAT != beat:
+                    self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written))
+                    beat, written = place // BEAT, 0
+                time += (stop - 1) % 16 // part - place % 16 // part + 1
+                written += stop - place
+                place = stop
+        self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written))
         return time
 
     def _value(self, at: int, rows: int, four: bool, parts: int, time: float) -> float:
