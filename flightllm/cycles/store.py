@@ -21,8 +21,8 @@ APPEND = 5
 BEAT_OUT = 2
 #: from the last answer to the tokens: StDrain
 ANSWERED = 1
-#: XCHG: from all cores' wish to the first word of a core, from core to core; from the last word to the tokens
-EXCHANGE, EXCHANGE_END = 7, 4
+#: XCHG: cycles of a core's turn besides its words: address, three of the vector buffer, FIFO, the next core; from the last turn to the tokens
+EXCHANGE, EXCHANGE_END = 5, 2
 
 
 class Exchange:
