@@ -122,6 +122,7 @@ class AttentionLowering:
         rows, dual, _ = owner.quantised(source)
         plan = owner.plans[group.q.name]
         (info,) = owner.images.streams[plan.name]
+        scales = self._old_scales()
         qkv = owner.vb.alloc(plan.name, plan.rows // 16, owner.options.chunk)
         owner.matrix(info, rows, dual, qkv)
         for node in group.linears:
@@ -141,7 +142,9 @@ class AttentionLowering:
         owner.ab.free(k_rows)
         owner.ab.free(v_rows)
         output = owner.vb.alloc(f"{group.core.name}", h.q_per_core * self.units, owner.options.chunk)
-        self._blocks(q_rows, output)
+        self._blocks(q_rows, output, *scales)
+        for buffer in scales:
+            owner.vb.free(buffer)
         owner.ab.free(q_rows)
         owner.values[group.core.name] = Value(output, group.core.dim, owner.arch.cores > 1)
 
@@ -195,14 +198,15 @@ class AttentionLowering:
         owner.out.emit(inst, [rows.range], [codes.range, scales.range])
 
     # --- the block loop -----------------------------------------------------------------------------------------
-    def _blocks(self, q_rows: Buffer, output: Buffer) -> None:
+    def _blocks(self, q_rows: Buffer, output: Buffer, ks: Buffer, vs: Buffer) -> None:
         owner, options = self.owner, self.owner.options
         shift = options.query_block.bit_length() - 1
-        i, start, stop, count = (owner.register() for _ in range(4))
+        i, start, stop, count, fresh = (owner.register() for _ in range(5))
         first, offset, block, base, number, once, single, many = (owner.register() for _ in range(8))
-        owner._register -= 12  # the next attention reuses them: barriers separate the loops
+        owner._register -= 13  # the next attention reuses them: barriers separate the loops
         pos, kvlen = int(HostRegister.POS), int(HostRegister.KVLEN)
         owner.alu("shr", base, pos, 0, shift)
+        owner.alu("shr", fresh, pos, 0, 6)
         owner.alu("sub", number, kvlen, 0, 1)
         owner.alu("shr", number, number, 0, shift)
         owner.alu("sub", number, number, base)
@@ -228,7 +232,7 @@ class AttentionLowering:
             else:
                 span["sink"] = 0
             masks = self._load_masks(block, start)
-            ks, vs = self._load_scales(span)
+            self._load_scales((ks, vs), {"len_r": stop, "sink": 0, "first_r": fresh})
             length = options.max_context
             shared, units = self._units(None), self._units(self.settings.mask)
             together = self._together(shared)
@@ -256,7 +260,7 @@ class AttentionLowering:
                     self._heads(units, 1, q_rows, output, walk)
                 with owner.out.loop(once, many):
                     self._heads(shared, 1, q_rows, output, replace(walk, masks=None))
-            for buffer in (*scores, ks, vs):
+            for buffer in scores:
                 owner.vb.free(buffer)
             for buffer in probs:
                 owner.ab.free(buffer)
@@ -365,16 +369,30 @@ class AttentionLowering:
             return walk.span
         return walk.span | {"mask": unit.query * walk.masks[3], "masked_r": int(HostRegister.MASKEN)}
 
-    def _load_scales(self, span: dict[str, int]) -> tuple[Buffer, Buffer]:
+    def _old_scales(self) -> tuple[Buffer, Buffer]:
+        """Buffers of the keys' and values' scales, those of earlier chunks on their way: they wait for nothing that this layer computes."""
         owner, heads = self.owner, self.h.kv_per_core
         row = owner.options.max_context // 16
-        out = []
-        for name, region in (("key scales", self.cache.k_scales), ("value scales", self.cache.v_scales)):
-            buffer = owner.vb.alloc(name, row, heads)
-            inst = LDS(addr=region.addr, heads=heads, dst=buffer.base, dst_head=row, **span)
+        buffers = (owner.vb.alloc("key scales", row, heads), owner.vb.alloc("value scales", row, heads))
+        pos, window = int(HostRegister.POS), self.settings.window
+        span = {"len_r": pos, "sink": 0}
+        if window:
+            first = owner.register()
+            owner.alu("sub", first, pos, 0, window - 1)
+            owner.alu("max", first, first, 0, 0)
+            owner.alu("shr", first, first, 0, 6)
+            owner._register -= 1  # read when the loads are dispatched
+            span = {"len_r": pos, "sink": -(-self.settings.sink // BLOCK_POSITIONS), "first_r": first}
+        self._load_scales(buffers, span)
+        return buffers
+
+    def _load_scales(self, buffers: tuple[Buffer, Buffer], span: dict[str, int]) -> None:
+        """Scales of the keys and the values in a range of blocks."""
+        owner = self.owner
+        for buffer, region in zip(buffers, (self.cache.k_scales, self.cache.v_scales), strict=True):
+            row = owner.options.max_context // 16
+            inst = LDS(addr=region.addr, heads=self.h.kv_per_core, dst=buffer.base, dst_head=row, **span)
             owner.out.emit(inst, [region.range], [buffer.range])
-            out.append(buffer)
-        return out[0], out[1]
 
     def _scores(self, unit: _Unit, heads: int, q_rows: Buffer, walk: _Walk) -> None:
         """Keys of a unit, and its scores: rows [query][head of the batch]."""

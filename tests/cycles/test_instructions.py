@@ -64,7 +64,7 @@ def test_the_first_dispatches_fall_into_the_same_cycles(package):
     with RtlWatch(package) as watch:
         real = watch.run([5], 3, 1, False)
     modelled = model_timeline(CycleModel.of_package(package), [5], 3, 1, False, real.start)
-    for there, own in zip(real.spans[:8], modelled.spans[:8], strict=True):
+    for number, (there, own) in enumerate(zip(real.spans[:8], modelled.spans[:8], strict=True)):
         assert abs(there.dispatched - own.dispatched) <= 1
-        if there.unit is Unit.L:
-            assert abs(there.taken - own.taken) <= 12, "of the memory, the first answers"
+        if number < 2:
+            assert abs(there.taken - own.taken) <= 12, "behind the first answers of the memory"
