@@ -29,6 +29,8 @@ from flightllm.runtime.sampling import SamplingOptions
 if TYPE_CHECKING:
     from flightllm.compiler import CompileReport
     from flightllm.compress import Recipe
+    from flightllm.config.arch import ArchConfig
+    from flightllm.config.board import Board
     from flightllm.frontends.report import CheckReport
     from flightllm.ir import Graph
 
@@ -189,6 +191,16 @@ def make_recipe(file: PathLike | None = None, **options: Any) -> Recipe:
     return Recipe.load(Path(file), **options) if file is not None else Recipe.from_options(**options)
 
 
+def board_config(board: Board, arch: PathLike | Mapping[str, Any] | None) -> ArchConfig:
+    """The config of a board with the parameters of a file or a mapping that differ; ConfigError as of `arch_overrides`."""
+    from flightllm.config.arch import ArchConfig
+
+    overrides = arch_overrides(settings=arch) if isinstance(arch, Mapping) else arch_overrides(arch)
+    return ArchConfig.from_dict(
+        board.arch.to_dict() | overrides, f"config of board {board.name} with the changes given"
+    )
+
+
 def compile(
     model: PathLike,
     output: PathLike | None = None,
@@ -230,18 +242,14 @@ def compile(
         FlightError: of the kind that fits; nothing is left on disk then.
     """
     from flightllm.compiler import compile_model
-    from flightllm.config.arch import ArchConfig
     from flightllm.config.board import load_board
 
     path = find_model(model)
-    overrides = arch_overrides(settings=arch) if isinstance(arch, Mapping) else arch_overrides(arch)
     target = load_board(board)
     return compile_model(
         load_graph(path, synthetic),
         board=target,
-        arch=ArchConfig.from_dict(
-            target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
-        ),
+        arch=board_config(target, arch),
         recipe=make_recipe(
             recipe,
             weights=weights,

@@ -91,15 +91,11 @@ def speed(
     """
     from flightllm import api
     from flightllm.compiler.outline import outline_model
-    from flightllm.config.arch import ArchConfig
     from flightllm.config.board import load_board
 
     path = api.find_model(model)
     target = load_board(board)
-    overrides = api.arch_overrides(settings=arch) if isinstance(arch, Mapping) else api.arch_overrides(arch)
-    config = ArchConfig.from_dict(
-        target.arch.to_dict() | overrides, f"config of board {target.name} with the changes given"
-    )
+    config = api.board_config(target, arch)
     graph = api.load_shapes(path)
     limit = graph.info.max_context
     if prompts is None and contexts is None:

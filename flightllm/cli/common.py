@@ -59,6 +59,19 @@ def settings_option(command: F) -> F:
     )(command)
 
 
+def token_options(command: F) -> F:
+    """--prompt-tokens, --new-tokens and --chunk: how many random tokens are fed, and how."""
+    command = click.option(
+        "--chunk", type=click.IntRange(min=1), help="Prompt tokens per run. [default: what the program takes]"
+    )(command)
+    command = click.option(
+        "--new-tokens", type=click.IntRange(min=0), default=1, show_default=True, help="Tokens generated after it."
+    )(command)
+    return click.option(
+        "--prompt-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Tokens of the prompt."
+    )(command)
+
+
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(data, indent=1, default=_plain))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flightllm.cli.common import RTL_WINDOW, common, print_json, table
+from flightllm.cli.common import RTL_WINDOW, common, print_json, table, token_options
 
 if TYPE_CHECKING:
     from flightllm.config.arch import ArchConfig
@@ -27,13 +27,7 @@ EVENTS = ("busy", "token", "data", "space")
     show_default=True,
     help="model: counts cycles without computing, in seconds. rtl: the hardware itself, simulated, which computes.",
 )
-@click.option(
-    "--prompt-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Tokens of the prompt."
-)
-@click.option(
-    "--new-tokens", type=click.IntRange(min=0), default=1, show_default=True, help="Tokens generated after it."
-)
-@click.option("--chunk", type=click.IntRange(min=1), help="Prompt tokens per run. [default: what the program takes]")
+@token_options
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Of the tokens, and of all that is random in the simulation."
 )

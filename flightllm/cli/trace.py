@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flightllm.cli.common import common, print_json
+from flightllm.cli.common import common, print_json, token_options
 
 
 @click.command("trace", short_help="Write a Perfetto trace of a package's runs.")
@@ -20,13 +20,7 @@ from flightllm.cli.common import common, print_json
     show_default=True,
     help="model: the cycle model. rtl: the hardware itself, simulated.",
 )
-@click.option(
-    "--prompt-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Tokens of the prompt."
-)
-@click.option(
-    "--new-tokens", type=click.IntRange(min=0), default=1, show_default=True, help="Tokens generated after it."
-)
-@click.option("--chunk", type=click.IntRange(min=1), help="Prompt tokens per run. [default: what the program takes]")
+@token_options
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the tokens.")
 @click.option("--skip-prompt", is_flag=True, help="With --on model: only the runs after the prompt.")
 @common

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +144,8 @@ class _OutlineBuilder(ImageBuilder):
         return strip_entries(geo, row.reshape(geo.blocks, -1), 0)
 
     def _put_tables(self, geo: Geometry, formats: np.ndarray, sizes: list[int], addr: int) -> None:
-        offsets = [0, *np.cumsum(sizes).tolist()]
-        for strip, (begin, _) in enumerate(pairwise(offsets)):
-            entries = [f.byte for block in formats[strip] for f in layout.entry_formats(block)]
+        for strip, begin in zip(formats, accumulate(sizes, initial=0), strict=False):
+            entries = [f.byte for block in strip for f in layout.entry_formats(block)]
             for memory in self.memory:
                 memory.put(addr + begin, np.array(entries, np.uint8))
 

@@ -16,8 +16,6 @@ BEAT = 64
 BURST_BEATS = 64
 #: bursts in flight (axi_reader: MaxBursts)
 MAX_BURSTS = 16
-#: cycles from the cycle in which the reader takes a request to its address at the port: `open_q`, `arvalid_o`
-ISSUE = 2
 #: writes that wait: from so many, or so many ns, on they go before reads (sim/axi_memory.hpp: serve)
 DRAIN_WRITES, DRAIN_NS = 8, 500.0
 

@@ -108,11 +108,11 @@ class Unit:
         self.more.set()
 
     # --- the unit's side
-    def next_op(self, since: float = 0.0) -> Process:
-        """Wait until an instruction stands at the head of the queue, and the cycle `since` has come."""
+    def next_op(self) -> Process:
+        """Wait until an instruction stands at the head of the queue."""
         while not self.queue:
             yield self.more
-        yield max(since, self.queue[0][0])
+        yield self.queue[0][0]
 
     def take(self) -> tuple[Instruction, Operands]:
         """The instruction at the head; its place in the queue is free in the cycle after."""
@@ -242,14 +242,14 @@ class Sequencer:
         steps: of the program, in the order in which the sequencer goes through them (flightllm.isa.trace).
 
     Attributes:
-        counters: cycles by event. ended: set when HALT has been reached and all units rest. instructions: so far. pc: of the last one.
+        counters: cycles by event. ended: set when HALT has been reached and all units rest. pc: of the instruction that it takes.
     """
 
     def __init__(self, kernel: Kernel, fetch: Fetch, units: dict[UnitName, Unit], steps: Iterable[Step]) -> None:
         self._kernel, self._fetch, self._units, self._steps = kernel, fetch, units, iter(steps)
         self.counters = {"busy": 0.0, "data": 0.0, "space": 0.0}
         self.ended = False
-        self.instructions = self.pc = 0
+        self.pc = 0
         self._counts: dict[type[Instruction], int] = {}
         kernel.start(self._run())
 
@@ -261,7 +261,6 @@ class Sequencer:
             yield from fetch.take()
             self.counters["data"] += kernel.now - begin
             kind, self.pc = type(step.inst), step.pc
-            self.instructions += 1
             if kind is HALT:
                 fetch.stop()
                 yield kernel.now + HOLD

@@ -324,19 +324,16 @@ class MatrixUnit(Unit):
         ready = begin - 1 + PLAN_RUNS
         keys = isinstance(mop.inst, MMQK)
         spans = runs(blocks)
-        known = 0  # masked blocks that have been looked at
-        first = True
         for index, (lo, hi) in enumerate(spans):
             last_run = index == len(spans) - 1
             if masked:
-                known = hi if last_run else hi + 1
-                ready = max(ready, begin + 1 + MASKED_BLOCK * known)
+                looked_at = hi if last_run else hi + 1
+                ready = max(ready, begin + 1 + MASKED_BLOCK * looked_at)
             accepted = self._accept(ready)
             earliest = accepted + WALKED
-            pieces = yield from (self._keys if keys else self._values)(o, lo, hi, last_run, first, earliest)
+            pieces = yield from (self._keys if keys else self._values)(o, lo, hi, last_run, index == 0, earliest)
             self._accepts = max(accepted + pieces, self._fires[0] + 1)
             ready = accepted + PLAN_RUN
-            first = False
         return accepted + 1
 
     def _keys(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Part[int]:
@@ -428,7 +425,6 @@ class MatrixUnit(Unit):
             popped = max(issued + TURN - 1, mop.there)
             self._mop_places.add(1, popped)
             yield max(popped + 1, ends[0] + 1)
-            begin = kernel.now
             yield from self.wait_tokens(mop.inst.wait)
             mop.taken = kernel.now
             self._tokens_taken.set()
