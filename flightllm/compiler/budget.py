@@ -45,7 +45,9 @@ def budgeted_mixes(
             if isinstance(op, Linear)
         )
         bias = any(isinstance(op, Linear) and op.bias is not None for op in ops)
-        matrices.append(BudgetMatrix(plan.name, parts, strips[plan.name], bias, plan.segments))
+        cuts = tuple(last - first for first, last in plan.cuts)
+        segments = tuple(plan.row_cuts())
+        matrices.append(BudgetMatrix(plan.name, parts, strips[plan.name], bias, segments, cuts, plan.places))
 
     def told(pool: Iterable[BudgetMatrix]) -> Iterator[BudgetMatrix]:
         pool = list(pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flightllm.errors import FitError
@@ -27,20 +28,20 @@ class Pool:
     """First-fit allocator that goes round: freed space is reused as late as possible, so that reuse orders units less.
 
     Args:
-        space: name of the memory. capacity: in its units.
+        space: name of the memory. capacity: in its units. first: unit at which it begins.
     """
 
-    def __init__(self, space: str, capacity: int) -> None:
-        self.space, self.capacity = space, capacity
+    def __init__(self, space: str, capacity: int, first: int = 0) -> None:
+        self.space, self.capacity, self.first = space, capacity, first
         self.live: dict[int, Buffer] = {}
         self.peak = 0
         self.names: dict[int, list[str]] = {}
-        self._next = 0
+        self._next = first
 
     def alloc(self, name: str, row: int, rows: int = 1) -> Buffer:
         """A buffer of rows x row units. Raises FitError with the figures if there is no room."""
         size = row * rows
-        for start in (self._next, 0):
+        for start in (self._next, self.first):
             base = self._fit(start, size)
             if base is not None:
                 buffer = Buffer(self.space, base, size, row, name)
@@ -67,15 +68,21 @@ class Pool:
             if base + size <= b.base:
                 return base
             base = b.base + b.size
-        return base if base + size <= self.capacity else None
-
-    def symbols(self) -> dict[str, str]:
-        """First unit (as text) -> what was ever placed there, layers left out: names for listings."""
-        return {str(base): "|".join(names) for base, names in sorted(self.names.items())}
+        return base if base + size <= self.first + self.capacity else None
 
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back."""
         del self.live[buffer.base]
+
+
+def symbols(pools: Iterable[Pool]) -> dict[str, str]:
+    """First unit (as text) -> what was ever placed there, layers left out: names for listings."""
+    names: dict[int, list[str]] = {}
+    for pool in pools:
+        for base, own in pool.names.items():
+            known = names.setdefault(base, [])
+            known += [name for name in own if name not in known]
+    return {str(base): "|".join(own) for base, own in sorted(names.items())}
 
 
 @dataclass(frozen=True)

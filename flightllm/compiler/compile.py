@@ -14,7 +14,7 @@ from flightllm.compiler.fusion import Fusion, fuse
 from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.images import ImageBuilder, Progress, plan_cache
 from flightllm.compiler.lower import Lowering
-from flightllm.compiler.matrices import MatrixPlan, plan_matrices
+from flightllm.compiler.matrices import MatrixPlan, cut_rows, plan_matrices
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
@@ -33,6 +33,7 @@ from flightllm.ir.ops import Attention, PosEmbed
 from flightllm.ir.supported import check_supported
 from flightllm.ir.verify import verify_graph
 from flightllm.isa import encode_program
+from flightllm.isa.blocks import BLOCK_POSITIONS
 from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDW
 from flightllm.package import (
@@ -126,7 +127,7 @@ def compile_model(
         writer.chat_template(graph.info.chat_template)
         manifest = writer.commit(make_manifest(job, builder, program, name))
     notes = [f"{t.name}: {n}" for t in builder.report.coded for n in t.notes]
-    if options.chunk < arch.max_chunk:
+    if options.chunk < min(arch.max_chunk, BLOCK_POSITIONS):
         notes.append(f"chunks of {options.chunk} tokens instead of {arch.max_chunk}: the on-chip buffers hold no more")
     for row in job.needs:
         if not row.fits:
@@ -196,6 +197,7 @@ def prepare(
     _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
     progress("planning", 0, 1)
     strips = {plan.name: rows_per_vpu(plan, recipes, arch) for plan in plans}
+    plans = [cut_rows(plan, strips[plan.name], geometry) for plan in plans]
     options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, strips)
     return Job(board, arch, needs, graph, recipe, recipes, fusion, geometry, plans, strips, options)
 
@@ -267,7 +269,7 @@ def _check_memory(
                 width = 2
             bits += width * part.node.dim * op.weight.shape[1]  # type: ignore[union-attr]
         memory.add(plan.name, int(bits / 8 / arch.channels / arch.cores), "weights (codes alone)")
-    options = LoweringOptions(1, 1, context, attention=attention)
+    options = LoweringOptions(1, context, attention=attention)
     for group in fusion.attentions:
         plan_cache(memory, geometry, options, group, None)
     memory.check(graph.info.source)
@@ -283,24 +285,22 @@ def _choose_sizes(
     dual: frozenset[str],
     strips: dict[str, int],
 ) -> LoweringOptions:
-    """The largest chunk, then the largest query block, whose buffers fit; found by lowering with made-up addresses."""
-    chunk = 1 << (arch.max_chunk.bit_length() - 1) if arch.max_chunk & (arch.max_chunk - 1) else arch.max_chunk
-    sizes = [arch.max_chunk] if chunk != arch.max_chunk else []
+    """The largest chunk whose buffers fit, found by lowering with made-up addresses; no larger than a block of masks."""
+    most = min(arch.max_chunk, BLOCK_POSITIONS)
+    chunk = 1 << (most.bit_length() - 1)
+    sizes = [most] if chunk != most else []
     while chunk:
         sizes.append(chunk)
         chunk //= 2
     error: FitError | None = None
     for chunk in sizes:
-        for shift in range(6, -1, -1):
-            if shift and 1 << (shift - 1) >= chunk:
-                continue  # a smaller block serves the same chunk
-            options = LoweringOptions(chunk, 1 << shift, context, dual, attention)
-            images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
-            try:
-                Lowering(graph, fusion, plans, arch, images, options).run()
-                return options
-            except FitError as e:
-                error = e
+        options = LoweringOptions(chunk, context, dual, attention)
+        images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
+        try:
+            Lowering(graph, fusion, plans, arch, images, options).run()
+            return options
+        except FitError as e:
+            error = e
     assert error is not None
     raise FitError(
         "the model does not fit the on-chip buffers, not even one token at a time",
@@ -313,18 +313,17 @@ def _choose_sizes(
 def make_program(job: Job, images: Images) -> Program:
     """The instructions, for images at known addresses."""
     arch = job.arch
-    lowering = Lowering(job.graph, job.fusion, job.plans, arch, images, job.options)
-    items = lowering.run()
+    lowered = Lowering(job.graph, job.fusion, job.plans, arch, images, job.options).run()
+    items = lowered.items
     verify_items(items, arch)
     items = prefetch(items, min(PREFETCH, arch.queue_depth // 2))
     tokens = assign_tokens(items)
     verify_items(items, arch)
     onchip = {
-        "VB (elements)": (16 * lowering.vb.peak, arch.vb_elements),
-        "AB (windows)": (lowering.ab.peak, arch.ab_windows),
+        "VB (elements)": (16 * lowered.onchip["VB"], arch.vb_elements),
+        "AB (windows)": (lowered.onchip["AB"], arch.ab_windows),
     }
-    buffers = {"VB": lowering.vb.symbols(), "AB": lowering.ab.symbols()}
-    return Program(finish(items), tokens, onchip, _sections(items), buffers)
+    return Program(finish(items), tokens, onchip, _sections(items), lowered.symbols)
 
 
 def _sections(items: list[Item]) -> dict[int, str]:
@@ -369,8 +368,5 @@ def make_manifest(job: Job, builder: ImageBuilder, program: Program, name: str =
         ),
         buffers=program.buffers,
         instructions=len(program.instructions),
-        notes={
-            "query_block": options.query_block,
-            "sections": {str(pc): node for pc, node in program.sections.items()},
-        },
+        notes={"sections": {str(pc): node for pc, node in program.sections.items()}},
     )

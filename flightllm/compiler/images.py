@@ -12,7 +12,7 @@ from flightllm.compiler.attention import rope_key
 from flightllm.compiler.buffers import MemoryMap, MemoryRegion
 from flightllm.compiler.fusion import AttentionGroup, Fusion
 from flightllm.compiler.geometry import Geometry
-from flightllm.compiler.matrices import MatrixPlan, heads_of
+from flightllm.compiler.matrices import MatrixPlan, Segment, heads_of
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.streams import CacheRegions, Images, StreamInfo, VectorTable
 from flightllm.compress.plan import TensorReport, code_tensor
@@ -233,8 +233,10 @@ class ImageBuilder:
         cores = range(self.arch.cores)
         whole = [stack_rows([take_rows(m, p.rows[c]) for m, p in zip(coded, plan.parts, strict=True)]) for c in cores]
         del coded
+        if plan.order is not None:
+            whole = [take_rows(m, plan.order) for m in whole]
         start = self.map.top
-        infos = [self._stream(plan, whole, i) for i in range(len(plan.segments))]
+        infos = [self._stream(plan, whole, segment) for segment in plan.segments]
         self.images.streams[plan.name] = infos
         k = plan.parts[0].node.op.weight.shape[1]  # type: ignore[union-attr]
         self._record(plan.name, total, k, formats, start, self.map.top - start)
@@ -252,11 +254,12 @@ class ImageBuilder:
         again = TensorRecipe(passes=(EntryFormat(8),), group=32, as_stored=False)
         return code_tensor(Weight.of(report.name, spread), again, self.arch)[0].with_bias(matrix.bias)
 
-    def _stream(self, plan: MatrixPlan, whole: list[CodedMatrix], segment: int) -> StreamInfo:
+    def _stream(self, plan: MatrixPlan, whole: list[CodedMatrix], segment: Segment) -> StreamInfo:
         """Pack and write one segment on every core."""
         arch = self.arch
-        lo, hi = plan.segments[segment]
-        parts = [m.slice_rows(lo, hi) for m in whole]
+        parts = [m.slice_rows(segment.lo, segment.hi).slice_columns(segment.first, segment.last) for m in whole]
+        if segment.first:  # added to what the segments before it have left, which has the bias
+            parts = [part.with_bias(None) for part in parts]
         for part in parts:
             kind = "dual" if plan.parts[0].node.name in self.options.dual else "a8"
             bound = part.integer_bound(QMAX[kind])
@@ -271,7 +274,7 @@ class ImageBuilder:
         # Cores run one program, so their streams must have one layout.
         parts = widen_together(parts, m * arch.vpus * arch.channels)
         fmt = stream_format(parts[0], arch.channels, arch.vpus, m)
-        name = plan.name if len(plan.segments) == 1 else f"{plan.name}[{lo}:{hi}]"
+        name = segment_name(plan, segment)
         packed = [pack(p, arch.channels, arch.vpus, m) for p in parts]
         nbytes = packed[0].shape[1]
         assert all(p.shape[1] == nbytes for p in packed)
@@ -285,8 +288,8 @@ class ImageBuilder:
         return StreamInfo(
             region.addr,
             nbytes,
-            self.geometry.slots(hi - lo),
-            plan.k,
+            self.geometry.slots(segment.hi - segment.lo),
+            segment.last - segment.first,
             parts[0].group,
             fmt,
             m,
@@ -315,6 +318,13 @@ class ImageBuilder:
 
     def _cache(self, group: AttentionGroup, mask: tuple[MemoryRegion, int] | None) -> CacheRegions:
         return plan_cache(self.map, self.geometry, self.options, group, mask)
+
+
+def segment_name(plan: MatrixPlan, segment: Segment) -> str:
+    """Name of the region of a segment: the matrix, with rows and columns where it has several."""
+    rows = "" if segment.lo == 0 and segment.hi == plan.rows else f"{segment.lo}:{segment.hi}"
+    columns = "" if len(plan.cuts) == 1 else f", {segment.first}:{segment.last}"
+    return f"{plan.name}[{rows or ':'}{columns}]" if rows or columns else plan.name
 
 
 def plan_cache(

@@ -22,12 +22,16 @@ class AttentionOptions:
 
 @dataclass
 class LoweringOptions:
-    """Sizes and formats that lowering needs. chunk: tokens per run at most. query_block: queries per attention step (power of two
-    up to 64). max_context: positions of the cache. dual: linears whose activations have two codes. attention: by layer name.
+    """Sizes and formats that lowering needs. chunk: tokens per run at most. max_context: positions of the cache. dual: linears whose
+    activations have two codes. attention: by layer name.
     """
 
     chunk: int
-    query_block: int
     max_context: int
     dual: frozenset[str] = frozenset()
     attention: dict[str, AttentionOptions] = field(default_factory=dict)
+
+    @property
+    def masked(self) -> bool:
+        """Some layer has block masks."""
+        return any(a.mask is not None for a in self.attention.values())

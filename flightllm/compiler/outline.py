@@ -16,7 +16,7 @@ import numpy as np
 from flightllm.checker import check_program
 from flightllm.compiler.compile import Job, make_manifest, make_program, prepare
 from flightllm.compiler.geometry import round_up
-from flightllm.compiler.images import ImageBuilder
+from flightllm.compiler.images import ImageBuilder, segment_name
 from flightllm.compiler.matrices import MatrixPlan
 from flightllm.compiler.streams import StreamInfo
 from flightllm.compress.budget import MIX
@@ -111,15 +111,15 @@ class _OutlineBuilder(ImageBuilder):
         m = self.strips[plan.name]
         group = BUDGET_GROUP if recipe.budget is not None and recipe.groups else recipe.group
         infos = []
-        for lo, hi in plan.segments:
-            geo = Geometry(hi - lo, plan.k, group, bias, arch.channels, arch.vpus, m)
+        for segment in plan.segments:
+            own, k = bias and not segment.first, segment.last - segment.first
+            geo = Geometry(segment.hi - segment.lo, k, group, own, arch.channels, arch.vpus, m)
             formats = _formats(geo, recipe, plan.name)
             uniform = uniform_format(formats)
             table = uniform is None
             sizes = strip_sizes(geo, formats, table)
             nbytes = pad(sum(sizes), STREAM_ALIGN)
-            name = plan.name if len(plan.segments) == 1 else f"{plan.name}[{lo}:{hi}]"
-            region = self.map.add(name, nbytes, "weights")
+            region = self.map.add(segment_name(plan, segment), nbytes, "weights")
             if table:
                 self._put_tables(geo, formats, sizes, region.addr)
             shapes = {
@@ -130,7 +130,7 @@ class _OutlineBuilder(ImageBuilder):
             }
             infos.append(
                 StreamInfo(
-                    region.addr, nbytes, self.geometry.slots(hi - lo), plan.k, group, uniform, m, bias,
+                    region.addr, nbytes, self.geometry.slots(geo.rows), k, group, uniform, m, own,
                     max(e.size for e in shapes),
                 )
             )  # fmt: skip

@@ -42,8 +42,8 @@ def placeholder_images(
             table(node.name, geometry.whole(node.dim), 1)
     for plan in plans:
         images.streams[plan.name] = [
-            StreamInfo(0, 64, geometry.slots(hi - lo), plan.k, 128, 0, strips[plan.name], False, 0)
-            for lo, hi in plan.segments
+            StreamInfo(0, 64, geometry.slots(s.hi - s.lo), s.last - s.first, 128, 0, strips[plan.name], False, 0)
+            for s in plan.segments
         ]
     for group in fusion.attentions:
         heads = heads_of(geometry, group)

@@ -6,15 +6,15 @@ few rows to few rows, and leaves less to drain behind the last strip. Cycles are
 
 from __future__ import annotations
 
-from flightllm.compiler.matrices import MatrixPlan
+from flightllm.compiler.matrices import MatrixPlan, part_tokens
 from flightllm.compress.tensor import TensorRecipe
 from flightllm.config.arch import ArchConfig
 from flightllm.ir.ops import Linear
 from flightllm.streams.formats import ROWS_PER_VPU, EntryFormat
 from flightllm.streams.layout import EntryShape, Geometry
 
-#: of the strips that cost at most so much more than the best, the lowest are taken
-NEARLY = 1.05
+#: of the strips that cost at most so much more than the best, the lowest are taken: where formats change from strip to strip, and where they do not
+NEARLY, NEARLY_UNIFORM = 1.05, 1.002
 #: columns of a group, where a recipe or a stored grid may choose: the narrowest has the largest entries
 NARROWEST = 32
 #: cycles of a strip besides its sections: plan of the header, parsing of a format table but for its bytes (rtl/matrix/fetch_plan.sv)
@@ -37,18 +37,18 @@ def rows_per_vpu(plan: MatrixPlan, recipes: dict[str, TensorRecipe], arch: ArchC
 
     def fits(m: int) -> bool:
         entry = EntryShape(widest, arch.vpus * m, 128, NARROWEST, arch.vpus).size
-        return arch.max_chunk * m * dual <= arch.acc_entries and 2 * entry <= arch.w_ring_bytes
+        return part_tokens(arch.max_chunk) * m * dual <= arch.acc_entries and 2 * entry <= arch.w_ring_bytes
 
     costs = {
         m: sum(
-            _cycles(Geometry(hi - lo, plan.k, 128, bias, arch.channels, arch.vpus, m), table)
-            for lo, hi in plan.segments
+            _cycles(Geometry(plan.rows, hi - lo, 128, bias and not lo, arch.channels, arch.vpus, m), table)
+            for lo, hi in plan.cuts
         )
         for m in ROWS_PER_VPU
         if m == least or (m > least and fits(m))
     }
     best = min(costs.values())
-    return min(m for m, cost in costs.items() if cost <= NEARLY * best)
+    return min(m for m, cost in costs.items() if cost <= (NEARLY if table else NEARLY_UNIFORM) * best)
 
 
 def _cycles(geo: Geometry, table: bool) -> int:

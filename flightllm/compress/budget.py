@@ -57,7 +57,8 @@ class BudgetPart:
 class BudgetMatrix:
     """One matrix as the compiler lays it out: parts stacked by rows, m rows per VPU, with a bias or not.
 
-    segments: (first, last + 1) rows of each of its streams; () for one stream. Columns are those of the weights, in order.
+    segments: (first, last + 1) rows of each of its streams; () for one stream. Columns are those of the weights, in order. cuts: columns of each
+    piece that has streams of its own; () for one. places: row at which each row of the stack lies, if not the same.
     """
 
     name: str
@@ -65,6 +66,8 @@ class BudgetMatrix:
     rows_per_vpu: int = 1
     bias: bool = False
     segments: tuple[tuple[int, int], ...] = ()
+    cuts: tuple[int, ...] = ()
+    places: np.ndarray | None = None
 
 
 @dataclass
@@ -174,6 +177,8 @@ def _measure(matrix: BudgetMatrix, budget: float, arch: ArchConfig) -> _Pieces:
         home[lo:hi] = strips + np.arange(hi - lo) // geo.granule
         strips += geo.strips
         geos.append(geo)
+    if matrix.places is not None:
+        home = home[matrix.places]
     allowed = sorted(_groups(matrix, budget))
     stored = [_stored_format(members, g) if g in allowed else None for g in GROUPS]
     shape = (strips, geos[0].blocks, len(GROUPS), len(MIX) + 1)
@@ -214,8 +219,11 @@ def _measure(matrix: BudgetMatrix, budget: float, arch: ArchConfig) -> _Pieces:
             )
     copies = arch.channels * len(members[0].rows)
     # the end of a stream is padded to 64 bytes: count it whole, its exact length depends on the choice
-    headers = np.concatenate([_headers(g) for g in geos])
-    fixed = int(headers[used].sum()) + (STREAM_ALIGN - 8) * len(geos)
+    cuts = matrix.cuts or (k,)
+    headers = np.concatenate(
+        [sum(_headers(replace(g, k=c, bias=g.bias and not i)) for i, c in enumerate(cuts)) for g in geos]
+    )
+    fixed = int(headers[used].sum()) + (STREAM_ALIGN - 8) * len(geos) * len(cuts)
     size = np.where(used[:, None, None, None] | (size == _NEVER), size, 0)
     size = np.where(size == _NEVER, size, size * copies)
     return _Pieces(homes, loss, size, stored, keeps, fixed * copies, sum(p.weight.shape[0] * k for p in members))

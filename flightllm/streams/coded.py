@@ -124,6 +124,16 @@ class CodedMatrix:
         bias = None if self.bias is None else self.bias[part]
         return CodedMatrix(self.group, self.rho[part], passes, self.formats[part], bias)
 
+    def slice_columns(self, start: int, stop: int) -> CodedMatrix:
+        """Columns start..stop-1 (views); `start` is a multiple of 128, so that no block and no group is torn."""
+        if start == 0 and stop == self.k:
+            return self
+        assert start % BLOCK == 0
+        groups = slice(start // self.group, -(-stop // self.group))
+        passes = tuple(Pass(p.q[:, start:stop], p.sigma[:, groups], p.mu[:, groups]) for p in self.passes)
+        formats = self.formats[:, start // BLOCK : -(-stop // BLOCK)]
+        return CodedMatrix(self.group, self.rho, passes, formats, self.bias)
+
     def validate(self) -> None:
         """ValueError if codes, scales, sparsity or shapes do not fit the formats."""
         rows, k = self.shape

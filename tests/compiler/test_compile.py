@@ -105,7 +105,7 @@ def test_every_board_takes_the_embedded_model(name, tmp_path):
     assert set(list_boards()) == {"u280", "u55c", "u50", "vhk158", "kv260", "tiny"}
     report = compile_model(find_model("tiny-austen"), board=name, output=tmp_path / "p.flpkg")
     assert report.manifest.limits.max_context == 512
-    assert report.program_bytes < 20_000
+    assert report.program_bytes < 40_000  # two bodies
     titles = [title for title, _, _ in report.tables()]
     assert titles[:4] == ["Written", "Weights", titles[2], "On chip, per core"]
     json.dumps(report.to_json())
