@@ -18,6 +18,7 @@ from flightllm.isa.control import ALU, HALT, LOOP
 from flightllm.isa.fields import INSTRUCTION_BYTES, Instruction, Unit
 from flightllm.isa.registers import host_registers
 from flightllm.package.manifest import Manifest
+from flightllm.runtime.chunks import chunks
 
 #: lengths that share a program (FlightLLM, section on length adaptive compilation): prompts, generated tokens
 PREFILL_BUCKET, DECODE_BUCKET = 128, 16
@@ -105,8 +106,7 @@ def policies(manifest: Manifest, program: list[Instruction], longest: int | None
         return sum(found.values()), sum(found[u] for u in MEMORY)
 
     def prompt(length: int) -> tuple[int, int]:
-        starts = range(0, length, limits.max_chunk)
-        parts = [run(p, min(limits.max_chunk, length - p), int(p == starts[-1])) for p in starts]
+        parts = [run(c.pos, c.count, int(c.last)) for c in chunks(limits, length, 0)]
         return sum(a for a, _ in parts), sum(b for _, b in parts)
 
     def together(prompts: Iterable[int], contexts: Iterable[int], apart: bool) -> tuple[int, int]:

@@ -37,11 +37,16 @@ def build(
 
 
 def feed(device: FunctionalDevice, ids: Sequence[int], chunks: Sequence[int], masken: bool = True) -> np.ndarray:
-    """Logits of every token, fed in the given chunks from position 0."""
+    """Logits of every token, fed in the given chunks from position 0; chunks are cut where the program's masks change."""
+    assert device.package is not None
+    limits = device.package.manifest.limits
     out, pos = [], 0
-    for n in chunks:
-        out.append(device.run_chunk(list(ids[pos : pos + n]), pos, n, masken))
-        pos += n
+    for chunk in chunks:
+        end = pos + chunk
+        while pos < end:
+            n = min(end - pos, limits.room(pos) if limits.block else chunk)
+            out.append(device.run_chunk(list(ids[pos : pos + n]), pos, n, masken))
+            pos += n
     assert pos == len(ids)
     return np.concatenate(out)
 

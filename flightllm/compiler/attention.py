@@ -61,8 +61,13 @@ class _Unit:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Block range, masks in MB (range, bytes of a head's row), and buffers: scores and probabilities are used in turn."""
+    """Some queries of a part. queries: their number, as the operand n0. start: register with the position of the first. place: of the first in the part.
+    span: the block range that they see. masks: in MB (range, bytes of a head's row). Scores and probabilities are used in turn.
+    """
 
+    queries: dict[str, int]
+    start: int
+    place: int
     span: dict[str, int]
     masks: tuple[Range, int] | None
     scores: list[Buffer]
@@ -207,20 +212,36 @@ class AttentionLowering:
     def _attend(self, q_rows: Buffer, output: Buffer, ks: Buffer, vs: Buffer) -> None:
         owner, tokens, length = self.owner, self.owner.tokens, self.owner.options.max_context
         self._check()
-        span = {"len_r": tokens.stop, "sink": -(-self.settings.sink // BLOCK_POSITIONS)}
-        if self.settings.window:
-            self._window_begin(tokens.start)
-            span["first_r"] = tokens.window
-        else:
-            span["sink"] = 0
         masks = self._load_masks() if tokens.masked else None
         self._load_scales((ks, vs), {"len_r": tokens.stop, "sink": 0, "first_r": tokens.fresh})
         batches = self._batches(self._units(self.settings.mask if tokens.masked else None))
-        rows = tokens.most * max(sum(u.heads for u in batch) for batch in batches)
+        queries = min(owner.options.queries, tokens.most)
+        rows = queries * max(sum(u.heads for u in batch) for batch in batches)
         turns = range(min(2, len(batches)))
         scores = [owner.vb.alloc(f"scores {j}", length // 16, rows) for j in turns]
         probs = [owner.ab.alloc(f"softmax {j}", row_windows(length, True), rows) for j in turns]
-        walk = _Walk(span, masks, scores, probs, ks, vs)
+        for place in range(0, tokens.most, queries):
+            times, start, stop = tokens.times("n0"), tokens.start, tokens.stop
+            if tokens.step is not None and queries < tokens.most:
+                count, start, stop = tokens.step
+                times = {"n0_r": count}
+                owner.alu("add", start, tokens.start, 0, place)
+                owner.alu("add", stop, start, 0, queries)
+                owner.alu("min", stop, stop, tokens.stop)
+                owner.alu("sub", count, stop, start)
+                owner.alu("max", count, count, 0)
+            span = {"len_r": stop, "sink": 0}
+            if self.settings.window:
+                self._window_begin(start)
+                span = {"len_r": stop, "sink": -(-self.settings.sink // BLOCK_POSITIONS), "first_r": tokens.window}
+            self._heads(batches, q_rows, output, _Walk(times, start, place, span, masks, scores, probs, ks, vs))
+        for buffer in scores:
+            owner.vb.free(buffer)
+        for buffer in probs:
+            owner.ab.free(buffer)
+
+    def _heads(self, batches: list[list[_Unit]], q_rows: Buffer, output: Buffer, walk: _Walk) -> None:
+        """All heads of some queries, scores of a batch before the values of the last."""
         previous: list[_Unit] = []
         for batch in batches:
             for unit in batch:
@@ -231,10 +252,6 @@ class AttentionLowering:
             previous = batch
         for unit in previous:
             self._values(unit, output, walk)
-        for buffer in scores:
-            owner.vb.free(buffer)
-        for buffer in probs:
-            owner.ab.free(buffer)
 
     def _window_begin(self, position: int) -> None:
         """The window's register: block of the first key that the query at `position` (a register) sees."""
@@ -257,14 +274,14 @@ class AttentionLowering:
             kv_s=score_row,
             group=first.heads,
             n1=heads,
-            qpos_r=owner.tokens.start,
+            qpos_r=walk.start,
             window=window,
             sink_tokens=self.settings.sink if window else 0,
             alpha=float(np.float32(LOG2E * self.op.scale)),
             ab=probs.base,
             ab_s0=heads * probs_row,
             ab_s1=probs_row,
-            **owner.tokens.times("n0"),
+            **walk.queries,
             **self._key_fields(walk, first),
         )
         reads = [scores.range, walk.ks.range, walk.vs.range, *walk.mask_ranges]
@@ -276,12 +293,12 @@ class AttentionLowering:
             groups = [[unit] for unit in units]
         else:
             heads = units[0][2]
-            most = max(1, SOFTMAX_ROWS // heads)
+            most = max(1, self.owner.options.rows // heads)
             pieces = self.owner.halves(self.group.core.name)
             size = heads * self.h.padded
-            ends = [hi // size for _, hi in pieces] if len(pieces) > 1 else [-(-len(units) // 2), len(units)]
+            middle = pieces[0][1] // size if len(pieces) > 1 and self.owner.arch.cores == 1 else -(-len(units) // 2)
             groups, lo = [], 0
-            for end in ends:
+            for end in (middle, len(units)):
                 groups += [units[at : min(at + most, end)] for at in range(lo, end, most)]
                 lo = end
         return [
@@ -312,7 +329,7 @@ class AttentionLowering:
                 do="use a larger k_ring_bytes",
             )
         rows = -(-h.padded // arch.channels // arch.vpus)
-        queries = self.owner.tokens.most
+        queries = min(self.owner.options.queries, self.owner.tokens.most)
         entries = queries * h.group * 2 * max(1, rows)
         if entries > arch.acc_entries:
             raise FitError(
@@ -337,7 +354,7 @@ class AttentionLowering:
                 why=f"{self.h.q_per_core} heads x {row} bytes for each of {tokens.number + 1} parts of a chunk: {lo + nbytes} > {owner.arch.mb_bytes}",
                 do="use a larger mb_bytes or a shorter max context",
             )
-        inst = LDM(addr=mask.addr, addr_r=tokens.fresh, addr_s=nbytes, nbytes=nbytes, dst=lo)
+        inst = LDM(addr=mask.addr, addr_r=tokens.block, addr_s=nbytes, nbytes=nbytes, dst=lo)
         place = ("MB", lo, lo + nbytes)
         owner.out.emit(inst, [], [place])
         return place, row
@@ -380,7 +397,7 @@ class AttentionLowering:
         length = owner.options.max_context // 16
         scores = walk.scores[unit.buffer]
         inst = MMQK(
-            ab=q_rows.base + unit.query * self.row,
+            ab=q_rows.base + walk.place * q_rows.row + unit.query * self.row,
             ab_s0=q_rows.row,
             ab_s1=self.row,
             n1=unit.heads,
@@ -389,7 +406,7 @@ class AttentionLowering:
             dst=scores.base + unit.row * length,
             dst_s0=heads * length,
             dst_s1=length,
-            **owner.tokens.times("n0"),
+            **walk.queries,
             **fields,
         )
         owner.out.emit(inst, [q_rows.range, *walk.mask_ranges], [scores.range])
@@ -410,11 +427,11 @@ class AttentionLowering:
             slots=self.h.padded // owner.arch.channels,
             row_slots=cache.v_unit // (2 * self.settings.kv_bits),
             bits=str(self.settings.kv_bits),
-            dst=output.base + unit.query * self.units,
+            dst=output.base + walk.place * output.row + unit.query * self.units,
             dst_s0=output.row,
             dst_s1=self.units,
             dual=1,
-            **owner.tokens.times("n0"),
+            **walk.queries,
             **fields,
         )
         place = owner.within(output, unit.query * self.units, unit.heads * self.units)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flightllm.checker import check_program
+from flightllm.compiler.attention import SOFTMAX_ROWS
 from flightllm.compiler.budget import budgeted_mixes
 from flightllm.compiler.buffers import MemoryMap
 from flightllm.compiler.calibrate import calibrate
@@ -14,7 +15,7 @@ from flightllm.compiler.fusion import Fusion, fuse
 from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.images import ImageBuilder, Progress, plan_cache
 from flightllm.compiler.lower import Lowering
-from flightllm.compiler.matrices import MatrixPlan, cut_rows, plan_matrices
+from flightllm.compiler.matrices import MatrixPlan, cut_rows, part_tokens, plan_matrices
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
@@ -269,7 +270,7 @@ def _check_memory(
                 width = 2
             bits += width * part.node.dim * op.weight.shape[1]  # type: ignore[union-attr]
         memory.add(plan.name, int(bits / 8 / arch.channels / arch.cores), "weights (codes alone)")
-    options = LoweringOptions(1, context, attention=attention)
+    options = LoweringOptions(1, 1, 1, context, attention=attention)
     for group in fusion.attentions:
         plan_cache(memory, geometry, options, group, None)
     memory.check(graph.info.source)
@@ -285,7 +286,7 @@ def _choose_sizes(
     dual: frozenset[str],
     strips: dict[str, int],
 ) -> LoweringOptions:
-    """The largest chunk whose buffers fit, found by lowering with made-up addresses; no larger than a block of masks."""
+    """The largest sizes whose buffers fit, found by lowering with made-up addresses: a chunk, no larger than a block of masks; then queries."""
     most = min(arch.max_chunk, BLOCK_POSITIONS)
     chunk = 1 << (most.bit_length() - 1)
     sizes = [most] if chunk != most else []
@@ -293,14 +294,26 @@ def _choose_sizes(
         sizes.append(chunk)
         chunk //= 2
     error: FitError | None = None
-    for chunk in sizes:
-        options = LoweringOptions(chunk, context, dual, attention)
+
+    def lowering(options: LoweringOptions) -> Lowering:
         images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
+        return Lowering(graph, fusion, plans, arch, images, options)
+
+    for rows in _halved(SOFTMAX_ROWS):
         try:
-            Lowering(graph, fusion, plans, arch, images, options).run()
-            return options
+            lowering(LoweringOptions(1, 1, rows, context, dual, attention)).token()
         except FitError as e:
             error = e
+            continue
+        for chunk in sizes:
+            for queries in _halved(part_tokens(chunk)):
+                options = LoweringOptions(chunk, queries, rows, context, dual, attention)
+                try:
+                    lowering(options).chunk()
+                    return options
+                except FitError as e:
+                    error = e
+        break
     assert error is not None
     raise FitError(
         "the model does not fit the on-chip buffers, not even one token at a time",
@@ -308,6 +321,11 @@ def _choose_sizes(
         why=error.why,
         do=error.do,
     )
+
+
+def _halved(most: int) -> list[int]:
+    """`most`, and half of the one before down to 1."""
+    return [most] if most == 1 else [most, *_halved(-(-most // 2))]
 
 
 def make_program(job: Job, images: Images) -> Program:
@@ -358,7 +376,9 @@ def make_manifest(job: Job, builder: ImageBuilder, program: Program, name: str =
             bos=info.bos,
             eos=info.eos,
         ),
-        limits=Limits(options.chunk, min(options.max_context, info.max_context)),
+        limits=Limits(
+            options.chunk, min(options.max_context, info.max_context), BLOCK_POSITIONS if options.masked else 0
+        ),
         host=HostInterface(builder.images.ids, builder.images.logits.addr, builder.images.logits_row, parts),
         kv_bits=max(a.kv_bits for a in options.attention.values()),
         memory=tuple(Region(r.name, r.addr, r.size, r.kind) for r in builder.map.regions),

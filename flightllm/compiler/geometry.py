@@ -84,6 +84,11 @@ class HeadGeometry:
     def q_per_core(self) -> int:
         return self.kv_per_core * self.group
 
+    @property
+    def total(self) -> int:
+        """Query heads of all cores, dummy heads included."""
+        return self.q_per_core * self.geometry.arch.cores
+
     def rotary_index(self) -> np.ndarray:
         """Head dimension at each padded place of a query or key head, -1 for padding: int64 [padded].
 
@@ -111,5 +116,4 @@ class HeadGeometry:
 
     def output_columns(self) -> np.ndarray:
         """Dimension of the attention's output at each place of the gathered, padded vector, -1 for padding."""
-        total = self.q_per_core * self.geometry.arch.cores
-        return self.rows(self.op.heads, 0, total, self.value_index())
+        return self.rows(self.op.heads, 0, self.total, self.value_index())

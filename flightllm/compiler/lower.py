@@ -21,6 +21,7 @@ from flightllm.compiler.streams import Images
 from flightllm.config.arch import ArchConfig
 from flightllm.ir.graph import Graph
 from flightllm.isa.control import ALU, HALT
+from flightllm.isa.fields import REGISTERS
 from flightllm.isa.registers import FIRST_FREE, HostRegister
 
 POS, NTOK, KVLEN, NLOG, MASKEN = (
@@ -60,7 +61,7 @@ class Lowering:
         """Lower the whole graph."""
         options = self.options
         if options.chunk == 1 and not options.masked:
-            self._token()
+            self.token()
         else:
             single, many = self._registers(2)
             self.alu("sub", many, NTOK, 0, 1)
@@ -70,9 +71,9 @@ class Lowering:
             self.alu("sub", single, 0, many)
             self.alu("add", single, single, 0, 1)
             with self.out.loop(0, single):
-                self._token()
+                self.token()
             with self.out.loop(0, many):
-                self._chunk()
+                self.chunk()
         self.out.emit(HALT())
         pools = {"VB": lambda p: p.vb, "AB": lambda p: p.ab}
         return Lowered(
@@ -87,6 +88,7 @@ class Lowering:
     def _registers(self, count: int) -> list[int]:
         """Registers for the program's own use."""
         self._register += count
+        assert self._register <= REGISTERS
         return list(range(self._register - count, self._register))
 
     def _part(self, out: Emitter, tokens: Tokens, of: int, number: int) -> PartLowering:
@@ -105,11 +107,11 @@ class Lowering:
             tokens,
         )
 
-    def _token(self) -> None:
+    def token(self) -> None:
         """The body of one token without masks."""
         fresh, first = self._registers(2)
         self.alu("shr", fresh, POS, 0, 6)
-        tokens = Tokens(1, None, 0, POS, KVLEN, fresh, first, NLOG, 0, False, 0)
+        tokens = Tokens(1, None, 0, POS, KVLEN, fresh, fresh, first, NLOG, 0, False, 0)
         part = self._part(self.out, tokens, 1, 0)
         self._bodies.append([part])
         part.run()
@@ -117,16 +119,17 @@ class Lowering:
             part.logits()
         self._register -= 2
 
-    def _chunk(self) -> None:
+    def chunk(self) -> None:
         """The body of a chunk, in two parts; in one if a chunk is one token."""
         count = 1 if self.options.chunk == 1 else 2
         most = part_tokens(self.options.chunk)
         parts: list[PartLowering] = []
         before: Tokens | None = None
-        (left,) = self._registers(1)
+        left, fresh = self._registers(2)
         self.alu("add", left, NLOG, 0)
+        self.alu("shr", fresh, POS, 0, 6)
         for number in range(count):
-            own, start, stop, fresh, window, nlog, first = self._registers(7)
+            own, start, stop, block, window, nlog, first, *step = self._registers(10)
             if count == 1:
                 self.alu("add", own, NTOK, 0)
                 self.alu("add", start, POS, 0)
@@ -139,9 +142,23 @@ class Lowering:
                 self.alu("sub", own, NTOK, before.count)
                 self.alu("add", start, before.stop, 0)
             self.alu("add", stop, start, own)
-            self.alu("shr", fresh, start, 0, 6)
+            self.alu("shr", block, start, 0, 6)
             offset = before.count if before is not None and before.count is not None else 0
-            tokens = before = Tokens(most, own, offset, start, stop, fresh, window, nlog, first, True, number)
+            tokens = before = Tokens(
+                most,
+                own,
+                offset,
+                start,
+                stop,
+                block,
+                fresh,
+                window,
+                nlog,
+                first,
+                True,
+                number,
+                (step[0], step[1], step[2]),
+            )
             parts.append(self._part(Emitter(), tokens, count, number))
         # logits are wanted of the last tokens: of the last part first, of the others what is left
         for part in reversed(parts):
@@ -155,12 +172,11 @@ class Lowering:
             part.run()
         self.out.items += interleave([p.out.items for p in parts], most, self.arch, self.options.max_context)
         rows = 0
-        (once,) = self._registers(1)
         for part in parts:
             t = part.tokens
             part.out = self.out
-            self.alu("min", once, t.nlog, 0, 1)
-            with self.out.loop(0, once):
+            self.alu("min", left, t.nlog, 0, 1)
+            with self.out.loop(0, left):
                 part.logits(rows)
             rows = t.nlog
-        self._register -= 2 + 7 * count
+        self._register -= 2 + 10 * count

@@ -18,8 +18,9 @@ from flightllm.ir.ops import Act, Attention, Linear
 from flightllm.isa.blocks import BLOCK_POSITIONS
 from flightllm.streams.formats import BLOCK, WINDOW
 
-#: words of the special-function unit in half a vector, from which on it is worth while to make a vector in two halves
-SPLIT_WORDS = 16
+#: columns of a matrix from which on the vector that it multiplies is made in two halves. A number of its own, not one of the config's: halves have
+#: scales of their own, and results do not depend on the config
+SPLIT_COLUMNS = 512
 #: cycles of the array for one token, about so many rows are cut from a matrix at a time: few enough that others find their place in between, and
 #: enough that what a stream costs to begin does not count
 PIECE_CYCLES = 3000
@@ -84,30 +85,30 @@ def heads_of(geometry: Geometry, group: AttentionGroup) -> HeadGeometry:
 
 
 def halves(graph: Graph, fusion: Fusion, geometry: Geometry, name: str) -> tuple[tuple[int, int], ...]:
-    """(first, last + 1) elements of the pieces in which a node's value is made, of a core's part of it; one piece as a rule.
+    """(first, last + 1) elements of the pieces in which linears take a node's value, gathered and padded; one piece as a rule.
 
     Two halves, if it is the result of an attention or of an activation, is taken by linears only, and is long enough. They are cut where neither a
-    block of columns nor, of an attention, a key-value head is torn.
+    block of columns nor, of an attention, a key-value head is torn, on any config.
     """
-    node, arch = graph[name], geometry.arch
+    node = graph[name]
     group = fusion.group_of.get(name)
-    if isinstance(group, AttentionGroup):
-        heads = heads_of(geometry, group)
-        part, unit = heads.q_per_core * heads.padded, heads.group * heads.padded
-    else:
-        part, unit = geometry.part(node.dim), 1
-    whole = ((0, part),)
+    heads = heads_of(geometry, group) if isinstance(group, AttentionGroup) else None
+    whole = heads.total * heads.padded if heads is not None else geometry.whole(node.dim)
+    one = ((0, whole),)
     made_here = isinstance(group, AttentionGroup | GatedGroup) or isinstance(node.op, Act)
     if not made_here or not all(isinstance(u.op, Linear) and u.name != graph.output.name for u in graph.users(name)):
-        return whole
-    if arch.cores > 1 and part % BLOCK:
-        return whole
-    step = int(np.lcm(np.lcm(BLOCK, unit), geometry.align))
-    at = round_up(part // 2, step)
-    real = part if arch.cores > 1 or isinstance(group, AttentionGroup) else node.dim
-    if min(at, real - at) < SPLIT_WORDS * arch.lanes:
-        return whole
-    return (0, at), (at, part)
+        return one
+    if node.dim < SPLIT_COLUMNS:
+        return one
+    if heads is None:
+        at = round_up(node.dim // 2, BLOCK)
+        return ((0, at), (at, whole)) if at < node.dim else one
+    # padded to any number of channels, so many heads are whole blocks
+    step = int(np.lcm.reduce([heads.group, *(BLOCK // np.gcd(BLOCK, round_up(heads.size, a)) for a in (1, 16, 32))]))
+    count = round_up(heads.op.heads // 2, step)
+    if count >= heads.op.heads:
+        return one
+    return (0, count * heads.padded), (count * heads.padded, whole)
 
 
 def plan_matrices(graph: Graph, fusion: Fusion, geometry: Geometry) -> list[MatrixPlan]:
@@ -160,29 +161,12 @@ def _plain(node: Node, geometry: Geometry) -> Part:
 def _cuts(
     graph: Graph, fusion: Fusion, geometry: Geometry, value: str, k: int
 ) -> tuple[np.ndarray | None, tuple[tuple[int, int], ...]]:
-    """Columns of a matrix that takes this value, `k` columns wide, and the cuts between them.
-
-    Pieces of a value are gathered one by one: with several cores the columns are those of every core's first piece, then of every core's second.
-    """
+    """Columns of a matrix that takes this value, `k` columns wide, and the cuts between them."""
     pieces = halves(graph, fusion, geometry, value)
     group = fusion.group_of.get(value)
-    columns = np.arange(k)
-    if isinstance(group, AttentionGroup):
-        columns = heads_of(geometry, group).output_columns()
-    cores = geometry.arch.cores
-    part = pieces[-1][1]
-    cuts: tuple[tuple[int, int], ...] = ((0, len(columns)),)
-    if len(pieces) > 1:
-        padded = np.full(part * cores, -1)
-        padded[: len(columns)] = columns
-        table = padded.reshape(cores, part)
-        columns = np.concatenate([table[:, lo:hi].reshape(-1) for lo, hi in pieces])
-        if cores == 1 and not isinstance(group, AttentionGroup):
-            columns = columns[:k]
-        first = pieces[0][1] * cores
-        cuts = ((0, first), (first, len(columns)))
-    plain = np.array_equal(columns, np.arange(k))
-    return (None if plain else columns), cuts
+    columns = heads_of(geometry, group).output_columns() if isinstance(group, AttentionGroup) else np.arange(k)
+    cuts = tuple((lo, min(hi, len(columns))) for lo, hi in pieces)
+    return (None if np.array_equal(columns, np.arange(k)) else columns), cuts
 
 
 def _stack(
@@ -215,7 +199,7 @@ def _gate_up(graph: Graph, fusion: Fusion, group: GatedGroup, geometry: Geometry
     parts = tuple(_plain(n, geometry) for n in group.linears)
     plan = _stack(graph, fusion, geometry, group.name, parts, group.gate.inputs[0])
     pieces = halves(graph, fusion, geometry, group.mul.name)
-    if len(pieces) == 1:
+    if len(pieces) == 1 or geometry.arch.cores > 1:  # of several cores each has a part of its own
         return plan
     part = pieces[-1][1]
     order = np.concatenate([at + np.arange(lo, hi) for lo, hi in pieces for at in (0, part)])
@@ -227,7 +211,7 @@ def _single(graph: Graph, fusion: Fusion, node: Node, geometry: Geometry) -> Mat
     if node.name == graph.output.name:
         return replace(plan, longest=_longest(geometry))
     users = graph.users(node.name)
-    if len(users) == 1 and isinstance(users[0].op, Act):
+    if len(users) == 1 and isinstance(users[0].op, Act) and geometry.arch.cores == 1:
         pieces = halves(graph, fusion, geometry, users[0].name)
         return replace(plan, marks=tuple(hi for _, hi in pieces[:-1]))
     return plan

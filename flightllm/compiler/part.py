@@ -50,9 +50,9 @@ class Tokens:
     """The tokens that a part works on.
 
     most: at most. count: register with their number, None: exactly one. Other registers: offset (place of the first one in the run), start and
-    stop (its position, and that behind the last one), fresh (block of the first one), window (for the lowering's own use), nlog (logits
-    wanted of the last ones), first (place in the part of the first of these). masked: block masks apply where MASKEN says so. number: of
-    the part.
+    stop (its position, and that behind the last one), block (of the first one), fresh (block of the first one of the run), window (for the
+    lowering's own use), nlog (logits wanted of the last ones), first (place in the part of the first of these). masked: block masks apply where MASKEN says so. number: of
+    the part. step: registers of some of the tokens, if an attention takes not all at once: number, position of the first and behind the last.
     """
 
     most: int
@@ -60,12 +60,14 @@ class Tokens:
     offset: int
     start: int
     stop: int
+    block: int
     fresh: int
     window: int
     nlog: int
     first: int
     masked: bool
     number: int
+    step: tuple[int, int, int] | None = None
 
     def times(self, name: str) -> dict[str, int]:
         """A count operand: one for each token."""
@@ -127,6 +129,13 @@ class PartLowering:
             for rows in self.rows.pop(key):
                 self.ab.free(rows)
 
+    def _keep(self, name: str, value: Value) -> None:
+        """Remember a node's value, or give its buffer back if linears alone take it and its rows are there."""
+        if (name, self.wants_dual(name)) in self.rows and all(isinstance(u.op, Linear) for u in self.graph.users(name)):
+            self.vb.free(value.buffer)
+        else:
+            self.values[name] = value
+
     def _aliased(self, buffer: Buffer) -> bool:
         return any(v.buffer is buffer for v in self.values.values())
 
@@ -147,67 +156,48 @@ class PartLowering:
         value = self.values[name]
         if not value.sliced:
             return value
-        whole = self._exchange(name, value.buffer, 0, value.buffer.row // (2 if value.stacked else 1))
+        part = self.geometry.part(self.graph[name].dim) // 16 if value.stacked else value.buffer.row
+        whole = self.vb.alloc(f"{name} gathered", part * self.arch.cores, self.tokens.most)
+        inst = XCHG(
+            src=value.buffer.base,
+            src_row=value.buffer.row,
+            dst=whole.base,
+            dst_row=whole.row,
+            n=part,
+            **self.tokens.times("n0"),
+        )
+        self.emit(inst, (value.buffer,), (whole,))
         self.vb.free(value.buffer)
         self.values[name] = Value(whole, self.graph[name].dim)
         return self.values[name]
-
-    def _exchange(self, name: str, source: Buffer, first: int, size: int) -> Buffer:
-        """Units first .. first + size - 1 of every core's rows, side by side on every core."""
-        whole = self.vb.alloc(f"{name} gathered", size * self.arch.cores, self.tokens.most)
-        inst = XCHG(
-            src=source.base + first,
-            src_row=source.row,
-            dst=whole.base,
-            dst_row=whole.row,
-            n=size,
-            **self.tokens.times("n0"),
-        )
-        self.out.emit(inst, [self.within(source, first, size)], [whole.range])
-        return whole
 
     def wants_dual(self, name: str) -> bool:
         """Some linear that takes this value asks for two codes per element."""
         return any(u.name in self.options.dual for u in self.graph.users(name))
 
     def halves(self, name: str) -> tuple[tuple[int, int], ...]:
-        """Pieces in which the value of a node is made: elements of a core's part of it."""
+        """Pieces of a node's value that linears take: (first, last + 1) elements of the gathered vector."""
         return halves(self.graph, self.fusion, self.geometry, name)
-
-    def lengths(self, name: str) -> list[int]:
-        """Columns that a linear has for each piece of this value: attention outputs keep their padded heads."""
-        pieces, cores = self.halves(name), self.arch.cores
-        group = self.fusion.group_of.get(name)
-        if isinstance(group, AttentionGroup):
-            return [cores * (hi - lo) for lo, hi in pieces]
-        dim = self.graph[name].dim
-        if len(pieces) == 1:
-            return [dim]
-        return [(min(hi, dim) - lo if cores == 1 else cores * (hi - lo)) for lo, hi in pieces]
 
     def quantised(self, name: str) -> tuple[list[Buffer], bool]:
         """(AB rows of each piece, dual) of a node's value, quantised now if its producer did not."""
         dual = self.wants_dual(name)
         key = (name, dual)
         if key not in self.rows:
-            pieces, lengths = self.halves(name), self.lengths(name)
+            buffer, dim = self.gathered(name).buffer, self.graph[name].dim
+            if isinstance(self.fusion.group_of.get(name), AttentionGroup):
+                dim = 16 * buffer.row  # heads stay padded
             self.rows[key] = []
-            for (lo, hi), length in zip(pieces, lengths, strict=True):
-                value = self.values[name]
-                first, own = (2 if value.stacked else 1) * lo // 16, value.buffer
-                if value.sliced:
-                    if len(pieces) == 1:
-                        own = self.gathered(name).buffer
-                    else:
-                        own, first = self._exchange(name, own, first, (hi - lo) // 16), 0
+            for lo, hi in self.halves(name):
+                length = min(hi, dim) - lo
                 rows = self.alloc_rows(name, length, dual)
-                place = self.within(own, first, -(-length // 16))
+                place = self.within(buffer, lo // 16, -(-length // 16))
                 inst = ACT(
                     kind="copy",
-                    src=own.base + first,
-                    src_s0=own.row,
-                    dst=own.base + first,
-                    dst_s0=own.row,
+                    src=buffer.base + lo // 16,
+                    src_s0=buffer.row,
+                    dst=buffer.base + lo // 16,
+                    dst_s0=buffer.row,
                     n1=1,
                     len=length,
                     quant="dual" if dual else "a8",
@@ -216,8 +206,6 @@ class PartLowering:
                     **self.tokens.times("n0"),
                 )
                 self.out.emit(inst, [place], [place, rows.range])
-                if own is not self.values[name].buffer:
-                    self.vb.free(own)
                 self.rows[key].append(rows)
         return self.rows[key], dual
 
@@ -384,7 +372,7 @@ class PartLowering:
         writes = [dst.range] if rows is None else [dst.range, rows.range]
         quant = "none" if rows is None else ("dual" if dual else "a8")
         self.norm(node.name, op, node.dim, fields | {"quant": quant}, [source.buffer.range], writes)
-        self.values[node.name] = Value(dst, node.dim)
+        self._keep(node.name, Value(dst, node.dim))
 
     def norm(
         self,
@@ -509,7 +497,8 @@ class PartLowering:
 
         If source and gate are one buffer, each piece of it is followed by as much of its gate partner.
         """
-        dim, pieces = self.graph[name].dim, self.halves(name)
+        dim = self.graph[name].dim
+        pieces = ((0, self.geometry.part(dim)),) if sliced else self.halves(name)
         stacked = gate is source
         quant, rows, dual = "none", None, self.wants_dual(name)
         if not sliced and any(isinstance(u.op, Linear) for u in self.graph.users(name)):
@@ -540,7 +529,7 @@ class PartLowering:
                 fields |= {"ab": rows.base, "ab_s0": rows.row}
                 writes.append(rows.range)
             self.out.emit(ACT(kind=kind, quant=quant, **fields), reads, writes)
-        self.values[name] = Value(dst, dim, sliced, stacked)
+        self._keep(name, Value(dst, dim, sliced, stacked))
 
     # --- logits -------------------------------------------------------------------------------------------------
     def logits(self, before: int = 0) -> None:

@@ -12,6 +12,7 @@ from typing import Literal as _Literal
 
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import PackageError
+from flightllm.isa.blocks import BLOCK_POSITIONS
 from flightllm.package import codec
 
 FORMAT = "flightllm-package"
@@ -73,10 +74,17 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What this program serves: tokens per run of the program, positions of the KV cache."""
+    """What this program serves: tokens per run of the program, positions of the KV cache. block: a run's positions lie between two multiples of it
+    (64 if the program has block masks, which have a row for so many positions); 0: anywhere.
+    """
 
     max_chunk: int
     max_context: int
+    block: int = 0
+
+    def room(self, pos: int) -> int:
+        """Tokens that a run from `pos` may have."""
+        return min(self.max_chunk, self.block - pos % self.block) if self.block else self.max_chunk
 
 
 @dataclass(frozen=True)
@@ -255,6 +263,7 @@ class Manifest:
             ("model.eos", "token ids", all(0 <= t < m.vocab for t in m.eos)),
             ("limits.max_chunk", f"from 1 to {arch.max_chunk} (arch)", 1 <= lim.max_chunk <= arch.max_chunk),
             ("limits.max_context", "from 1 to 2^31", 1 <= lim.max_context <= 1 << 31),
+            ("limits.block", "0 or 64", lim.block in (0, BLOCK_POSITIONS)),
             ("memory", "at least one region", bool(self.memory)),
             (
                 "host.ids_addr",

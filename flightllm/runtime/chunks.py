@@ -30,7 +30,7 @@ def chunks(limits: Limits, prompt: int, new: int, chunk: int | None = None) -> I
     if prompt + new > limits.max_context:
         why = f"{prompt} + {new} tokens, the package has room for {limits.max_context}"
         raise FlightError("the context is too short", why=why, do="ask for fewer tokens")
-    return _chunks(prompt, new, min(chunk or limits.max_chunk, limits.max_chunk))
+    return _chunks(limits, prompt, new, chunk or limits.max_chunk)
 
 
 def random_ids(vocab: int, count: int, seed: int) -> list[int]:
@@ -39,9 +39,11 @@ def random_ids(vocab: int, count: int, seed: int) -> list[int]:
     return ids
 
 
-def _chunks(prompt: int, new: int, most: int) -> Iterator[Chunk]:
-    for pos in range(0, prompt, most):
-        count = min(most, prompt - pos)
+def _chunks(limits: Limits, prompt: int, new: int, most: int) -> Iterator[Chunk]:
+    pos = 0
+    while pos < prompt:
+        count = min(most, limits.room(pos), prompt - pos)
         yield Chunk(pos, count, True, pos + count == prompt)
+        pos += count
     for pos in range(prompt, prompt + new):
         yield Chunk(pos, 1, False, True)

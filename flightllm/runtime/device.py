@@ -56,6 +56,12 @@ def check_chunk(manifest: Manifest, ids: Sequence[int], pos: int, nlog: int) -> 
             why=f"the program takes 1 to {limits.max_chunk}",
             do="feed fewer tokens at a time",
         )
+    if len(ids) > limits.room(max(0, pos)):
+        raise FlightError(
+            f"a chunk of {len(ids)} tokens from position {pos}",
+            why=f"it goes beyond a multiple of {limits.block}, where the attention masks change",
+            do=f"feed {limits.room(pos)} tokens, then the rest",
+        )
     if pos < 0 or pos + len(ids) > limits.max_context:
         why = f"positions {pos} to {pos + len(ids) - 1}, the package has room for {limits.max_context}"
         raise FlightError(

@@ -106,13 +106,15 @@ class Session:
         if not ids:
             return np.empty((0, self.vocab), np.float32)
         rows = []
-        for first in range(0, len(ids), self.chunk):
-            part = ids[first : first + self.chunk]
+        first = 0
+        while first < len(ids):
+            part = ids[first : first + min(self.chunk, self.package.manifest.limits.room(self.position))]
             behind = len(ids) - first - len(part)
             nlog = min(len(part), max(0, logits - behind))
             out = self.device.run_chunk(part, self.position, nlog, masken)
             self.ids.extend(part)
             rows.append(out)
+            first += len(part)
         self._pending = None
         return np.concatenate(rows, axis=0)
 

@@ -11,7 +11,7 @@ from flightllm.api import find_model
 from flightllm.compiler import strips
 from flightllm.compiler.fusion import fuse
 from flightllm.compiler.geometry import Geometry
-from flightllm.compiler.matrices import plan_matrices
+from flightllm.compiler.matrices import part_tokens, plan_matrices
 from flightllm.compiler.outline import outline_model
 from flightllm.compiler.strips import rows_per_vpu
 from flightllm.compress.recipe import Recipe
@@ -46,8 +46,9 @@ def test_sparse_formats_need_their_rows(graph, n, least):
 
 def test_accumulators_and_rings_hold_them(graph):
     arch = small_arch(1, 2, 4)
-    assert set(chosen(graph, replace(arch, acc_entries=arch.max_chunk), weights=4).values()) == {1}
-    assert max(chosen(graph, replace(arch, acc_entries=2 * arch.max_chunk), weights=4).values()) == 2
+    tokens = part_tokens(arch.max_chunk)
+    assert set(chosen(graph, replace(arch, acc_entries=tokens), weights=4).values()) == {1}
+    assert max(chosen(graph, replace(arch, acc_entries=2 * tokens), weights=4).values()) == 2
     narrow = chosen(graph, replace(arch, w_ring_bytes=2048), weights=8)
     assert max(narrow.values()) < max(chosen(graph, arch, weights=8).values())
 

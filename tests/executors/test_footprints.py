@@ -65,7 +65,7 @@ def check(space, writes, before, after, noisy, now, inst):
 
 
 @pytest.mark.parametrize("variant", ["llama", "opt", "window", "masked"])
-@pytest.mark.parametrize("run", [(0, 32), (50, 20), (63, 1)])
+@pytest.mark.parametrize("run", [(0, 32), (40, 20), (63, 1)])
 def test_footprints_cover_all_accesses(variant, run, tmp_path):
     recipe = None
     if variant == "masked":
@@ -83,8 +83,8 @@ def test_footprints_cover_all_accesses(variant, run, tmp_path):
     device.load(package)
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 70, 100).tolist()
-    for pos in range(0, run[0], 10):
-        device.run_chunk(ids[pos : pos + 10], pos, 0, True)
+    for pos in range(0, run[0], 8):
+        device.run_chunk(ids[pos : pos + 8], pos, 0, True)
     pos, n = run
     core = device.cores[0]
     core.mem[0, package.manifest.host.ids_addr :][: 4 * n] = np.asarray(ids[pos : pos + n], "<i4").view(np.uint8)

@@ -117,20 +117,22 @@ def test_skipped_blocks_are_not_loaded(tmp_path):
     chunks = [32] * 16
     graph = decoder(layers=1, context=512, kv_heads=4)
     dense = loaded_bytes(build(graph, tmp_path / "a.flpkg"), ids, chunks)
-    # K and V: 16 bytes a key and head; a chunk of 32 loads the keys before and of itself, whole V windows and K slots
-    assert dense == sum(2 * 4 * 16 * n for n in range(32, 513, 32))
+    # K and V: 16 bytes a key and head; each half of a chunk of 32 loads the keys before and of itself, whole V windows and K slots
+    assert dense == sum(2 * 4 * 16 * n for n in range(16, 513, 16))
     recipe = {
         "rule": [{"match": "attn.core", "attention": {"kind": "local+global", "local": 1, "global": 1, "stride": 0}}]
     }
     masked = build(graph, tmp_path / "b.flpkg", recipe=recipe)
-    local = sum(32 if n % 64 else 64 for n in range(32, 513, 32))  # keys of the block that the chunk is in
-    first = 64 * 14  # the first block, for the 14 chunks behind it
+    local = sum(n % 64 or 64 for n in range(16, 513, 16))  # keys of the block that half a chunk is in
+    first = 64 * 28  # the first block, for the 28 halves behind it
     assert loaded_bytes(masked, ids, chunks) == 2 * 4 * 16 * (local + first)
     assert loaded_bytes(masked, ids, chunks, masken=False) == dense
     window = decoder(layers=1, context=512, kv_heads=4, window=64, sink=4)
     keys = 0
-    for n in range(32, 513, 32):
-        block = max(n - 32 - 63, 0) // 64  # the first block that the chunk's first query sees through its window
+    for n in range(16, 513, 16):
+        block = (
+            max(n - 16 - 63, 0) // 64
+        )  # the first block that the first query of half a chunk sees through its window
         keys += n - 64 * block + (64 if block else 0)  # and the block of the sink tokens
     assert loaded_bytes(build(window, tmp_path / "c.flpkg"), ids, chunks) == 2 * 4 * 16 * keys
 
@@ -146,11 +148,13 @@ def test_heads_of_a_group_with_masks_of_their_own(tmp_path):
     rule = {"match": "attn.core", "attention": {"kind": "blocks", "file": str(tmp_path / "mask.npz")}}
     masked = build(graph, tmp_path / "b.flpkg", recipe={"rule": [rule]})
     keys = 0
-    for n in range(32, 257, 32):  # a chunk of 32 sees the keys before it and its own
+    for n in range(16, 257, 16):  # half a chunk of 32 sees the keys before it and its own
         for row in mask[:, (n - 1) // 64]:
             keys += sum(min(64, n - 64 * b) for b in range(blocks) if row[b] and 64 * b < n)
     assert loaded_bytes(masked, ids, chunks) == 2 * 16 * keys
-    assert loaded_bytes(masked, ids, chunks, masken=False) == loaded_bytes(plain, ids, chunks, masken=False)
+    # without masks, too, a chunk loads them for each head; a single token does not
+    assert loaded_bytes(masked, ids, chunks, masken=False) == 2 * loaded_bytes(plain, ids, chunks, masken=False)
+    assert loaded_bytes(masked, ids, [1] * 256, masken=False) == loaded_bytes(plain, ids, [1] * 256, masken=False)
     dense = feed(opened(plain), ids, chunks, masken=False)
     assert np.array_equal(feed(opened(masked), ids, chunks, masken=False), dense)
     assert not np.array_equal(feed(opened(masked), ids, chunks)[128:], dense[128:])
@@ -164,7 +168,7 @@ def test_the_end_of_a_long_context(tmp_path):
     rng = np.random.default_rng(5)
     ids = rng.integers(0, 70, 32).tolist()
     results = []
-    for step in (32, 1):
+    for step in (device.package.manifest.limits.max_chunk, 1):
         fill = np.random.default_rng(6)
         for r in kv:
             data = fill.integers(0, 256, (core.channels, r.bytes), dtype=np.uint8)
@@ -176,4 +180,4 @@ def test_the_end_of_a_long_context(tmp_path):
     assert np.isfinite(results[0]).all()
     assert np.array_equal(results[0], results[1])
     with pytest.raises(FlightError, match="context is full"):
-        device.run_chunk(ids, 8161, 1, True)
+        device.run_chunk(ids[:2], 8191, 1, True)
