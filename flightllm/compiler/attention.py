@@ -288,19 +288,21 @@ class AttentionLowering:
         owner.out.emit(inst, reads, [scores.range, probs.range])
 
     def _batches(self, units: list[tuple[int, int, int]]) -> list[list[_Unit]]:
-        """Units that share a SOFTMAX: with one query the heads of each half of the output, of all heads if it comes in one piece."""
-        if self.owner.tokens.most > 1 or self.owner.tokens.masked:
-            groups = [[unit] for unit in units]
-        else:
-            heads = units[0][2]
-            most = max(1, self.owner.options.rows // heads)
-            pieces = self.owner.halves(self.group.core.name)
-            size = heads * self.h.padded
-            middle = pieces[0][1] // size if len(pieces) > 1 and self.owner.arch.cores == 1 else -(-len(units) // 2)
-            groups, lo = [], 0
-            for end in (middle, len(units)):
-                groups += [units[at : min(at + most, end)] for at in range(lo, end, most)]
-                lo = end
+        """Units that share a SOFTMAX: as many heads as options say, of each half of the output; two batches at least, of which one is in the
+        matrix unit while the other is in SOFTMAX. Units with masks of their own are alone.
+        """
+        owner, heads = self.owner, units[0][2]
+        pieces = owner.halves(self.group.core.name)
+        size = heads * self.h.padded
+        middle = pieces[0][1] // size if len(pieces) > 1 and owner.arch.cores == 1 else -(-len(units) // 2)
+        most = owner.options.token_heads if owner.tokens.count is None else owner.options.heads
+        most = 1 if owner.tokens.masked and self.cache.mask is not None else max(1, most // heads)
+        groups, lo = [], 0
+        for end in (middle, len(units)):
+            count = max(1, -(-(end - lo) // most))  # of about the same size
+            step = max(1, -(-(end - lo) // count))
+            groups += [units[at : min(at + step, end)] for at in range(lo, end, step)]
+            lo = end
         return [
             [_Unit(kv, q, n, j * n, number % 2) for j, (kv, q, n) in enumerate(group)]
             for number, group in enumerate(groups)

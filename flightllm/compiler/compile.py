@@ -197,7 +197,8 @@ def prepare(
     dual = frozenset(name for name, r in recipes.items() if r.activations == "dual")
     _check_memory(graph, plans, geometry, recipes, context, attention, fusion)
     progress("planning", 0, 1)
-    strips = {plan.name: rows_per_vpu(plan, recipes, arch) for plan in plans}
+    rate = board.memory.measured_gbps * 1e3 / arch.clock_mhz
+    strips = {plan.name: rows_per_vpu(plan, recipes, arch, rate) for plan in plans}
     plans = [cut_rows(plan, strips[plan.name], geometry) for plan in plans]
     options = _choose_sizes(graph, fusion, plans, arch, context, attention, dual, strips)
     return Job(board, arch, needs, graph, recipe, recipes, fusion, geometry, plans, strips, options)
@@ -270,7 +271,7 @@ def _check_memory(
                 width = 2
             bits += width * part.node.dim * op.weight.shape[1]  # type: ignore[union-attr]
         memory.add(plan.name, int(bits / 8 / arch.channels / arch.cores), "weights (codes alone)")
-    options = LoweringOptions(1, 1, 1, context, attention=attention)
+    options = LoweringOptions(1, 1, 1, 1, context, attention=attention)
     for group in fusion.attentions:
         plan_cache(memory, geometry, options, group, None)
     memory.check(graph.info.source)
@@ -286,7 +287,7 @@ def _choose_sizes(
     dual: frozenset[str],
     strips: dict[str, int],
 ) -> LoweringOptions:
-    """The largest sizes whose buffers fit, found by lowering with made-up addresses: a chunk, no larger than a block of masks; then queries."""
+    """The largest sizes whose buffers fit, found by lowering with made-up addresses: a chunk, no larger than a block of masks; then queries, then heads."""
     most = min(arch.max_chunk, BLOCK_POSITIONS)
     chunk = 1 << (most.bit_length() - 1)
     sizes = [most] if chunk != most else []
@@ -299,20 +300,22 @@ def _choose_sizes(
         images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
         return Lowering(graph, fusion, plans, arch, images, options)
 
-    for rows in _halved(SOFTMAX_ROWS):
+    heads = _halved(SOFTMAX_ROWS)
+    for token_heads in heads:
         try:
-            lowering(LoweringOptions(1, 1, rows, context, dual, attention)).token()
+            lowering(LoweringOptions(1, 1, 1, token_heads, context, dual, attention)).token()
         except FitError as e:
             error = e
             continue
-        for chunk in sizes:
-            for queries in _halved(part_tokens(chunk)):
-                options = LoweringOptions(chunk, queries, rows, context, dual, attention)
-                try:
-                    lowering(options).chunk()
-                    return options
-                except FitError as e:
-                    error = e
+        for chunk, queries, together in (
+            (c, q, h) for c in sizes for q in _halved(part_tokens(c)) for h in (heads if q == part_tokens(c) else (1,))
+        ):
+            options = LoweringOptions(chunk, queries, together, token_heads, context, dual, attention)
+            try:
+                lowering(options).chunk()
+                return options
+            except FitError as e:
+                error = e
         break
     assert error is not None
     raise FitError(

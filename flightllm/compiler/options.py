@@ -22,14 +22,15 @@ class AttentionOptions:
 
 @dataclass
 class LoweringOptions:
-    """Sizes and formats that lowering needs. chunk: tokens per run at most. queries: those that an attention takes at once. rows: heads of a single
-    token that share a SOFTMAX at most. max_context: positions of the cache. dual: linears whose activations have two codes. attention:
-    by layer name.
+    """Sizes and formats that lowering needs. chunk: tokens per run at most. queries: those of a chunk's part that an attention takes at once. heads,
+    token_heads: heads that share a SOFTMAX at most, of several queries and of a single one. max_context: positions of the cache. dual: linears
+    whose activations have two codes. attention: by layer name.
     """
 
     chunk: int
     queries: int
-    rows: int
+    heads: int
+    token_heads: int
     max_context: int
     dual: frozenset[str] = frozenset()
     attention: dict[str, AttentionOptions] = field(default_factory=dict)

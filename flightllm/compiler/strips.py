@@ -1,7 +1,8 @@
 """Rows per VPU of each weight stream: how high its strips are (docs/streams.md: m).
 
 A high strip spreads what each strip and each entry cost besides codes (header, format table, scales) over more of them; a low one lets formats change from
-few rows to few rows, and leaves less to drain behind the last strip. Cycles are those of one token, counted as the fetch stage pops.
+few rows to few rows, and leaves less to drain behind the last strip, which matters where attention and matrices take turns. Cycles are those of one
+token: what the fetch stage pops, and no less than the share that matrices may take of the time in which memory delivers them.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from flightllm.streams.layout import EntryShape, Geometry
 NEARLY, NEARLY_UNIFORM = 1.05, 1.002
 #: columns of a group, where a recipe or a stored grid may choose: the narrowest has the largest entries
 NARROWEST = 32
+#: of the time in which memory delivers a matrix, what the array may take for it: the rest is for attention and special functions, while memory goes on
+SHARE = 0.7
 #: cycles of a strip besides its sections: plan of the header, parsing of a format table but for its bytes (rtl/matrix/fetch_plan.sv)
 HEADER, TABLE = 8, 12
 #: cycles of a row beat in the drain besides its steps (rtl/matrix/matrix_drain.sv)
 DRAIN = 3
 
 
-def rows_per_vpu(plan: MatrixPlan, recipes: dict[str, TensorRecipe], arch: ArchConfig) -> int:
-    """m of a matrix: the least that its sparsest format allows, or more if that is faster and the buffers hold it."""
+def rows_per_vpu(plan: MatrixPlan, recipes: dict[str, TensorRecipe], arch: ArchConfig, rate: float) -> int:
+    """m of a matrix: the least that its sparsest format allows, or more if that is faster and the buffers hold it.
+
+    rate: bytes that a channel's memory delivers in a cycle, in sequential reads.
+    """
     own = [recipes[part.node.name] for part in plan.parts]
     formats = [f for r in own for f in (*r.passes, *(f for rows in r.rows for f in rows.passes))]
     least = max((f.share for f in formats), default=1)
@@ -39,10 +45,15 @@ def rows_per_vpu(plan: MatrixPlan, recipes: dict[str, TensorRecipe], arch: ArchC
         entry = EntryShape(widest, arch.vpus * m, 128, NARROWEST, arch.vpus).size
         return part_tokens(arch.max_chunk) * m * dual <= arch.acc_entries and 2 * entry <= arch.w_ring_bytes
 
+    bits = min((sum(f.bits * f.n / 16 for f in r.passes) if r.budget is None else r.budget) for r in own)
+    memory = SHARE * bits / 8 * plan.rows * plan.k / arch.channels / rate
     costs = {
-        m: sum(
-            _cycles(Geometry(plan.rows, hi - lo, 128, bias and not lo, arch.channels, arch.vpus, m), table)
-            for lo, hi in plan.cuts
+        m: max(
+            memory,
+            sum(
+                _cycles(Geometry(plan.rows, hi - lo, 128, bias and not lo, arch.channels, arch.vpus, m), table)
+                for lo, hi in plan.cuts
+            ),
         )
         for m in ROWS_PER_VPU
         if m == least or (m > least and fits(m))

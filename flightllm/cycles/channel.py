@@ -14,8 +14,8 @@ FETCH, WEIGHTS, LOADS = 0, 1, 2
 BEAT = 64
 #: beats up to which a burst may go: 4 KB
 BURST_BEATS = 64
-#: bursts in flight (axi_reader: MaxBursts)
-MAX_BURSTS = 16
+#: bursts in flight; of the weights (axi_reader: MaxBursts, WeightBursts)
+MAX_BURSTS, WEIGHT_BURSTS = 16, 4
 #: writes that wait: from so many, or so many ns, on they go before reads (sim/axi_memory.hpp: serve)
 DRAIN_WRITES, DRAIN_NS = 8, 500.0
 
@@ -53,10 +53,10 @@ class Channel:
         self.answered = Signal(kernel)
         self._asked, self._served, self._queued = Signal(kernel), Signal(kernel), Signal(kernel)
         self._turn = 0
-        self._reads: deque[tuple[float, int, int, Arrival]] = (
-            deque()
-        )  # bursts that the memory has not begun: arrival in ns, address, beats
-        self._ends: deque[float] = deque()  # cycles in which begun bursts end
+        # bursts that the memory has not begun: arrival in ns, address, beats, client
+        self._reads: deque[tuple[float, int, int, Arrival, int]] = deque()
+        self._ends: deque[tuple[float, int]] = deque()  # cycles in which begun bursts end, client
+        self._weights, self._full = 0, False  # bursts of the weights in flight; they wait, and none of these has begun
         self._writes: deque[tuple[float, int]] = deque()  # arrival in ns, address
         self.writing = 0  # writes without an answer
         self._port_free = 0.0  # first cycle in which the port has no beat of a begun burst
@@ -85,25 +85,41 @@ class Channel:
     def _reader(self) -> Process:
         kernel, ends, reads = self._kernel, self._ends, self._reads
         while True:
-            request = None
+            while ends and ends[0][0] < kernel.now:
+                self._weights -= ends.popleft()[1] == WEIGHTS
+            request, later, full = None, False, False
             for step in range(3):
                 client = (self._turn + step) % 3
-                request = self._open[client]
-                if request is not None:
+                found = self._open[client]
+                if found is None:
+                    continue
+                if found.since == kernel.now:  # issued from the cycle after on
+                    later = True
+                elif client == WEIGHTS and self._weights >= WEIGHT_BURSTS:
+                    full = True
+                else:
+                    request = found
                     break
-            if request is None:
-                yield self._asked
-                continue
-            if request.since == kernel.now:  # issued from the cycle after on
+            if request is None and later:
                 yield kernel.now + 1
                 continue
-            while ends and ends[0] < kernel.now:
-                ends.popleft()
-            if len(ends) + len(reads) >= MAX_BURSTS:
-                yield ends[0] + 1 if ends else self._served
+            if request is None and not full:
+                yield self._asked
                 continue
+            if request is None:  # the weights wait for a burst of their own to end; another client may ask before that
+                end = next((e for e, c in ends if c == WEIGHTS), None)
+                if end is None:
+                    self._full = True
+                else:
+                    kernel.at(end + 1, self._wake())
+                yield self._asked
+                continue
+            if len(ends) + len(reads) >= MAX_BURSTS:
+                yield ends[0][0] + 1 if ends else self._served
+                continue
+            self._weights += client == WEIGHTS
             beats = min(request.beats, BURST_BEATS - request.addr // BEAT % BURST_BEATS)
-            reads.append(((kernel.now + 1) * self._period, request.addr, beats, request.arrived))
+            reads.append(((kernel.now + 1) * self._period, request.addr, beats, request.arrived, client))
             request.addr += BEAT * beats
             request.beats -= beats
             self.read_beats += beats
@@ -138,7 +154,7 @@ class Channel:
                 done = max(last, arrival) + memory.timing.write_ns
                 kernel.at(max(kernel.now, ceil(done / period)) + 1, self._answer())
                 continue
-            arrival, addr, beats, arrived = reads.popleft()
+            arrival, addr, beats, arrived, client = reads.popleft()
             first, last = memory.burst(addr, BEAT * beats, arrival)
             # the first beat is there with its last atom
             first += (
@@ -147,9 +163,17 @@ class Channel:
             begin = max(ceil((first + memory.half) / period - 1e-9), self._port_free)
             end = max(ceil((last + memory.half) / period - 1e-9), begin + beats * self._parts - 1)
             self._port_free = end + 1
-            self._ends.append(end)
+            self._ends.append((end, client))
             arrived(begin + self._parts - 1, end, beats)
             self._served.set()
+            if self._full:
+                self._full = False
+                self._asked.set()
+
+    def _wake(self) -> Process:
+        self._asked.set()
+        return
+        yield  # a generator
 
     def _answer(self) -> Process:
         self.writing -= 1

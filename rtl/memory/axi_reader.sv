@@ -4,10 +4,15 @@
 // bursts that stay within 4 KB, issued round robin between clients, ARID = client. Answers of a client come in the order of
 // its requests, and a client asks only for what it has room for; hold_i merely makes a gap between beats. A port narrower than
 // 512 bits sends each 64-byte beat in parts, which are put together here.
+//
+// Weights always have something to ask for, and memory answers in order: what another client asks for waits behind their bursts
+// in flight. A few of them (of 32 beats each) hide the memory's latency; more would only make the others wait.
 
 module axi_reader #(
     parameter  int unsigned PortBits  = 512,
     parameter  int unsigned MaxBursts = 16,
+    parameter  int unsigned WeightBursts = 4,  // a power of two
+    localparam int unsigned Weights   = 1,
     localparam int unsigned Clients   = 3
 ) (
     input  logic                      clk_i,
@@ -44,6 +49,8 @@ module axi_reader #(
   logic [Clients-1:0][39:0] addr_q;
   logic [Clients-1:0][15:0] left_q;
   logic [4:0] flying_q;
+  logic [$clog2(WeightBursts):0] weights_q;  // of those in flight
+  logic [Clients-1:0] may;
   logic [1:0] turn_q, chosen;
   logic any, issue;
   // Each client's next burst: up to the next 4 KB, or all that is left. Worked out for all of them side by side with the choice.
@@ -53,8 +60,10 @@ module axi_reader #(
   always_comb begin
     chosen = turn_q;
     any = 1'b0;
+    may = open_q;
+    if (weights_q[$clog2(WeightBursts)]) may[Weights] = 1'b0;
     for (int i = Clients - 1; i >= 0; i--) begin
-      if (open_q[(32'(turn_q)+32'(i))%Clients]) begin
+      if (may[(32'(turn_q)+32'(i))%Clients]) begin
         chosen = 2'((32'(turn_q) + 32'(i)) % Clients);
         any = 1'b1;
       end
@@ -73,9 +82,12 @@ module axi_reader #(
       open_q    <= '0;
       turn_q    <= '0;
       flying_q  <= '0;
+      weights_q <= '0;
       arvalid_o <= 1'b0;
     end else begin
       flying_q <= flying_q + 5'(issue) - 5'(taken && rlast_i);
+      weights_q <= weights_q + ($bits(weights_q))'(issue && chosen == 2'(Weights)) -
+          ($bits(weights_q))'(taken && rlast_i && rid_i == 4'(Weights));
       if (arready_i) arvalid_o <= 1'b0;
       if (issue) begin
         arvalid_o <= 1'b1;

@@ -25,11 +25,11 @@ def graph():
     return load_model(find_model("tiny-austen"))
 
 
-def chosen(graph, arch, **options):
-    """m by name of the plan."""
+def chosen(graph, arch, rate=64.0, **options):
+    """m by name of the plan; `rate`: bytes that memory delivers to a channel in a cycle."""
     recipe = Recipe.from_options(**options)
     recipes = {n.name: recipe.for_node(n.name, n.role, n.layer) for n in graph.linears()}
-    return {p.name: rows_per_vpu(p, recipes, arch) for p in plan_matrices(graph, fuse(graph), Geometry(arch))}
+    return {p.name: rows_per_vpu(p, recipes, arch, rate) for p in plan_matrices(graph, fuse(graph), Geometry(arch))}
 
 
 def test_high_strips_where_they_pay(graph):
@@ -37,6 +37,12 @@ def test_high_strips_where_they_pay(graph):
     assert min(found.values()) > 1
     # one strip holds a small matrix on a large machine: a higher one only leaves more to drain
     assert set(chosen(graph, small_arch(1, 32, 64), weights=4).values()) == {1}
+
+
+def test_low_strips_where_memory_is_slower(graph):
+    slow = chosen(graph, small_arch(1, 2, 4), rate=2.0, weights=8)
+    assert set(slow.values()) == {1}
+    assert max(chosen(graph, small_arch(1, 2, 4), weights=8).values()) > 1
 
 
 @pytest.mark.parametrize(("n", "least"), [(8, 2), (4, 4), (2, 8)])

@@ -5,6 +5,7 @@
 module axi_reader_tb #(
     parameter  int unsigned PortBits  = 512,
     parameter  int unsigned MaxBursts = 16,
+    parameter  int unsigned WeightBursts = 4,
     localparam int unsigned Clients   = 3
 ) (
     input  logic                      clk_i,
@@ -42,8 +43,9 @@ module axi_reader_tb #(
   assign m_axi_arcache = 4'b0011;
   assign m_axi_arprot  = 3'b000;
   axi_reader #(
-      .PortBits (PortBits),
-      .MaxBursts(MaxBursts)
+      .PortBits    (PortBits),
+      .MaxBursts   (MaxBursts),
+      .WeightBursts(WeightBursts)
   ) i_dut (
       .clk_i,
       .rst_ni,

@@ -1,7 +1,8 @@
 """axi_reader against two memories: cocotbext-axi's AxiRam, and one here that answers clients out of order and interleaved.
 
 Checked: every beat of every request, in order, to its client; bursts that stay within 4 KB and have the right length, size and
-id; AR stable while it waits; at most MaxBursts in flight, and that many when memory is slow; round robin; RRESP errors.
+id; AR stable while it waits; at most MaxBursts in flight, of them WeightBursts of the weights, and that many when memory is slow;
+round robin; RRESP errors.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from cocotb_runner import parameter, pauses, run_bench, start
 
 WRAPPER = Path(__file__).parent / "axi_reader_tb.sv"
 CLIENTS, BASE, SIZE = 3, 0x5_0000_0000, 1 << 20
+WEIGHTS = 1
 IDLE = {"hold_i": 0, "base_i": 0, "req_valid_i": 0, "m_axi_rvalid": 0, "m_axi_arready": 0}
 
 
-@pytest.mark.parametrize(("bits", "bursts"), [(512, 16), (256, 16), (128, 3)])
-def test_axi_reader(bits, bursts):
-    run_bench("axi_reader_tb", __file__, ["memory", "common"], {"PortBits": bits, "MaxBursts": bursts}, extra=[WRAPPER])
+@pytest.mark.parametrize(("bits", "bursts", "weights"), [(512, 16, 4), (256, 16, 8), (128, 3, 2), (512, 4, 1)])
+def test_axi_reader(bits, bursts, weights):
+    parameters = {"PortBits": bits, "MaxBursts": bursts, "WeightBursts": weights}
+    run_bench("axi_reader_tb", __file__, ["memory", "common"], parameters, extra=[WRAPPER])
 
 
 class Clients:
@@ -99,7 +102,7 @@ class Memory:
         self.rng = random.Random(seed)
         self.pause_ar, self.pause_r, self.hold = (pauses(kind, seed + i) for i in range(3))
         self.bytes = parameter("PortBits") // 8
-        self.most = self.bursts = 0
+        self.most = self.most_weights = self.bursts = 0
         self.order: list[int] = []  # ids of bursts as they were issued
         cocotb.start_soon(self.run())
 
@@ -148,6 +151,7 @@ class Memory:
             else:
                 assert held is None, "arvalid fell before arready"
             self.most = max(self.most, sum(map(len, queues)))
+            self.most_weights = max(self.most_weights, len(queues[WEIGHTS]))
 
 
 @cocotb.test()
@@ -160,12 +164,12 @@ async def any_order_of_answers(dut, kind):
     await clients.finish(30000)
     clients.compare(content)
     assert clients.errors == 0
-    assert memory.most <= parameter("MaxBursts")
+    assert memory.most <= parameter("MaxBursts") and memory.most_weights <= parameter("WeightBursts")
 
 
 @cocotb.test()
 async def as_many_bursts_as_allowed(dut):
-    """A slow memory sees exactly MaxBursts bursts, of 4 KB, and the clients in turn."""
+    """A slow memory sees exactly MaxBursts bursts, of 4 KB, no more than WeightBursts of the weights, and the clients in turn."""
     await start(dut, **IDLE | {"base_i": BASE})
     content = random.randbytes(SIZE)
     clients = Clients(dut, "none", 1, requests=0, longest=1)
@@ -181,7 +185,28 @@ async def as_many_bursts_as_allowed(dut):
     await clients.finish(30000)
     clients.compare(content)
     assert memory.bursts == CLIENTS * 8 and memory.most == limit
-    assert all(a != b for a, b in zip(memory.order, memory.order[1:], strict=False)), memory.order
+    assert memory.most_weights == min(parameter("WeightBursts"), -(-limit // CLIENTS))
+    others = [c for c in memory.order if c != WEIGHTS]
+    assert all(a != b for a, b in zip(others, others[1:], strict=False)), memory.order
+
+
+@cocotb.test()
+async def weights_alone(dut):
+    """Without others the weights have WeightBursts in flight, and go on one by one."""
+    await start(dut, **IDLE | {"base_i": BASE})
+    content = random.randbytes(SIZE)
+    clients = Clients(dut, "none", 1, requests=0, longest=1)
+    clients.todo[WEIGHTS].append((0, 64 * 12))
+    clients.want = 64 * 12
+    memory = Memory(dut, content, "none", 2, latency=0)
+    memory.pause_r = (i < 150 for i in range(1 << 30))
+    for _ in range(150):
+        await RisingEdge(dut.clk_i)
+    limit = min(parameter("MaxBursts"), parameter("WeightBursts"))
+    assert memory.bursts == memory.most_weights == limit
+    await clients.finish(30000)
+    clients.compare(content)
+    assert memory.bursts == 12 and memory.most == limit
 
 
 @cocotb.test()
