@@ -185,7 +185,7 @@ async def as_many_bursts_as_allowed(dut):
     await clients.finish(30000)
     clients.compare(content)
     assert memory.bursts == CLIENTS * 8 and memory.most == limit
-    assert memory.most_weights == min(parameter("WeightBursts"), -(-limit // CLIENTS))
+    assert min(parameter("WeightBursts"), -(-limit // CLIENTS)) <= memory.most_weights <= parameter("WeightBursts")
     others = [c for c in memory.order if c != WEIGHTS]
     assert all(a != b for a, b in zip(others, others[1:], strict=False)), memory.order
 
