@@ -105,6 +105,7 @@ class StoreUnit(Unit):
 
     def _write(self, channel: Channel, addr: int, nbytes: int) -> Process:
         channel.write(addr // BEAT * BEAT, nbytes)
+        self.current.written += nbytes
         return
         yield  # a generator
 
