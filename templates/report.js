@@ -16,7 +16,7 @@
     tip.style.left = `${Math.max(8, x)}px`;
     tip.style.top = `${y}px`;
   });
-  document.addEventListener("pointerleave", () => { tip.hidden = true; });
+  for (const gone of ["pointerleave", "scroll"]) document.addEventListener(gone, () => { tip.hidden = true; }, { passive: true });
 
   // --- timelines
   const SVG = "http://www.w3.org/2000/svg";
@@ -158,6 +158,10 @@
         const top = row * (ROW + GAP);
         element("text", { x: 0, y: top + ROW / 2 + 5, class: "unit" }, svg, unit.name);
         element("rect", { x: LEFT, y: top, width, height: ROW, class: "lane" }, svg);
+      });
+      this.axis(width, scale);
+      this.units.forEach((unit, row) => {
+        const top = row * (ROW + GAP);
         const height = ROW / unit.count;
         const last = new Array(unit.count).fill(null);
         const flush = (piece) => {
@@ -182,7 +186,6 @@
         });
         last.forEach(flush);
       });
-      this.axis(width, scale);
     }
 
     axis(width, scale) {

@@ -46,5 +46,5 @@ def _beyond(arch: ArchConfig, sizes: list[tuple[int, ...]]) -> list[str]:
     for value, index, what in ((arch.cores, 0, "cores"), (arch.channels, 1, "channels a core"), (arch.vpus, 2, "VPUs a channel")):  # fmt: skip
         most = max(size[index] for size in sizes)
         if value > most:
-            parts.append(f"{value} {what}; compared with the RTL up to {most}")
+            parts.append(f"{value} {what} (the largest config that was has {most})")
     return parts

@@ -90,9 +90,10 @@ def operators(phase: PhaseReport) -> Markup:
 
 def layers(phase: PhaseReport) -> Markup:
     """Columns of the layers, and of what comes before and after."""
-    names = {"embedding": "in", "logits": "out", "fetch and dispatch": "Q"}
+    few = len(phase.layers) <= 16
+    names = {"embedding": "in", "logits": "out", "fetch and dispatch": "Q" if few else ""}
     rows = [Bar(names.get(r.name, r.name), r.cycles, "", _tip(r, phase), "layer") for r in phase.layers]
-    return figures.columns(f"Cycles by layer, {phase.title}", rows, "cycles", every=None if len(rows) > 16 else 1)
+    return figures.columns(f"Cycles by layer, {phase.title}", rows, "cycles", every=1 if few else None)
 
 
 def channels(phase: PhaseReport, report: Report) -> Markup:
@@ -166,7 +167,7 @@ def badge(report: Report, measured: bool) -> Markup:
     if measured:
         return Markup('<span class="badge measured">measured in RTL</span>')
     a = report.accuracy
-    text = f"modelled; cycles {signed(a.low)} to {signed(a.high)} of the RTL's"
+    text = f"modelled, {signed(a.low)} to {signed(a.high)} of RTL cycles"
     return Markup('<span class="badge modelled">{}</span>').format(text)
 
 

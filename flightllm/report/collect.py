@@ -6,15 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flightllm import __version__
+from flightllm.config.board import Board
 from flightllm.isa.blocks import WINDOW_POSITIONS
 from flightllm.report.accuracy import accuracy
 from flightllm.report.data import MemoryMap, PhaseReport, Published, Ratio, RegionRow, Report, ResourceRow, Roofline
 from flightllm.report.phases import Runner
 from flightllm.report.published import published
 from flightllm.report.subject import Subject
-from flightllm.resources import fit_rows, reference_errors
+from flightllm.resources import FitRow, fit_rows, reference_errors
 from flightllm.resources.estimate import FLIGHTLLM_U280, LIMITED
 
+#: share of the board's logic above which little is left for its shell, and for placement
+TIGHT = 0.9
 #: multiply-adds of a VPU in a beat, for one token
 VPU_MACS = WINDOW_POSITIONS
 
@@ -102,10 +105,7 @@ def _resources(subject: Subject) -> list[ResourceRow]:
     rows = []
     for row in fit_rows(subject.board, subject.manifest.arch):
         key = row.resource.split(" ")[0].lower()
-        text = ""
-        if not row.fits:
-            text = f"{row.resource}: {subject.board.title} has {row.have:,.10g}, the config needs {row.need:,.10g}"
-            text += f", {100 * (row.need / row.have - 1):.0f} % too much" if row.have else ""
+        text = _shortage(row, subject.board)
         synthesised = key in LIMITED
         rows.append(
             ResourceRow(
@@ -114,3 +114,15 @@ def _resources(subject: Subject) -> list[ResourceRow]:
             )
         )  # fmt: skip
     return rows
+
+
+def _shortage(row: FitRow, board: Board) -> str:
+    """What keeps a resource from fitting, or might; "" if nothing does."""
+    if not row.have:
+        return "" if row.fits else f"{row.resource}: {board.title} has none"
+    share = row.need / row.have
+    if not row.fits:
+        return f"{row.resource}: {board.title} has {row.have:,.10g}, the config needs {row.need:,.10g}, {100 * (share - 1):.0f} % too much"
+    if row.estimate and share > TIGHT and board.flow != "none":
+        return f"{row.resource}: {100 * share:.0f} % of what {board.title} has, before what its shell takes"
+    return ""

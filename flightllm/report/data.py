@@ -150,7 +150,7 @@ class MemoryMap:
 @dataclass(frozen=True)
 class ResourceRow:
     """One resource: what the config needs, what the board has, what FlightLLM took on its U280. estimate: by Yosys, not by design. error: percent, the worst
-    of the references that the estimator was not fitted to. text: in words, if it does not fit."""
+    of the references that the estimator was not fitted to. text: in words, if it does not fit, or hardly."""
 
     name: str
     need: float

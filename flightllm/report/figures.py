@@ -73,9 +73,7 @@ def columns(
     for k in range(floor(top / step) + 1):
         y = COLUMNS * (1 - k * step / top) + 8
         parts.append(_tag("line", x1=_percent(left), x2="100%", y1=y, y2=y, class_="grid"))
-        parts.append(
-            _tag("text", f"{k * step:,.10g}", x=_percent(left - 0.01), y=y + 4, text_anchor="end", class_="axis")
-        )
+        parts.append(_tag("text", tick(k * step), x=_percent(left - 0.01), y=y + 4, text_anchor="end", class_="axis"))
     for i, r in enumerate(rows):
         height = COLUMNS * r.value / top
         x = left + width * (i + 0.1)
@@ -85,7 +83,7 @@ def columns(
                 class_=f"column {r.style}", data_tip=r.tip,
             )
         )  # fmt: skip
-        if i % every == 0:
+        if i % every == 0 if r.label.isdigit() else r.label:
             at = _percent(left + width * (i + 0.5))
             parts.append(_tag("text", r.label, x=at, y=COLUMNS + 24, text_anchor="middle", class_="axis"))
     for value, label in lines:
@@ -94,6 +92,14 @@ def columns(
         parts.append(_tag("text", label, x="100%", y=y - 4, text_anchor="end", class_="marked"))
     parts.append(_tag("text", unit, x=0, y=COLUMNS + 24, class_="axis"))
     return _svg(title, COLUMNS + 32, parts, "chart columns")
+
+
+def tick(value: float) -> str:
+    """A round number at an axis, short: 20k, 3M."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:.10g}{name}"
+    return f"{value:.10g}"
 
 
 def _nice(step: float) -> float:
@@ -121,10 +127,10 @@ def roofline(roof: Roofline, points: Sequence[tuple[float, float, str]]) -> Mark
     for k in range(x0, x1 + 1):
         parts.append(_tag("line", x1=px(10.0**k), x2=px(10.0**k), y1=8.0, y2=height - bottom, class_="grid"))
         anchor = "end" if k == x1 else "middle"
-        parts.append(_tag("text", f"{10.0**k:,.10g}", x=px(10.0**k), y=height - 18, text_anchor=anchor, class_="axis"))
+        parts.append(_tag("text", tick(10.0**k), x=px(10.0**k), y=height - 18, text_anchor=anchor, class_="axis"))
     for k in range(y0, y1 + 1):
         parts.append(_tag("line", x1=_percent(left), x2="100%", y1=py(10.0**k), y2=py(10.0**k), class_="grid"))
-        label = f"{10.0**k:,.10g}"
+        label = tick(10.0**k)
         parts.append(_tag("text", label, x=_percent(left - 0.01), y=py(10.0**k) + 4, text_anchor="end", class_="axis"))
     for rate, style, name in ((roof.gbps_peak, "peak", "peak"), (roof.gbps_measured, "delivered", "delivered")):
         knee = roof.gmacs_prompt / rate

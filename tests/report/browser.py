@@ -99,7 +99,10 @@ class Browser:
         end = time.monotonic() + PATIENCE
         while not self._loaded:
             self._receive(end)
-        # two frames: what observers of sizes do is done
+        self.frames()
+
+    def frames(self) -> None:
+        """Wait until two frames have been drawn: what observers of sizes do is done then."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
 
     def size(self, width: int, height: int) -> None:
@@ -136,6 +139,7 @@ class Browser:
     def _middle(self, selector: str, index: int) -> tuple[float, float]:
         place = f"document.querySelectorAll({json.dumps(selector)})[{index}]"
         self.run(f"{place}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self.frames()  # who listens to scrolling has heard of it
         box = self.run(f"{place}.getBoundingClientRect().toJSON()")
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
