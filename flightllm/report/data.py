@@ -95,12 +95,13 @@ class RunTimeline:
 class PhaseReport:
     """A prompt, or a generated token.
 
-    title: for people. measured: in RTL; else modelled. phase: the figures that `flightllm speed` gives. busy: unit -> cycles in which an instruction is
+    title: for people. measured: in RTL; else modelled. model_cycles: of the cycle model, for the same runs. phase: the figures that `flightllm speed` gives. busy: unit -> cycles in which an instruction is
     in it, waiting included, mean of the cores. macs: all operators. intensity: macs by byte moved. gmacs: 10^9 macs a second.
     """
 
     title: str
     measured: bool
+    model_cycles: int
     phase: Phase
     runs: int
     busy: dict[str, float]

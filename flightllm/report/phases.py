@@ -93,6 +93,7 @@ class Runner:
         return PhaseReport(
             title=f"prompt of {tokens}" if kind == "prompt" else f"token at {context}",
             measured=self._watch is not None,
+            model_cycles=sum(r.model.cycles for r in runs),
             phase=phase,
             runs=len(runs),
             busy=_busy(runs, m.arch.cores),

@@ -296,3 +296,22 @@ def test_a_damaged_record_is_said(tmp_path, monkeypatch):
 
 def test_reports_can_be_changed_and_compared(report):
     assert replace(report, title="x").to_json() == report.to_json() | {"title": "x"}
+
+
+@pytest.mark.slow
+def test_measured_in_rtl(tmp_path):
+    """The same program, on the hardware in simulation: what does not depend on time is equal, cycles are close."""
+    graph = load_model(find_model("tiny-austen"))
+    package = build(graph, tmp_path / "p.flpkg", small_arch(1, 2, 4, lanes=4))
+    reports = {on: flightllm.write_report(package, on=on, prompts=[3], contexts=[3, 70]) for on in ("model", "rtl")}
+    for rtl, model in zip(reports["rtl"].phases, reports["model"].phases, strict=True):
+        assert (rtl.measured, model.measured) == (True, False)
+        assert rtl.model_cycles == model.model_cycles == model.phase.cycles
+        assert rtl.phase.cycles == pytest.approx(model.phase.cycles, rel=0.03)
+        assert rtl.phase.cycles != model.phase.cycles
+        for mine, other in zip(rtl.operators, model.operators, strict=True):
+            assert (mine.name, mine.instructions, mine.macs) == (other.name, other.instructions, other.macs)
+            assert mine.moved == pytest.approx(other.moved, rel=0.05)
+        assert sum(o.cycles for o in rtl.operators) == rtl.phase.cycles
+        assert "W" not in rtl.timeline.units
+        assert rtl.timeline.units["M"].pc == model.timeline.units["M"].pc

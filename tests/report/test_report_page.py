@@ -264,11 +264,12 @@ def test_figures_of_others_stand_beside_those_of_the_same_shapes(browser, page, 
 
 def test_measured_figures_say_so(browser, page, tmp_path):
     path = tmp_path / "measured.html"
-    phases = [replace(p, measured=i > 0) for i, p in enumerate(page[1].phases)]
+    phases = [replace(p, measured=i > 0, model_cycles=p.phase.cycles * 99 // 100) for i, p in enumerate(page[1].phases)]
     path.write_text(render(replace(page[1], phases=phases)))
     browser.open(path)
     assert [text.startswith("modelled") for text in browser.texts(".card .badge")] == [True, False, False]
     assert browser.texts(".card .badge.measured") == ["measured in RTL"] * 2
+    assert [text.endswith("−1.0 %") for text in browser.texts(".card .model")] == [True, True]
 
 
 def test_without_scripts_everything_but_timelines_is_there(browser, page, tmp_path):
