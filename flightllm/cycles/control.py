@@ -35,7 +35,7 @@ QUEUE = 1
 class Span:
     """One instruction in a unit. Cycles: dispatched, tokens taken (W: begun), tokens given (W: the first cycle without it).
 
-    beats: of 64 bytes that it reads on each channel. written: bytes that it writes, over the modelled channels.
+    beats: of 64 bytes that it reads on each channel. written: bytes that it writes, over the modelled channels. alone: of these, to one channel each.
     """
 
     pc: int
@@ -45,6 +45,7 @@ class Span:
     ended: float = 0.0
     beats: int = 0
     written: int = 0
+    alone: int = 0
 
 
 class Tokens:

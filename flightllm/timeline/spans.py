@@ -58,7 +58,7 @@ def model_timeline(
     spans = [
         Span(
             k, name, s.pc, s.inst, round(s.dispatched), round(s.taken), round(s.ended),
-            64 * s.beats * channels + s.written * channels // len(core.channels),
+            64 * s.beats * channels + (s.written - s.alone) * channels // len(core.channels) + s.alone,
         )
         for k, core in enumerate(counter.machine.cores)
         for name, unit in core.units.items()
