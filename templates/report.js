@@ -218,7 +218,8 @@
       return `${unit.name}: ${piece.count} instructions\n${this.run.operators[piece.operator]}, ${where}\n${this.times(unit.begin[piece.first], unit.end[piece.final])}`;
     }
   }
-  const timelines = [...document.querySelectorAll(".timeline")].map((box) => new Timeline(box));
+  // each draws itself when it is shown: its size changes then
+  document.querySelectorAll(".timeline").forEach((box) => new Timeline(box));
 
   // --- one phase at a time
   const tabs = [...document.querySelectorAll("[role=tab]")];
@@ -229,7 +230,6 @@
       tab.tabIndex = i === index ? 0 : -1;
     });
     panels.forEach((panel, i) => { panel.hidden = i !== index; });
-    if (timelines[index]) timelines[index].draw();
   }
   tabs.forEach((tab, i) => {
     tab.addEventListener("click", () => choose(i));

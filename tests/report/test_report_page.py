@@ -33,7 +33,7 @@ def page(tmp_path_factory):
     """(path of a page, the report that it shows)."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     found = flightllm.write_report(
-        "tiny-austen", path, board="tiny", weights=4, kv=8, prompts=[40], contexts=[100, 300], command="flightllm <report>"
+        "tiny-austen", path, board="tiny", weights=4, kv=8, prompts=[40], contexts=[100, 300], command="flightllm </script><!-- <report>"
     )  # fmt: skip
     return path, found
 
@@ -99,7 +99,7 @@ def test_headline_is_what_json_says(browser, page):
     low, high = (f"{100 * report['accuracy'][end]:+.1f} %".replace("-", "−") for end in ("low", "high"))
     assert browser.texts(".card .badge") == [f"modelled, {low} to {high} of RTL cycles"] * 3
     assert browser.texts("h1") == [report["title"]]
-    assert "flightllm <report>" in browser.texts(".made")[0]
+    assert "flightllm </script><!-- <report>" in browser.texts(".made")[0]
 
 
 def test_operators_have_a_bar_and_a_row_each(browser, page):
