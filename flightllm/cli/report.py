@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flightllm.cli.common import common, length_options, print_json, settings_option, shape_options
+from flightllm.cli.common import common, length_options, print_json, progress_line, settings_option, shape_options
 
 
 @click.command("report", short_help="Write a page about how a model or a package runs.")
@@ -46,15 +46,17 @@ def command(
     if output is None and not as_json:
         raise click.UsageError("give -o FILE for the page, --json for its data, or both")
     some = bool(prompts or contexts)
-    found = write_report(
-        source,
-        output,
-        arch=api.arch_overrides(arch, settings),
-        prompts=prompts if some else None,
-        contexts=contexts if some else None,
-        command=_command(),
-        **options,
-    )
+    with progress_line() as progress:
+        found = write_report(
+            source,
+            output,
+            arch=api.arch_overrides(arch, settings),
+            prompts=prompts if some else None,
+            contexts=contexts if some else None,
+            command=_command(),
+            progress=progress,
+            **options,
+        )
     if as_json:
         print_json(found.to_json())
         return

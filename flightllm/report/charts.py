@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from markupsafe import Markup
 
@@ -171,14 +170,22 @@ def badge(report: Report, measured: bool) -> Markup:
     return Markup('<span class="badge modelled">{}</span>').format(text)
 
 
-def facts(report: Report) -> list[tuple[str, Any]]:
+def facts(report: Report) -> list[tuple[str, str]]:
     """What runs on what, as (name, text)."""
-    m, c = report.model, report.config
+    m, c, roof = report.model, report.config, report.roofline
+    weights = f"{m['bits_per_weight']:.2f} bits each in the matrices, scales and padding included"
+    if report.source == "shapes":
+        weights += " (the weights were not read: a budget is spread evenly)"
+    else:
+        shares = sorted(m["formats"].items(), key=lambda item: -item[1])
+        weights += ": " + ", ".join(f"{name} {percent(share, 0)}" for name, share in shares)
+    rates = f"{number(roof.gbps_measured, 1)} GB/s in sequential reads, {number(roof.gbps_peak, 1)} at its peak"
+    size_ = f"{c['cores']} × {c['channels']} channels × {c['vpus']} VPUs, {c['lanes']} lanes"
     return [
         ("model", f"{m['name']}: {m['arch']}, {m['layers']} layers, dim {m['dim']:,}, vocabulary {m['vocab']:,}"),
-        ("weights", f"{m['bits_per_weight']:.2f} bits each in the matrices, scales and padding included" + (" (spread evenly: the weights were not read)" if report.source == "shapes" else "")),
+        ("weights", weights),
         ("KV cache", f"{m['kv_bits']} bits, room for {m['max_context']:,} tokens"),
         ("program", f"{m['instructions']:,} instructions, prompts in chunks of {m['chunk']} tokens"),
-        ("board", f"{report.board['title']}, {report.board['memory']}: {report.roofline.gbps_measured:,.1f} GB/s in sequential reads, {report.roofline.gbps_peak:,.1f} at its peak, on the channels used"),
-        ("config", f"{c['cores']} × {c['channels']} channels × {c['vpus']} VPUs, {c['lanes']} lanes, {c['clock_mhz']:g} MHz"),
-    ]  # fmt: skip
+        ("board", f"{report.board['title']}, {report.board['memory']}: {rates}, on the channels used"),
+        ("config", f"{size_}, {c['clock_mhz']:g} MHz"),
+    ]

@@ -10,7 +10,7 @@ from flightllm.config.board import Board
 from flightllm.isa.blocks import WINDOW_POSITIONS
 from flightllm.report.accuracy import accuracy
 from flightllm.report.data import MemoryMap, PhaseReport, Published, Ratio, RegionRow, Report, ResourceRow, Roofline
-from flightllm.report.phases import Runner
+from flightllm.report.phases import Progress, Runner
 from flightllm.report.published import published
 from flightllm.report.subject import Subject
 from flightllm.resources import FitRow, fit_rows, reference_errors
@@ -22,10 +22,10 @@ TIGHT = 0.9
 VPU_MACS = WINDOW_POSITIONS
 
 
-def collect(subject: Subject, on: str, command: str) -> Report:
+def collect(subject: Subject, on: str, command: str, progress: Progress) -> Report:
     """Run everything that is asked for. on: "model" or "rtl". command: that makes the report again."""
     m = subject.manifest
-    with Runner(subject, on) as runner:
+    with Runner(subject, on, progress) as runner:
         phases = [runner.phase(*part) for part in subject.plan]
     name, results = published(subject.shape, subject.board.name)
     return Report(
@@ -70,6 +70,7 @@ def _model(subject: Subject) -> dict[str, Any]:
         "dim": m.model.dim,
         "vocab": m.model.vocab,
         "bits_per_weight": subject.bits,
+        "formats": subject.formats,
         "kv_bits": m.kv_bits,
         "instructions": m.instructions or len(subject.program),
         "chunk": m.limits.max_chunk,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def write_report(
     prompts: Sequence[int] | None = None,
     contexts: Sequence[int] | None = None,
     command: str = "",
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Write a page about how a model runs: where its time and its bytes go, by the cycle model or measured in RTL; returns what is on it.
 
@@ -42,7 +43,8 @@ def write_report(
         on: "model", or "rtl" to run a package on the simulated hardware (minutes for small models).
         board: needed for a model; of a package: its own, unless it was compiled for a board file.
         arch, weights, group, sparsity, kv, recipe: for a model; as of `flightllm.speed`.
-        prompts, contexts: lengths, as of `flightllm.speed`. command: shown as the one that makes the page again.
+        prompts, contexts: lengths, as of `flightllm.speed`. command: shown as the one that makes the page again. progress: called with (phase, runs
+            of the program done, in all).
 
     Returns:
         the report: `.phases`, `.to_json()`.
@@ -63,7 +65,7 @@ def write_report(
         raise ToolError(
             "a model without weights cannot run in RTL", where=str(source), do="compile it, and give the package"
         )
-    report = collect(subject, on, command)
+    report = collect(subject, on, command, progress or (lambda *_: None))
     if path is not None:
         _write(Path(path), render(report))
     return report

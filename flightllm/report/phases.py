@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -20,6 +20,8 @@ from flightllm.report.subject import Subject
 from flightllm.runtime.chunks import Chunk
 from flightllm.timeline import RtlWatch, Span, Timeline, model_timeline
 
+#: called with (what is being run, runs done, runs in all)
+Progress = Callable[[str, int, int], None]
 #: instructions of a run above which neighbours in its timeline are merged
 TIMELINE_MOST = 12_000
 
@@ -47,8 +49,10 @@ class _Run:
 class Runner:
     """Runs phases of a program. Context manager. on: "model" or "rtl" (packages only)."""
 
-    def __init__(self, subject: Subject, on: str) -> None:
-        self._subject = subject
+    def __init__(self, subject: Subject, on: str, progress: Progress) -> None:
+        self._subject, self._progress = subject, progress
+        self._total = sum(len(runs_of(subject.manifest, *part)) for part in subject.plan)
+        self._done = 0
         self._counter = CycleModel(subject.manifest, subject.program, subject.constants)
         self._namer = Namer(subject.manifest)
         self._stack = ExitStack()
@@ -68,8 +72,11 @@ class Runner:
         m, board = self._subject.manifest, self._subject.board
         operators, layers = Ledger("operator"), Ledger("layer")
         runs, weights, cache = [], 0, 0
+        title = f"prompt of {tokens}" if kind == "prompt" else f"token at {context}"
         for chunk in runs_of(m, kind, tokens, context):
+            self._progress(title, self._done, self._total)
             run = self._run(chunk)
+            self._done += 1
             loaded = 0
             for core, works in enumerate(run.works):
                 for ledger in (operators, layers):
@@ -91,7 +98,7 @@ class Runner:
         macs = sum(s.macs for s in operators.shares.values())
         between = map(str, range(m.model.layers))
         return PhaseReport(
-            title=f"prompt of {tokens}" if kind == "prompt" else f"token at {context}",
+            title=title,
             measured=self._watch is not None,
             model_cycles=sum(r.model.cycles for r in runs),
             phase=phase,

@@ -25,7 +25,8 @@ PathLike = str | os.PathLike[str]
 class Subject:
     """A program and its surroundings.
 
-    constants: [core] what it reads of channel 0. bits: of a weight of the matrices, all included, on average. shape: dim, ffn, layers, vocab.
+    constants: [core] what it reads of channel 0. bits: of a weight of the matrices, all included, on average. formats: number format -> share of the
+    weights of the matrices; empty if weights were not read. shape: dim, ffn, layers, vocab.
     package: None if weights were not read.
     """
 
@@ -34,6 +35,7 @@ class Subject:
     program: list[Instruction]
     constants: Sequence[Bytes]
     bits: float
+    formats: dict[str, float]
     shape: dict[str, int]
     plan: Plan
     notes: list[str]
@@ -76,12 +78,17 @@ def _of_package(
     matrices = [t for t in m.tensors if t.node not in ("embed", "pos_embed")]
     weights = sum(t.rows * t.k for t in matrices)
     bits = sum(t.bits_per_weight * t.rows * t.k for t in matrices) / max(1, weights)
+    formats: dict[str, float] = {}
+    for t in matrices:
+        for name, share in t.formats.items():
+            formats[name] = formats.get(name, 0.0) + share * t.rows * t.k
     ffn = next((t.k for t in m.tensors if t.node == "layers.0.mlp.down"), 0)
     shape = {"dim": m.model.dim, "ffn": ffn, "layers": m.model.layers, "vocab": m.model.vocab}
     constants = [ImageBytes(package.image(k, 0)) for k in range(m.arch.cores)]
     plan = plan_phases(m.limits.max_context, prompts, contexts)
     program = decode_program(bytes(package.program))
-    return Subject(m, target, program, constants, bits, shape, plan, build_notes(m, target), package)
+    shares = {name: count / weights for name, count in formats.items()}
+    return Subject(m, target, program, constants, bits, shares, shape, plan, build_notes(m, target), package)
 
 
 def _of_model(
@@ -103,7 +110,7 @@ def _of_model(
     m = outline.manifest
     shape = {"dim": m.model.dim, "ffn": _ffn(graph), "layers": m.model.layers, "vocab": m.model.vocab}
     return Subject(
-        m, target, outline.program, outline.memory, outline.weights, shape, plan, build_notes(m, target), None
+        m, target, outline.program, outline.memory, outline.weights, {}, shape, plan, build_notes(m, target), None
     )
 
 

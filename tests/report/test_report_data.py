@@ -125,7 +125,7 @@ def test_package_and_shapes_say_the_same(tmp_path, report):
     )  # a cache as long as the package's
     assert mine.phases == theirs.phases[:2]
     assert (mine.memory_map, mine.shape, mine.config) == (theirs.memory_map, theirs.shape, theirs.config)
-    assert mine.source == "package"
+    assert (mine.source, mine.model["formats"], theirs.model["formats"]) == ("package", {"4b affine": 1.0}, {})
     assert mine.model["bits_per_weight"] == pytest.approx(theirs.model["bits_per_weight"])
 
 
@@ -302,6 +302,12 @@ def test_nothing_is_left_of_a_page_that_fails(tmp_path, monkeypatch):
     assert "No space left" in error.value.why
     assert page.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_progress_is_told():
+    told = []
+    flightllm.write_report("tiny-austen", board="tiny", prompts=[40], contexts=[3], progress=lambda *a: told.append(a))
+    assert told == [("prompt of 40", 0, 3), ("prompt of 40", 1, 3), ("token at 3", 2, 3)]
 
 
 def test_a_damaged_record_is_said(tmp_path, monkeypatch):
