@@ -126,7 +126,14 @@ def roofline(report: Report) -> Markup:
 
 def memory(report: Report) -> Markup:
     """A channel's memory map."""
-    return figures.memory_strip(report.memory_map, [size(p[2]) for p in figures.pieces(report.memory_map)])
+    sizes = [size(p[2]) for p in figures.pieces(report.memory_map)]
+    return figures.memory_strip("Memory map of a channel", report.memory_map, sizes, report.memory_map.capacity)
+
+
+def used_memory(report: Report) -> Markup:
+    """The part of it that is used, enlarged."""
+    sizes = [size(p[2]) for p in figures.pieces(report.memory_map)]
+    return figures.memory_strip("Used part of a channel", report.memory_map, sizes, max(1, report.memory_map.used))
 
 
 def resources(report: Report) -> Markup:

@@ -217,11 +217,6 @@ class Accuracy:
     rows: list[AccuracyRow]
     beyond: list[str]
 
-    @property
-    def worst(self) -> float:
-        """The largest share that cycles are off, either way."""
-        return max(abs(self.low), abs(self.high))
-
 
 @dataclass(frozen=True)
 class Report:

@@ -11,8 +11,8 @@ from markupsafe import Markup, escape
 
 from flightllm.report.data import MemoryMap, Roofline
 
-#: heights in px: of a row of bars with its label, of the bar; of charts with columns
-ROW, BAR, COLUMNS = 34, 10, 150
+#: heights in px: of a row of bars with its label, of the bar; of charts with columns; of memory maps
+ROW, BAR, COLUMNS, STRIP = 34, 10, 150, 40
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def columns(
                 class_=f"column {r.style}", data_tip=r.tip,
             )
         )  # fmt: skip
-        if i % every == 0 if r.label.isdigit() else r.label:
+        if i % every == 0 if r.label.replace(".", "").isdigit() else r.label:
             at = _percent(left + width * (i + 0.5))
             parts.append(_tag("text", r.label, x=at, y=COLUMNS + 24, text_anchor="middle", class_="axis"))
     for value, label in lines:
@@ -153,18 +153,16 @@ def roofline(roof: Roofline, points: Sequence[tuple[float, float, str]]) -> Mark
     return _svg("Roofline", height, parts, "chart roofline")
 
 
-def memory_strip(memory: MemoryMap, size: Sequence[str]) -> Markup:
-    """One channel's addresses from left to right; neighbours of a kind are one piece. size: of each piece, as text, in order of `pieces`."""
-    parts = [_tag("rect", x=0, y=0, width="100%", height=44, class_="track")]
+def memory_strip(title: str, memory: MemoryMap, size: Sequence[str], reach: int) -> Markup:
+    """One channel's addresses 0 to `reach` from left to right; neighbours of a kind are one piece. size: of each piece, as text, in order of `pieces`."""
+    parts = [_tag("rect", x=0, y=0, width="100%", height=STRIP, class_="track")]
     for (kind, addr, count, name), text in zip(pieces(memory), size, strict=True):
         tip = f"{name}: {kind}, {text} from {addr:#x}"
-        x, width = addr / memory.capacity, count / memory.capacity
-        parts.append(
-            _tag("rect", x=_percent(x), y=0, width=_percent(width), height=44, class_=f"region k-{kind}", data_tip=tip)
-        )
-    parts.append(_tag("text", "0", x=0, y=60, class_="axis"))
-    parts.append(_tag("text", f"{memory.capacity:#x}", x="100%", y=60, text_anchor="end", class_="axis"))
-    return _svg("Memory map of a channel", 66, parts, "chart memory")
+        x, width = _percent(addr / reach), _percent(count / reach)
+        parts.append(_tag("rect", x=x, y=0, width=width, height=STRIP, class_=f"region k-{kind}", data_tip=tip))
+    parts.append(_tag("text", "0", x=0, y=STRIP + 16, class_="axis"))
+    parts.append(_tag("text", f"{reach:#x}", x="100%", y=STRIP + 16, text_anchor="end", class_="axis"))
+    return _svg(title, STRIP + 22, parts, "chart memory")
 
 
 def pieces(memory: MemoryMap) -> list[tuple[str, int, int, str]]:

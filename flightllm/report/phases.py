@@ -124,10 +124,9 @@ class Runner:
         works = []
         for core, constants in enumerate(self._subject.constants):
             registers = host_registers(chunk.pos, chunk.count, core, int(chunk.last), chunk.prompt)
-            found = self._namer.works(steps(self._subject.program, registers), constants)
-            for spans in (s for t in (model, timeline) for s in [[s for s in t.spans if s.core == core]]):
-                assert [s.pc for s in spans] == [w.pc for w in found], "a timeline of another program"
-            works.append(found)
+            works.append(self._namer.works(steps(self._subject.program, registers), constants))
+            for t in (model, timeline):
+                assert [s.pc for s in t.spans if s.core == core] == [w.pc for w in works[core]], "of another program"
         last = max(range(m.arch.cores), key=lambda k: timeline.counters[f"core{k}.Q.busy"])
         return _Run(chunk, timeline, model, works, last, busy)
 

@@ -209,7 +209,7 @@ def test_accuracy_is_the_record(report):
     for row in a.rows:
         assert a.low <= row.off == row.model / row.rtl - 1 <= a.high
         assert max(map(abs, row.units.values())) <= a.busy
-    assert a.worst == max(abs(r.off) for r in a.rows)
+    assert (a.low, a.high) == (min(r.off for r in a.rows), max(r.off for r in a.rows))
     assert a.beyond == []
     assert "32 channels a core" in accuracy(ArchConfig(channels=32, vpus=4)).beyond[0]
 
@@ -319,6 +319,30 @@ def test_a_damaged_record_is_said(tmp_path, monkeypatch):
 
 def test_reports_can_be_changed_and_compared(report):
     assert replace(report, title="x").to_json() == report.to_json() | {"title": "x"}
+
+
+@pytest.mark.slow
+def test_llama2_7b(tmp_path):
+    """The shapes that others have published figures of: a ratio for the same board and context, and a page of a sensible size."""
+    shapes = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 32000,
+        "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(shapes))
+    found = flightllm.write_report(
+        tmp_path, tmp_path / "r.html", board="u280", weights=3.5, kv=8, contexts=[128], command="x"
+    )
+    (p,) = found.phases
+    assert found.comparable_model == "LLaMA2-7B"
+    (ratio,) = found.ratios
+    assert (ratio.system, ratio.theirs, ratio.ours) == ("FlightLLM", 57.1, p.phase.tokens_per_second)
+    assert ratio.ratio == ratio.ours / ratio.theirs
+    # 32 layers of four matrices, and the logits: 4,096 wide, 11,008 in the MLP
+    least = 32 * (4 * 4096**2 + 3 * 4096 * 11008) + 32000 * 4096
+    assert 3.4 / 8 * least < p.limits.weights < 3.6 / 8 * least
+    assert sum(o.macs for o in p.operators if o.name != "attention") == least
+    assert (tmp_path / "r.html").stat().st_size < 3_000_000
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from browser import Browser, find_browser
 
 import flightllm
+from flightllm.report.figures import pieces
 from flightllm.report.page import render
 from flightllm.report.published import published
 
@@ -240,6 +241,15 @@ def test_sections_say_what_they_are_about(browser, page):
     rows = browser.texts("#memory table tr")
     assert any(row.startswith("weights ") for row in rows)
     assert any(row.startswith("free ") for row in rows)
+    strips = browser.run(
+        "[...document.querySelectorAll('#memory svg')].map(s => s.querySelectorAll('rect.region').length)"
+    )
+    assert strips == [len(pieces(report.memory_map))] * 2, "the channel, and its used part"
+    widths = browser.run(
+        "[...document.querySelectorAll('#memory svg:last-of-type rect.region')].map(r => r.getBoundingClientRect().width)"
+    )
+    full = browser.run("document.querySelector('#memory svg:last-of-type').clientWidth")
+    assert widths == pytest.approx([full * p[2] / report.memory_map.used for p in pieces(report.memory_map)], abs=0.5)
     assert len(browser.texts("#resources tbody tr")) == len(report.resources)
     assert len(browser.texts("#resources rect.bar")) == len(report.resources)
     assert "not comparable" in browser.texts("#comparison .other")[0]
