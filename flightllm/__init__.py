@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
     from flightllm.performance import speed
+    from flightllm.report.page import write_report
     from flightllm.resources import estimate
     from flightllm.simulation import simulate
     from flightllm.timeline.trace import write_trace
@@ -33,6 +34,7 @@ __all__ = [
     "simulate",
     "speed",
     "verify",
+    "write_report",
     "write_trace",
 ]
 
@@ -45,6 +47,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",
+    "write_report": "flightllm.report.page",
     "write_trace": "flightllm.timeline.trace",
 }
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flightllm.config.board import Board
 from flightllm.cycles.device import CycleModel
 from flightllm.errors import FlightError
 from flightllm.package import Manifest
 from flightllm.resources import fit_rows
-from flightllm.runtime.chunks import chunks
+from flightllm.runtime.chunks import Chunk, chunks
 from flightllm.synth.timing import CLOCK_MHZ
+
+if TYPE_CHECKING:
+    from flightllm.compiler.outline import Outline
+    from flightllm.compress.recipe import Recipe
+    from flightllm.config.arch import ArchConfig
+    from flightllm.ir.graph import Graph
 
 #: token id that is fed; which one it is decides only where a row of the embedding lies
 TOKEN = 0
@@ -71,7 +77,7 @@ def speed(
     *,
     board: str,
     arch: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    weights: str | float = 4,
+    weights: str | float | None = None,
     group: int | None = None,
     sparsity: int | None = None,
     kv: int | None = None,
@@ -82,7 +88,8 @@ def speed(
     """How fast a model would run on a board. Its weights are not read: a folder with a config.json is enough.
 
     Args:
-        model, board, arch, weights, group, sparsity, kv, recipe: as of `flightllm.compile`. A budget (3.5) is met by two widths, spread evenly.
+        model, board, arch, weights, group, sparsity, kv, recipe: as of `flightllm.compile`. Without `weights`: 4 bits. A budget (3.5) is met by two
+            widths, spread evenly.
         prompts: lengths of prompts, each fed into an empty cache. contexts: lengths of the cache before a generated token. If neither is given: a prompt
             of 128 tokens, tokens at 128 and 512, as far as the model's context reaches.
 
@@ -90,37 +97,57 @@ def speed(
         FlightError: a length is not possible, or of the kind that fits, as of `flightllm.compile`.
     """
     from flightllm import api
-    from flightllm.compiler.outline import outline_model
     from flightllm.config.board import load_board
 
-    path = api.find_model(model)
     target = load_board(board)
-    config = api.board_config(target, arch)
-    graph = api.load_shapes(path)
-    limit = graph.info.max_context
-    if prompts is None and contexts is None:
-        prompts, contexts = [min(128, limit)], sorted({min(c, limit - 1) for c in (128, 512)})
-    prompts, contexts = _lengths(prompts, 1, limit, "prompts"), _lengths(contexts, 0, limit - 1, "contexts")
-    longest = max([*prompts, *(c + 1 for c in contexts)], default=1)
-    outline = outline_model(
-        graph,
-        board=target,
-        arch=config,
-        recipe=api.make_recipe(recipe, weights=str(weights), group=group, sparsity=sparsity, kv=kv),
-        max_context=longest,
+    compression = api.make_recipe(
+        recipe, weights=str(4 if weights is None else weights), group=group, sparsity=sparsity, kv=kv
     )
+    shapes = api.load_shapes(api.find_model(model))
+    outline, plan = plan_shapes(shapes, target, api.board_config(target, arch), compression, prompts, contexts)
     m = outline.manifest
     counter = CycleModel(m, outline.program, outline.memory)
     phases = []
-    for length in prompts:
-        parts = [_run(counter, run.count, run.pos, run.last, True) for run in chunks(m.limits, length, 0)]
-        phases.append(_phase("prompt", m, target, length, 0, parts))
-    for length in contexts:
-        phases.append(_phase("token", m, target, 1, length, [_run(counter, 1, length, True, False)]))
-    return Speed(m, target, outline.weights, phases, _notes(m, target))
+    for kind, tokens, context in plan:
+        parts = [_run(counter, run) for run in runs_of(m, kind, tokens, context)]
+        phases.append(make_phase(kind, m, target, tokens, context, parts))
+    return Speed(m, target, outline.weights, phases, build_notes(m, target))
 
 
-def _notes(m: Manifest, board: Board) -> list[str]:
+#: (kind, tokens, context) of phases, see `Phase`
+Plan = list[tuple[str, int, int]]
+
+
+def plan_shapes(
+    graph: Graph,
+    board: Board,
+    arch: ArchConfig,
+    recipe: Recipe,
+    prompts: Sequence[int] | None,
+    contexts: Sequence[int] | None,
+) -> tuple[Outline, Plan]:
+    """The outline of a model, with a cache as long as the lengths asked for need; arguments and errors as of `speed`."""
+    from flightllm.compiler.outline import outline_model
+
+    plan = plan_phases(graph.info.max_context, prompts, contexts)
+    longest = max((tokens + context for _, tokens, context in plan), default=1)
+    return outline_model(graph, board=board, arch=arch, recipe=recipe, max_context=longest), plan
+
+
+def plan_phases(limit: int, prompts: Sequence[int] | None, contexts: Sequence[int] | None) -> Plan:
+    """Phases of the lengths asked for, or the usual ones; errors as of `speed`. limit: tokens that the cache can hold."""
+    if prompts is None and contexts is None:
+        prompts, contexts = [min(128, limit)], sorted({min(c, limit - 1) for c in (128, 512)})
+    plan = [("prompt", length, 0) for length in _lengths(prompts, 1, limit, "prompts")]
+    return plan + [("token", 1, length) for length in _lengths(contexts, 0, limit - 1, "contexts")]
+
+
+def runs_of(m: Manifest, kind: str, tokens: int, context: int) -> list[Chunk]:
+    """The program's runs of a phase."""
+    return list(chunks(m.limits, tokens, 0)) if kind == "prompt" else [Chunk(context, 1, False, True)]
+
+
+def build_notes(m: Manifest, board: Board) -> list[str]:
     """What the cycle model does not know: whether the config can be built."""
     notes = [
         f"{row.resource}: {row.need:,.0f} of {row.have:,.0f} that {board.name} has: this config cannot be built as it is"
@@ -153,22 +180,31 @@ def _lengths(asked: Sequence[int] | None, least: int, most: int, what: str) -> l
     return given
 
 
-def _run(counter: CycleModel, count: int, pos: int, last: bool, prompt: bool) -> tuple[int, int, float]:
-    """(cycles, bytes, beats of the array of all cores) of a run."""
-    found = counter.run([TOKEN] * count, pos, int(last), prompt)
+def _run(counter: CycleModel, run: Chunk) -> tuple[int, int, float]:
+    found = counter.run([TOKEN] * run.count, run.pos, int(run.last), run.prompt)
+    return found["cycles"], moved(found), beats(counter)
+
+
+def moved(counters: Mapping[str, int]) -> int:
+    """Bytes that a run moved, all channels."""
+    return sum(n for name, n in counters.items() if name.endswith("_bytes"))
+
+
+def beats(counter: CycleModel) -> float:
+    """Beats of the array in the last run, all cores."""
     assert counter.machine is not None
-    moved = sum(n for name, n in found.items() if name.endswith("_bytes"))
-    return found["cycles"], moved, sum(core.matrix.beats for core in counter.machine.cores)
+    return sum(core.matrix.beats for core in counter.machine.cores)
 
 
-def _phase(
+def make_phase(
     kind: str, m: Manifest, board: Board, tokens: int, context: int, runs: list[tuple[int, int, float]]
 ) -> Phase:
+    """A phase out of (cycles, bytes, beats of the array of all cores) of its runs."""
     arch = m.arch
-    cycles, moved, beats = (sum(column) for column in zip(*runs, strict=True))
+    cycles, nbytes, busy = (sum(column) for column in zip(*runs, strict=True))
     seconds = cycles / (arch.clock_mhz * 1e6)
-    rate = moved / seconds / 1e9
+    rate = nbytes / seconds / 1e9
     there = board.memory.measured_gbps * arch.cores * arch.channels
     return Phase(
-        kind, tokens, context, int(cycles), seconds, tokens / seconds, rate, rate / there, beats / cycles / arch.cores
+        kind, tokens, context, int(cycles), seconds, tokens / seconds, rate, rate / there, busy / cycles / arch.cores
     )

@@ -25,6 +25,7 @@ NAMES = {
     "simulate": "flightllm.simulate",
     "speed": "flightllm.speed",
     "trace": "flightllm.write_trace",
+    "report": "flightllm.write_report",
     "verify": "flightllm.verify",
 }
 TEXT = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife."

@@ -128,6 +128,9 @@ def test_installed_command(installed, tmp_path):
         {p.name: p.read_bytes() for p in package.iterdir()} for package in (tmp_path / "out.flpkg", work / "out.flpkg")
     )
     assert here == there
+    page = work / "report.html"
+    command(*flightllm, "report", "out.flpkg", "--context", "3", "-o", page)
+    assert "tokens/s" in page.read_text(encoding="utf-8")
     prompt = "It was a truth"
     told = json.loads(command(*flightllm, "run", "out.flpkg", "--prompt", prompt, "-n", "8", "--json"))
     assert told["text"] == load(tmp_path / "out.flpkg").generate(prompt, max_new_tokens=8)

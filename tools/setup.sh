@@ -31,6 +31,15 @@ if [ ${#need[@]} -gt 0 ]; then
     exit 1
   fi
 fi
+# the browser in which tests look at the page of `flightllm report`; those skip without one, so nothing fails here
+has_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+if ! has_browser >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "flightllm: installing chromium"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium || true
+  fi
+  has_browser >/dev/null || echo "flightllm: no Chromium here: tests of the page of \`flightllm report\` will be skipped (Debian: apt-get install chromium)" >&2
+fi
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
   echo "flightllm: Python 3.11 or newer is needed, this is $("$python" --version); choose one: make PYTHON=python3.12 ..." >&2
   exit 1

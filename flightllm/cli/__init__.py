@@ -25,6 +25,7 @@ COMMANDS = {
     "simulate": "Count the cycles of a package, modelled or in RTL.",
     "speed": "Say how fast a model would run on a board, without its weights.",
     "trace": "Write a Perfetto trace of a package's runs.",
+    "report": "Write a page about how a model or a package runs.",
     "verify": "Compare executors instruction by instruction.",
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
@@ -84,6 +85,8 @@ class LazyGroup(click.Group):
 
     debug = False
     as_json = False
+    #: of the command line, as they were given
+    arguments: list[str] = []
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used."""
@@ -111,7 +114,7 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> NoReturn:
         """Run and exit. See docs/usage.md for the exit codes."""
         self.debug = self.as_json = False
-        self._args = list(sys.argv[1:] if args is None else args)
+        self.arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
             with _signals():
@@ -128,7 +131,7 @@ class LazyGroup(click.Group):
             error.show()
             if isinstance(error, click.UsageError):
                 # the command line was not understood, so --json may not have been reached
-                self.as_json = self.as_json or "--json" in self._args
+                self.as_json = self.as_json or "--json" in self.arguments
                 path = error.ctx.command_path if error.ctx else "flightllm"
                 self._report(FlightError(error.format_message(), where="command line", do=f"see {path} --help"))
             sys.exit(error.exit_code)

@@ -72,6 +72,40 @@ def token_options(command: F) -> F:
     )(command)
 
 
+def shape_options(command: F) -> F:
+    """What a model would be compiled with: --arch, --group, --sparsity, --kv, --recipe, --weights (of which no default is said)."""
+    for option in (
+        click.option("--recipe", type=click.Path(), help="TOML or JSON file that says more."),
+        click.option("--kv", type=int, help="Bits of the KV cache: 8 or 4."),
+        click.option("--sparsity", type=int, help="N of N:16 sparsity: 2, 4, 8, or 16 for dense."),
+        click.option("--group", type=int, help="Columns per scale: 32, 64 or 128."),
+        click.option("--weights", help="Bits per weight, or a budget with a point (3.5). [default: 4]"),
+        click.option("--arch", type=click.Path(), help="TOML file: parameters that differ from the board's config."),
+    ):
+        command = option(command)
+    return command
+
+
+def length_options(command: F) -> F:
+    """--prompt and --context, any number of times each (as `prompts` and `contexts`): lengths for the cycle model."""
+    command = click.option(
+        "--context",
+        "contexts",
+        type=click.IntRange(min=0),
+        multiple=True,
+        metavar="TOKENS",
+        help="Tokens in the cache before a generated one. [default: 128 and 512]",
+    )(command)
+    return click.option(
+        "--prompt",
+        "prompts",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="TOKENS",
+        help="Length of a prompt. [default: 128]",
+    )(command)
+
+
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(data, indent=1, default=_plain))

@@ -6,35 +6,15 @@ from typing import Any
 
 import click
 
-from flightllm.cli.common import common, print_json, settings_option, table
+from flightllm.cli.common import common, length_options, print_json, settings_option, shape_options, table
 
 
 @click.command("speed", short_help="Say how fast a model would run on a board, without its weights.")
 @click.argument("model", type=click.Path())
 @click.option("--board", required=True, help="Name of a board (see `flightllm boards`) or its file.")
-@click.option("--arch", type=click.Path(), help="TOML file: parameters that differ from the board's config.")
+@shape_options
 @settings_option
-@click.option("--weights", default="4", show_default=True, help="Bits per weight (4), or a budget with a point (3.5).")
-@click.option("--group", type=int, help="Columns per scale: 32, 64 or 128.")
-@click.option("--sparsity", type=int, help="N of N:16 sparsity: 2, 4, 8, or 16 for dense.")
-@click.option("--kv", type=int, help="Bits of the KV cache: 8 or 4.")
-@click.option("--recipe", type=click.Path(), help="TOML or JSON file that says more.")
-@click.option(
-    "--prompt",
-    "prompts",
-    type=click.IntRange(min=1),
-    multiple=True,
-    metavar="TOKENS",
-    help="Length of a prompt. [default: 128]",
-)
-@click.option(
-    "--context",
-    "contexts",
-    type=click.IntRange(min=0),
-    multiple=True,
-    metavar="TOKENS",
-    help="Tokens in the cache before a generated one. [default: 128 and 512]",
-)
+@length_options
 @common
 def command(
     model: str,

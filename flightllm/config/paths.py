@@ -1,4 +1,4 @@
-"""Where package data lies: top-level folders of a checkout, or `flightllm/_data` of an installed wheel."""
+"""Where package data lies: folders of a checkout, or `flightllm/_data` of an installed wheel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flightllm.errors import ToolError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: the folders that are package data; pyproject.toml puts each of them into the wheel
-DATA_FOLDERS = ("boards", "templates", "rtl", "hls", "sim")
+DATA_FOLDERS = ("boards", "templates", "rtl", "hls", "sim", "docs/figures")
 
 
 def data_dir(name: str) -> Path:

@@ -39,7 +39,8 @@ class Channel:
 
     Attributes:
         free: [client] set when its request has been cut up. answered: set when no write is open any more.
-        read_beats: of 64 bytes, so far. written_bytes: with a strobe.
+        read_beats: of 64 bytes, so far. written_bytes: with a strobe. fetched_beats, alone_bytes: of these, those that no other channel has: of the
+        program, and of writes to one channel.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Channel:
         self._port_free = 0.0  # first cycle in which the port has no beat of a begun burst
         self.read_beats = 0
         self.written_bytes = 0
+        self.fetched_beats = self.alone_bytes = 0
         kernel.start(self._reader())
         kernel.start(self._memory())
 
@@ -74,11 +76,12 @@ class Channel:
         self._open[client] = _Request(addr, beats, arrived, self._kernel.now)
         self._asked.set()
 
-    def write(self, addr: int, nbytes: int) -> None:
-        """Address and data of a beat, `nbytes` of it with a strobe, are at the port in this cycle."""
+    def write(self, addr: int, nbytes: int, alone: bool = False) -> None:
+        """Address and data of a beat, `nbytes` of it with a strobe, are at the port in this cycle. alone: other channels have no such write."""
         self._writes.append((self._kernel.now * self._period, addr))
         self.writing += 1
         self.written_bytes += nbytes
+        self.alone_bytes += nbytes if alone else 0
         self._queued.set()
 
     # --- the reader ------------------------------------------------------------------------------------------------
@@ -123,6 +126,7 @@ class Channel:
             request.addr += BEAT * beats
             request.beats -= beats
             self.read_beats += beats
+            self.fetched_beats += beats if client == FETCH else 0
             self._turn = (client + 1) % 3
             if not request.beats:
                 self._open[client] = None

@@ -33,13 +33,19 @@ QUEUE = 1
 
 @dataclass(slots=True)
 class Span:
-    """One instruction in a unit. Cycles: dispatched, tokens taken (W: begun), tokens given (W: the first cycle without it)."""
+    """One instruction in a unit. Cycles: dispatched, tokens taken (W: begun), tokens given (W: the first cycle without it).
+
+    beats: of 64 bytes that it reads on each channel. written: bytes that it writes, over the modelled channels. alone: of these, to one channel each.
+    """
 
     pc: int
     inst: Instruction
     dispatched: float
     taken: float = 0.0
     ended: float = 0.0
+    beats: int = 0
+    written: int = 0
+    alone: int = 0
 
 
 class Tokens:
@@ -133,6 +139,11 @@ class Unit:
         """The next instruction has its tokens, now."""
         self.spans[self._taken].taken = self.kernel.now
         self._taken += 1
+
+    @property
+    def current(self) -> Span:
+        """Of the instruction that began last."""
+        return self.spans[self._taken - 1]
 
     def give(self, mask: int) -> None:
         """An instruction has ended, now; its tokens can be taken in the cycle after."""

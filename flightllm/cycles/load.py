@@ -149,6 +149,7 @@ class LoadUnit(Unit):
         self._hand(_Segment(kind, beats, first, other, last, words, 0, kernel.now + 1))
         addr -= addr % BEAT
         left = beats
+        self.current.beats += beats
         yield kernel.now + 1
         while left:
             count = min(left, REQUEST_BEATS)

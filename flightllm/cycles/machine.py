@@ -83,16 +83,22 @@ class CoreModel:
             yield step
 
     def counters(self) -> dict[str, int]:
-        """By "M.busy" and so on, and "ch1.read_bytes" ..; a channel that is not modelled has those of the one that stands for it."""
+        """By "M.busy" and so on, and "ch1.read_bytes" ..
+
+        A channel that is not modelled has those of the one that stands for it, but for what goes to one channel only: the program is channel 0's,
+        and a key's bytes are shared out among those that it stands for.
+        """
         out = {}
         units = {**{u.name: unit.counters for u, unit in self.units.items()}, "Q": self.sequencer.counters}
         for name in ("L", "M", "S", "T", "W", "Q"):
             for event, value in units[name].items():
                 out[f"{name}.{event}"] = round(value)
+        stands = self._arch.channels // len(self.channels)
         for c in range(self._arch.channels):
-            channel = self.channels[c * len(self.channels) // self._arch.channels]
-            out[f"ch{c}.read_bytes"] = 64 * channel.read_beats
-            out[f"ch{c}.written_bytes"] = channel.written_bytes
+            channel = self.channels[c // stands]
+            whole, rest = divmod(channel.alone_bytes, stands)
+            out[f"ch{c}.read_bytes"] = 64 * (channel.read_beats - (channel.fetched_beats if c else 0))
+            out[f"ch{c}.written_bytes"] = channel.written_bytes - channel.alone_bytes + whole + (c % stands < rest)
         return out
 
 

@@ -103,8 +103,10 @@ class StoreUnit(Unit):
                     kernel.at(time + BEAT_OUT, self._write(channel, o.addr + row * o.row + BEAT * beat, 4 * slots))
         yield time
 
-    def _write(self, channel: Channel, addr: int, nbytes: int) -> Process:
-        channel.write(addr // BEAT * BEAT, nbytes)
+    def _write(self, channel: Channel, addr: int, nbytes: int, alone: bool = False) -> Process:
+        channel.write(addr // BEAT * BEAT, nbytes, alone)
+        self.current.written += nbytes
+        self.current.alone += nbytes if alone else 0
         return
         yield  # a generator
 
@@ -123,7 +125,7 @@ class StoreUnit(Unit):
                 # the scale: two bytes of one channel
                 time += 1
                 at = scale + 2 * (slot * o.n1 + head)
-                kernel.at(time + BEAT_OUT, self._write(channel, at, 2))
+                kernel.at(time + BEAT_OUT, self._write(channel, at, 2, alone=True))
                 base = o.addr + head * o.head
                 if o.kind == "K":
                     at = base + slot // slots * o.unit_bytes + slot % slots * piece
@@ -142,12 +144,12 @@ class StoreUnit(Unit):
             while place < end:
                 stop = min(end, (place // 16 + 1) * 16)
                 if place // BEAT != beat:
-                    self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written))
+                    self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written, alone=True))
                     beat, written = place // BEAT, 0
                 time += (stop - 1) % 16 // part - place % 16 // part + 1
                 written += stop - place
                 place = stop
-        self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written))
+        self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written, alone=True))
         return time
 
     def _value(self, at: int, rows: int, four: bool, parts: int, time: float) -> float:

@@ -51,6 +51,7 @@ class WeightUnit(Unit):
             _, o = self.take()
             self.begin()
             addr, left = o.addr, o.nbytes // BEAT
+            self.current.beats = left
             yield kernel.now + 1
             while left:
                 beats = min(left, self._most)

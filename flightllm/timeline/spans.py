@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -24,7 +24,7 @@ _KINDS = (Kind.DISPATCH, Kind.TAKE, Kind.END)
 class Span:
     """One instruction in a unit. Cycles of the run: dispatched; taken: it has its tokens (W: it began); ended: it gives its tokens.
 
-    taken and ended are None where nobody says (W in RTL).
+    taken and ended are None where nobody says (W in RTL). moved: bytes read and written, all channels of the core; None where nobody says (RTL).
     """
 
     core: int
@@ -34,16 +34,18 @@ class Span:
     dispatched: int
     taken: int | None
     ended: int | None
+    moved: int | None = None
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """A run. source: "model" or "rtl". start: cycles since the reset of the memory at which it began."""
+    """A run. source: "model" or "rtl". start: cycles since the reset of the memory at which it began. counters: of the run, by name."""
 
     source: str
     cycles: int
     start: int
     spans: list[Span]
+    counters: dict[str, int] = field(default_factory=dict)
 
 
 def model_timeline(
@@ -52,13 +54,17 @@ def model_timeline(
     """A run on the cycle model; arguments as of `CycleModel.run`."""
     counters = counter.run(ids, pos, nlog, masken, start)
     assert counter.machine is not None
+    channels = counter.manifest.arch.channels
     spans = [
-        Span(k, name, s.pc, s.inst, round(s.dispatched), round(s.taken), round(s.ended))
+        Span(
+            k, name, s.pc, s.inst, round(s.dispatched), round(s.taken), round(s.ended),
+            64 * s.beats * channels + (s.written - s.alone) * channels // len(core.channels) + s.alone,
+        )
         for k, core in enumerate(counter.machine.cores)
         for name, unit in core.units.items()
         for s in unit.spans
-    ]
-    return Timeline("model", counters["cycles"], start, sorted(spans, key=lambda s: (s.core, s.dispatched)))
+    ]  # fmt: skip
+    return Timeline("model", counters["cycles"], start, sorted(spans, key=lambda s: (s.core, s.dispatched)), counters)
 
 
 class RtlWatch:
@@ -94,9 +100,8 @@ class RtlWatch:
         self.device.run_chunk(list(ids), pos, nlog, masken)
         if not self._events:
             raise ToolError("the kernel was built without its probe", do="let flightllm build it")
-        return Timeline(
-            "rtl", self.device.last["cycles"], self.device.begun, self._spans(np.concatenate(self._events), before)
-        )
+        spans = self._spans(np.concatenate(self._events), before)
+        return Timeline("rtl", self.device.last["cycles"], self.device.begun, spans, dict(self.device.last))
 
     def _spans(self, events: np.ndarray, before: int) -> list[Span]:
         open_: dict[tuple[int, int], deque[list[int | None]]] = defaultdict(
