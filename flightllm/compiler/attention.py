@@ -50,12 +50,13 @@ def rope_key(group: AttentionGroup) -> str:
 
 @dataclass(frozen=True)
 class _Unit:
-    """kv head, first query head and query heads of a unit; its first row among the heads of its batch, and the batch's buffer."""
+    """kv head, first query head and query heads of a unit; its first row among the heads of its batch, their number, and the batch's buffer."""
 
     kv: int
     query: int
     heads: int
     row: int
+    rows: int
     buffer: int
 
 
@@ -216,7 +217,7 @@ class AttentionLowering:
         self._load_scales((ks, vs), {"len_r": tokens.stop, "sink": 0, "first_r": tokens.fresh})
         batches = self._batches(self._units(self.settings.mask if tokens.masked else None))
         queries = min(owner.options.queries, tokens.most)
-        rows = queries * max(sum(u.heads for u in batch) for batch in batches)
+        rows = queries * max(batch[0].rows for batch in batches)
         turns = range(min(2, len(batches)))
         scores = [owner.vb.alloc(f"scores {j}", length // 16, rows) for j in turns]
         probs = [owner.ab.alloc(f"softmax {j}", row_windows(length, True), rows) for j in turns]
@@ -245,7 +246,7 @@ class AttentionLowering:
         previous: list[_Unit] = []
         for batch in batches:
             for unit in batch:
-                self._scores(unit, sum(u.heads for u in batch), q_rows, walk)
+                self._scores(unit, q_rows, walk)
             for unit in previous:
                 self._values(unit, output, walk)
             self._softmax(batch, walk)
@@ -263,7 +264,8 @@ class AttentionLowering:
     def _softmax(self, batch: list[_Unit], walk: _Walk) -> None:
         owner, length, window = self.owner, self.owner.options.max_context, self.settings.window
         probs_row, score_row = row_windows(length, True), length // 16
-        heads, first = sum(u.heads for u in batch), batch[0]
+        first = batch[0]
+        heads = first.rows
         scores, probs = walk.scores[first.buffer], walk.probs[first.buffer]
         inst = SOFTMAX(
             src=scores.base,
@@ -304,7 +306,7 @@ class AttentionLowering:
             groups += [units[at : min(at + step, end)] for at in range(lo, end, step)]
             lo = end
         return [
-            [_Unit(kv, q, n, j * n, number % 2) for j, (kv, q, n) in enumerate(group)]
+            [_Unit(kv, q, n, j * n, len(group) * n, number % 2) for j, (kv, q, n) in enumerate(group)]
             for number, group in enumerate(groups)
         ]
 
@@ -390,7 +392,7 @@ class AttentionLowering:
             inst = LDS(addr=region.addr, heads=self.h.kv_per_core, dst=buffer.base, dst_head=row, **span)
             owner.out.emit(inst, [region.range], [buffer.range])
 
-    def _scores(self, unit: _Unit, heads: int, q_rows: Buffer, walk: _Walk) -> None:
+    def _scores(self, unit: _Unit, q_rows: Buffer, walk: _Walk) -> None:
         """Keys of a unit, and its scores: rows [query][head of the batch]."""
         owner, cache = self.owner, self.cache
         fields = self._key_fields(walk, unit)
@@ -406,7 +408,7 @@ class AttentionLowering:
             k=self.h.padded,
             bits=str(self.settings.kv_bits),
             dst=scores.base + unit.row * length,
-            dst_s0=heads * length,
+            dst_s0=unit.rows * length,
             dst_s1=length,
             **walk.queries,
             **fields,
@@ -423,7 +425,7 @@ class AttentionLowering:
         length = row_windows(owner.options.max_context, True)
         inst = MMPV(
             ab=rows.base + unit.row * length,
-            ab_s0=unit.heads * length,
+            ab_s0=unit.rows * length,
             ab_s1=length,
             n1=unit.heads,
             slots=self.h.padded // owner.arch.channels,

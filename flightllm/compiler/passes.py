@@ -84,12 +84,10 @@ def assign_tokens(items: list[Item]) -> int:
         index = len(issued[unit])
         clock = dict(clocks[unit][-1]) if index else dict.fromkeys(TOKEN_UNITS, -1)
         clock[unit] = index - 1
-        need = _needs(item, unit, history)
-        # Later sources first: what they imply may spare the earlier ones a token.
-        for source in sorted(need, key=lambda u: -need[u]):
-            at = need[source]
-            if clock[source] >= at:
-                continue
+        need = {u: at for u, at in _needs(item, unit, history).items() if clock[u] < at}
+        for source, at in need.items():
+            if any(clocks[other][need[other]][source] >= at for other in need if other != source):
+                continue  # the other one has waited for it
             issued[source][at].inst.signal |= 1 << unit
             item.inst.wait |= 1 << source
             tokens += 1

@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(kind, text, options, 
 
 
 def test_a_chunk_that_does_not_fit_is_made_smaller(graph, tmp_path):
-    package = build(graph, tmp_path / "p.flpkg", small_arch(vb_elements=24 << 10))
+    package = build(graph, tmp_path / "p.flpkg", small_arch(vb_elements=12 << 10))
     assert 1 <= package.manifest.limits.max_chunk < 32
     device = FunctionalDevice()
     device.load(package)

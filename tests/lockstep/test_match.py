@@ -90,13 +90,14 @@ def test_progress(package):
 
 
 class Once:
-    """An alteration of the number-th instruction of a class on a core."""
+    """An alteration of an instruction of a class on a core: of the number-th, or of the first that is wanted."""
 
-    def __init__(self, cls, change, number=0, core=0):
-        self.cls, self.change, self.left, self.core = cls, change, number, core
+    def __init__(self, cls, change, which=0, core=0):
+        self.cls, self.change, self.core = cls, change, core
+        self.left, self.wanted = (0, which) if callable(which) else (which, lambda e: True)
 
     def __call__(self, core, e, events):
-        if core == self.core and isinstance(e.inst, self.cls):
+        if core == self.core and isinstance(e.inst, self.cls) and self.wanted(e):
             self.left -= 1
             if self.left == -1:
                 self.pc = e.pc
@@ -134,7 +135,7 @@ def diverges(package, alter, **chunks):
 
 
 def test_wrong_value_in_vb(package):
-    """Token 3, element 21 of the third MM: word and byte are worked out here from the layout."""
+    """Token 3, element 21 of an MM: word and byte are worked out here from the layout."""
     rows = []
 
     def change(e, events):
@@ -144,7 +145,7 @@ def test_wrong_value_in_vb(package):
         rows.append(16 * word + 21 % 16)
         return events
 
-    error = diverges(package, Once(MM, change, 2))
+    error = diverges(package, Once(MM, change, lambda e: e.operands.k == 48 and e.operands.slots > 30))
     assert error.data["what"] == "another value is written"
     assert error.data["index"] == {"token": 3, "row": 21}
     assert error.data["tensor"].startswith(f"VB element {rows[0]} (")
@@ -180,7 +181,7 @@ def test_missing_and_stray_writes(package):
 
 def test_codes(package):
     """Code 19 of a softmax row: dual windows alternate, behind the header."""
-    error = diverges(package, Once(SOFTMAX, flip(Kind.AB, 1 + 2 * 1, 3)))
+    error = diverges(package, Once(SOFTMAX, flip(Kind.AB, 1 + 2 * 1, 3), lambda e: e.operands.len > 16))
     assert error.data["index"] == {"query": 0, "head of the group": 0, "code": 19, "high half": 1}
     assert abs(int(error.data["functional"]) - int(error.data["mirror"])) == 1
     error = diverges(package, Once(SOFTMAX, flip(Kind.AB, 0, 1)))
@@ -219,13 +220,16 @@ def test_cache(kv, tmp_path):
 
         return inner
 
-    for number, (kind, place) in enumerate([("K", (1, 13, 6)), ("V", (0, 17, 8))]):
-        error = diverges(package, Once(STKV, change(kind, "", *place), number))
+    def stores(kind, position):
+        return lambda e: e.operands.kind == kind and e.operands.pos <= position < e.operands.pos + e.operands.n0
+
+    for kind, place in (("K", (1, 13, 6)), ("V", (0, 17, 8))):
+        error = diverges(package, Once(STKV, change(kind, "", *place), stores(kind, place[1])))
         assert error.data["tensor"] == f"layers.0.attn.core.{kind}"
         found = error.data["index"]
         assert (found["head"], found["position"]) == place[:2]
         assert found["dimension"] == place[2]
-    error = diverges(package, Once(STKV, change("scale", "", 1, 14, 0), 1))
+    error = diverges(package, Once(STKV, change("scale", "", 1, 14, 0), stores("V", 14)))
     assert error.data["tensor"] == "layers.0.attn.core.V scales"
     assert error.data["index"] == {"position": 14, "head": 1}
 
@@ -260,7 +264,8 @@ def test_weight_stream(package):
 
 def test_key_stream(package):
     """A bit in an LDK's data, found by head, position and dimension."""
-    error = diverges(package, Once(LDK, flip(Kind.K_RING, 0, 9), 1))
+    keys = next(r.addr for r in package.manifest.memory if r.name == "layers.0.attn.core.K")
+    error = diverges(package, Once(LDK, flip(Kind.K_RING, 0, 9), lambda e: e.operands.addr > keys))
     assert error.data["tensor"] == "layers.0.attn.core.K"
     assert error.data["index"] == {"head": 1, "position": 0, "dimension": 9}
     error = diverges(package, Once(LDK, drop(Kind.K_RING, -1)))
@@ -342,6 +347,6 @@ def test_a_patched_functional_instruction(package, monkeypatch):
     monkeypatch.setattr(NORM, "execute", wrong)
     with pytest.raises(Divergence) as caught:
         device.run_chunk(IDS[20:29], 20, 1, True)
-    assert caught.value.data["section"] == "layers.0.mlp_norm"
+    assert caught.value.data["section"] == "layers.0.attn_norm", "of the second half of the chunk"
     assert caught.value.data["index"] == {"token": 1, "vector": 0, "element": 5}
     assert caught.value.data["run"] == {"pos": 20, "tokens": 9}
