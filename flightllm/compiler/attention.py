@@ -144,12 +144,12 @@ class AttentionLowering:
         # The cache's part first, so that it is on its way to memory while the queries are rotated.
         k_rows = self._prepare(qkv, 0, h.kv_per_core, group.k_norm, group.rope is not None, kv, "k")
         self._append("K", k_rows)
+        owner.ab.free(k_rows)
         v_rows = self._prepare(qkv, v_at, h.kv_per_core, None, False, kv, "v")
         self._append("V", v_rows)
+        owner.ab.free(v_rows)
         q_rows = self._prepare(qkv, q_at, h.q_per_core, group.q_norm, group.rope is not None, "a8", "q")
         owner.vb.free(qkv)
-        owner.ab.free(k_rows)
-        owner.ab.free(v_rows)
         output = owner.vb.alloc(f"{group.core.name}", h.q_per_core * self.units, owner.tokens.most)
         self._attend(q_rows, output, *scales)
         for buffer in scales:

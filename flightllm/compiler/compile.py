@@ -15,7 +15,7 @@ from flightllm.compiler.fusion import Fusion, fuse
 from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.images import ImageBuilder, Progress, plan_cache
 from flightllm.compiler.lower import Lowering
-from flightllm.compiler.matrices import MatrixPlan, cut_rows, part_tokens, plan_matrices
+from flightllm.compiler.matrices import MatrixPlan, cut_rows, heads_of, part_tokens, plan_matrices
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
@@ -48,6 +48,9 @@ from flightllm.package import (
 )
 from flightllm.resources import FitRow, check_fit
 
+#: rows of a SOFTMAX for each token of a part: with fewer the array changes between matrices and attention too often (docs/compiler.md, "The
+#: schedule"). Queries of a step: with fewer what an instruction costs to begin counts. Tokens of a chunk: with fewer the array waits for weights
+HEADS, QUERIES, LEAST_CHUNK = 4, 16, 8
 #: LDWs issued ahead of the matrix instruction being dispatched; at most half the queue depth
 PREFETCH = 8
 
@@ -287,7 +290,10 @@ def _choose_sizes(
     dual: frozenset[str],
     strips: dict[str, int],
 ) -> LoweringOptions:
-    """The largest sizes whose buffers fit, found by lowering with made-up addresses: a chunk, no larger than a block of masks; then queries, then heads."""
+    """The largest sizes whose buffers fit, found by lowering with made-up addresses: a chunk, no larger than a block of masks; then queries of an
+    attention step, then heads that share a SOFTMAX, both together at least `HEADS` for each token. If no chunk that is worth it allows that: the
+    largest chunk.
+    """
     most = min(arch.max_chunk, BLOCK_POSITIONS)
     chunk = 1 << (most.bit_length() - 1)
     sizes = [most] if chunk != most else []
@@ -301,15 +307,20 @@ def _choose_sizes(
         return Lowering(graph, fusion, plans, arch, images, options)
 
     heads = _halved(SOFTMAX_ROWS)
+    group = min((heads_of(Geometry(arch), g).group for g in fusion.attentions), default=1)
     for token_heads in heads:
         try:
             lowering(LoweringOptions(1, 1, 1, token_heads, context, dual, attention)).token()
         except FitError as e:
             error = e
             continue
-        for chunk, queries, together in (
-            (c, q, h) for c in sizes for q in _halved(part_tokens(c)) for h in (heads if q == part_tokens(c) else (1,))
-        ):
+        every = [(c, q, h) for c in sizes for q in _halved(part_tokens(c)) for h in heads]
+        good = [
+            (c, q, h)
+            for c, q, h in every
+            if c >= LEAST_CHUNK and q >= min(QUERIES, part_tokens(c)) and q * max(h, group) >= HEADS * part_tokens(c)
+        ]
+        for chunk, queries, together in good + [s for s in every if s[2] == 1]:
             options = LoweringOptions(chunk, queries, together, token_heads, context, dual, attention)
             try:
                 lowering(options).chunk()
