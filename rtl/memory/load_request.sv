@@ -82,6 +82,7 @@ module load_request #(
   // --- token ids -------------------------------------------------------------------------------------------------
   logic [15:0][31:0] id_mem[MaxIds/16];
   logic [$clog2(MaxIds/16)-1:0] id_write_q;
+  logic [$clog2(MaxIds)-1:0] id_at_q;  // the next id: the first one may lie anywhere in its beat
   logic [31:0] id_q;
   logic id_bad_q;
   logic [31:0] row_q, rows;  // row of LDV, LDG; how many
@@ -212,7 +213,7 @@ module load_request #(
       id_mem[id_write_q] <= id_data_i;
       id_write_q <= id_write_q + 1'b1;
     end
-    id_q <= id_mem[($clog2(MaxIds/16))'(row_q>>4)][row_q[3:0]];
+    id_q <= id_mem[($clog2(MaxIds/16))'(id_at_q>>4)][id_at_q[3:0]];
     id_bad_q <= id_q[31] || id_q >= 32'(ldg.limit);
     if (run_done) runs_done_q <= 1'b1;
     if (!rst_ni) begin
@@ -261,6 +262,7 @@ module load_request #(
         StIds:
         if (quiet) begin
           id_write_q <= '0;
+          id_at_q <= ($bits(id_at_q))'(ldg.ids[5:2]);
           piece(LoadIds, ldg.ids, rows << 2, 1'b0);
           state_q <= StGather;
         end
@@ -274,6 +276,7 @@ module load_request #(
         end else if (!p_valid_q) begin
           p_dst_q  <= row_q == 0 ? ldg.dst : p_dst_q + ldg.dst_row;
           row_q    <= row_q + 32'd1;
+          id_at_q  <= id_at_q + 1'b1;
           factor_q <= id_q;
           piece(LoadVector, ldg.has_table, 32'(row_bytes_q), 1'b1);
           state_q <= no_bytes_q ? StEnd : StGather;

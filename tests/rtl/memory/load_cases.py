@@ -105,7 +105,7 @@ class Generator:
                     del fields["rows_r"]
             return self.add(LDV(addr=64 * self.upto((MEMORY - row * 6) // 64), **fields))
         table = 64 * self.upto((MEMORY - IDS * row) // 64)
-        ids = ID_AREA + 64 * self.upto(ID_LINES - 2)
+        ids = ID_AREA + 64 * self.upto(ID_LINES - 2) + 4 * self.upto(15)
         return self.add(LDG(ids=ids, table=table, limit=IDS + self.upto(3), **fields))
 
     def bad_gather(self) -> None:
