@@ -23,7 +23,7 @@ from flightllm.streams.formats import BLOCK, WINDOW
 SPLIT_COLUMNS = 512
 #: cycles of the array for one token, about so many rows are cut from a matrix at a time: few enough that others find their place in between, and
 #: enough that what a stream costs to begin does not count
-PIECE_CYCLES = 3000
+PIECE_CYCLES = 6000
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,6 @@ class CycleModel:
         check_chunk(m, ids, pos, nlog)
         for memory in self._memory:
             memory.set_ids(ids)
-        self.machine = Machine(m.arch, self._timing, self._memory, self._masks, start)
+        self.machine = Machine(m.arch, self._timing, self._memory, self._masks, start, len(ids) > 1)
         regs = [host_registers(pos, len(ids), core, nlog, masken) for core in range(m.arch.cores)]
         return self.machine.run(self._program, regs, self._addr, LIMIT)

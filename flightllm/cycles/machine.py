@@ -25,8 +25,9 @@ from flightllm.isa.load import LDW
 from flightllm.isa.trace import Step, steps
 from flightllm.sim.hbm import HbmTiming
 
-#: channels of a core that are modelled one by one; more of them stand for their neighbours, all of which get the same requests
-MODELLED_CHANNELS = 4
+#: channels of a core that are modelled one by one; of a core with more of them so many stand for all, which get the same requests: of a chunk of
+#: tokens one, because memory waits for the array then
+MODELLED_CHANNELS, MODELLED_OF_A_CHUNK = 4, 1
 
 
 def level_age(channels: int) -> int:
@@ -38,7 +39,7 @@ class CoreModel:
     """One core and its channels.
 
     Args:
-        core: its number. memory: of channel 0.
+        core: its number. memory: of channel 0. modelled: channels that are modelled one by one, out of a core with more than `MODELLED_CHANNELS`.
         mask: bytes of the mask buffer, which stay from run to run. start: see `Machine`.
     """
 
@@ -52,9 +53,10 @@ class CoreModel:
         mask: np.ndarray,
         exchange: Exchange,
         start: float,
+        modelled: int,
     ) -> None:
         ports = arch.cores * arch.channels
-        modelled = min(arch.channels, MODELLED_CHANNELS)
+        modelled = arch.channels if arch.channels <= MODELLED_CHANNELS else modelled
         period = 1000.0 / arch.clock_mhz
         numbers = [core * arch.channels + c * arch.channels // modelled for c in range(modelled)]
         self.channels = [Channel(kernel, timing, n / ports, period, arch.port_bits, start) for n in numbers]
@@ -107,7 +109,7 @@ class Machine:
 
     Args:
         memory: [core] what programs read of channel 0. masks: [core] bytes of the mask buffer, changed by the run.
-        start: cycles since the reset of the memory at which the run begins.
+        start: cycles since the reset of the memory at which the run begins. chunk: of several tokens.
 
     Attributes:
         cores: with what each unit did.
@@ -120,11 +122,14 @@ class Machine:
         memory: list[ChannelMemory],
         masks: list[np.ndarray],
         start: float = 0.0,
+        chunk: bool = False,
     ) -> None:
         self._kernel = Kernel()
+        modelled = MODELLED_OF_A_CHUNK if chunk else MODELLED_CHANNELS
         exchange = Exchange(self._kernel, arch.cores)
         self.cores = [
-            CoreModel(self._kernel, arch, timing, k, memory[k], masks[k], exchange, start) for k in range(arch.cores)
+            CoreModel(self._kernel, arch, timing, k, memory[k], masks[k], exchange, start, modelled)
+            for k in range(arch.cores)
         ]
 
     def run(self, program: list[Instruction], regs: list[list[int]], addr: int, limit: float) -> dict[str, int]:

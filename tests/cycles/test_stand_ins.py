@@ -20,6 +20,7 @@ def test_bytes_of_all_channels(tmp_path, monkeypatch, channels, bits):
     found = {}
     for modelled in (4, channels):
         monkeypatch.setattr(machine, "MODELLED_CHANNELS", modelled)
+        assert machine.MODELLED_OF_A_CHUNK == 1
         model = CycleModel.of_package(package)
         sums = []
         for ids, pos in (([1] * 32, 0), ([1], 75)):
