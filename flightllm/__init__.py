@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flightllm.installed import doctor
     from flightllm.performance import speed
     from flightllm.resources import estimate
+    from flightllm.search.explore import explore
     from flightllm.simulation import simulate
     from flightllm.timeline.trace import write_trace
     from flightllm.verification import verify
@@ -28,6 +29,7 @@ __all__ = [
     "compile",
     "doctor",
     "estimate",
+    "explore",
     "inspect",
     "load",
     "simulate",
@@ -42,6 +44,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "boards": "flightllm.config.board",
     "doctor": "flightllm.installed",
     "estimate": "flightllm.resources",
+    "explore": "flightllm.search.explore",
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",
