@@ -24,6 +24,7 @@ NAMES = {
     "resources": "flightllm.estimate",
     "simulate": "flightllm.simulate",
     "speed": "flightllm.speed",
+    "explore": "flightllm.explore",
     "trace": "flightllm.write_trace",
     "verify": "flightllm.verify",
 }

@@ -12,6 +12,7 @@ from flightllm.config.board import Board
 from flightllm.errors import FitError, FlightError
 from flightllm.resources import FitRow, nearest_fit, rows_within
 from flightllm.resources.nearest import changes, settings
+from flightllm.search.layers import plan_cut
 from flightllm.search.limits import make_limits
 from flightllm.search.pareto import Objective, front, make_objectives
 from flightllm.search.point import Point, Work, make_work, needs_of
@@ -150,7 +151,7 @@ def explore(
     wanted = make_objectives(objectives)
     rules = api.make_recipe(recipe, weights=str(weights), group=group, sparsity=sparsity, kv=kv)
     rules.check(graph)
-    work = make_work(graph, target, rules, prompt, context)
+    work = make_work(graph, target, rules, prompt, context, plan_cut(graph, rules))
     space, shares = make_space(target, base, vary), make_limits(limits)
     with open_pool(scheduler, workers) as pool:
         search = _Search(work, space, shares, wanted, most, pool, progress or (lambda *_: None))
@@ -160,7 +161,7 @@ def explore(
             raise _nothing(search)
         best, error = search.front(), None
         if confirm and work.cut is not None:
-            best, error = search.confirm(make_work(graph, target, rules, prompt, context, whole=True))
+            best, error = search.confirm(make_work(graph, target, rules, prompt, context))
     return Exploration(
         model=plain_name(path),
         board=target,

@@ -6,6 +6,7 @@ differ in a pattern that repeats (every second one with a window), b is that of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,11 +15,14 @@ import numpy as np
 
 from flightllm.compress.recipe import Recipe
 from flightllm.ir.graph import Graph, Node
-from flightllm.ir.ops import Attention
+from flightllm.ir.ops import Attention, Linear
 from flightllm.ir.weights import Weight
 
 #: longest pattern of layers that is looked for
 LONGEST = 8
+#: weights in the shorter model and in what the other one has more: until the W ring is full the first layers are faster than later ones, and
+#: of small layers refreshes of the memory make one unlike the next
+WEIGHTS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Cut:
     """Two short models in the place of a long one.
 
     Attributes:
-        layers: of the long one. few, more: layers of the short ones; `more - few` is one period of the pattern.
+        layers: of the long one. few, more: layers of the short ones; `more - few` is whole periods of the pattern.
     """
 
     layers: int
@@ -38,17 +42,24 @@ class Cut:
         return few + (more - few) * (self.layers - self.few) / (self.more - self.few)
 
 
-def plan_cut(graph: Graph, recipe: Recipe) -> Cut | None:
-    """The short models of a long one, or None if its layers follow no pattern or are too few for it to save anything."""
+def plan_cut(graph: Graph, recipe: Recipe, weights: int = WEIGHTS) -> Cut | None:
+    """The short models of a long one, or None if its layers follow no pattern or are too few or too small for it to save anything.
+
+    Args:
+        weights: in the shorter model at least, and in what the other one has more.
+    """
     layers = graph.info.layers
     kinds = _kinds(graph, recipe)
     if kinds is None:
         return None
+    sizes = [node.op.weight.shape for node in graph.linears() if node.layer is not None and isinstance(node.op, Linear)]
+    mean = sum(rows * columns for rows, columns in sizes) / layers
     for period in range(1, LONGEST + 1):
-        few = period + layers % period
+        step = period * max(1, math.ceil(weights / (mean * period)))
+        few = step + layers % period
         # a model that is hardly longer than the two short ones is no dearer, and exact
-        if 2 * (few + few + period) <= layers and all(kinds[i] == kinds[i - period] for i in range(period, layers)):
-            return Cut(layers, few, few + period)
+        if 2 * (few + few + step) <= layers and all(kinds[i] == kinds[i - period] for i in range(period, layers)):
+            return Cut(layers, few, few + step)
     return None
 
 

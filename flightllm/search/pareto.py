@@ -11,7 +11,7 @@ from flightllm.errors import ConfigError
 from flightllm.resources.estimate import LIMITED
 from flightllm.search.point import Point
 
-#: what differs by less than this share counts as equal: a modelled rate is no better known than that
+#: objectives are compared in steps of this share: a modelled rate is no better known than that
 NEARLY = 0.005
 
 
@@ -55,7 +55,7 @@ def make_objectives(names: Sequence[str] | None = None) -> list[Objective]:
 def front(points: Sequence[Point], objectives: Sequence[Objective], board: Board) -> list[Point]:
     """The points that no other one beats, best in the first objective first.
 
-    Of points that are equal but for `NEARLY`, the one that takes the fewest memory blocks and DSPs stays. The order of the points does not matter.
+    Of points in the same steps of `NEARLY`, the one that takes the fewest memory blocks and DSPs stays. The order of the points does not matter.
     """
     steps = {p.arch: tuple(_step(o, p, board) for o in objectives) for p in points if not p.refused}
     best: dict[tuple[int, ...], Point] = {}

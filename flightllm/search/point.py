@@ -16,7 +16,7 @@ from flightllm.performance import TOKEN
 from flightllm.resources import estimate
 from flightllm.resources.estimate import LIMITED
 from flightllm.runtime.chunks import chunks
-from flightllm.search.layers import Cut, first_layers, plan_cut, shapes_only
+from flightllm.search.layers import Cut, first_layers, shapes_only
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,8 @@ class Point:
         }
 
 
-def make_work(graph: Graph, board: Board, recipe: Recipe, prompt: int, context: int, whole: bool = False) -> Work:
-    """What configs are asked for. whole: the whole model, even where two short ones would do."""
-    cut = None if whole else plan_cut(graph, recipe)
+def make_work(graph: Graph, board: Board, recipe: Recipe, prompt: int, context: int, cut: Cut | None = None) -> Work:
+    """What configs are asked for. cut: short models to take in the place of the whole one (`plan_cut`)."""
     graph = shapes_only(graph)
     graphs = (graph,) if cut is None else (first_layers(graph, cut.few), first_layers(graph, cut.more))
     return Work(graphs, cut, board, recipe, prompt, context)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +58,7 @@ class DaskPool:
         number = {future.key: i for i, future in enumerate(futures)}
         found: dict[int, Point] = {}
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=self._client.loop):
                 i = number[future.key]
                 found[i] = _result(future, configs[i])
                 done(found[i])
@@ -127,13 +131,29 @@ def _local(workers: int) -> Iterator[Any]:
     """A client of processes on this machine."""
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
-        ) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
+    with _deaf():
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    with cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start meanwhile ignore Ctrl-C, which a terminal sends to all: ours ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager
@@ -141,18 +161,28 @@ def _remote(address: str) -> Iterator[Any]:
     """A client of a scheduler that runs somewhere, after a look at its workers."""
     from distributed import Client
 
-    try:
-        client = Client(address, timeout=TIMEOUT, set_as_default=False)
+    do = "give the address that `dask scheduler` prints, such as tcp://host:8786, or --scheduler local"
+    try:  # a client that cannot connect takes a minute to end
+        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
+            found = thread.submit(asyncio.run, _identity(address)).result()
     except (OSError, ValueError) as error:  # refused, no answer in time, or not an address
-        raise ToolError(
-            "the Dask scheduler does not answer",
-            where=address,
-            why=" ".join(str(error).split()) or type(error).__name__,
-            do="give the address that `dask scheduler` prints, such as tcp://host:8786, or --scheduler local",
-        ) from None
-    with client:
+        why = " ".join(str(error).split()) or f"no answer in {TIMEOUT:.0f} s"
+        raise ToolError("the Dask scheduler does not answer", where=address, why=why, do=do) from None
+    if found.get("type") != "Scheduler":
+        raise ToolError(f"this is a Dask {found.get('type')}, no scheduler", where=address, do=do)
+    with Client(address, timeout=TIMEOUT, set_as_default=False) as client:
         _check_workers(client, address)
         yield client
+
+
+async def _identity(address: str) -> dict[str, Any]:
+    """What a Dask server says it is."""
+    from distributed import rpc
+    from distributed.security import Security
+
+    async with rpc(address, timeout=TIMEOUT, connection_args=Security().get_connection_args("client")) as server:
+        answer: dict[str, Any] = await asyncio.wait_for(server.identity(), TIMEOUT)
+        return answer
 
 
 def _check_workers(client: Any, address: str) -> None:
