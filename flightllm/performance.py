@@ -90,6 +90,7 @@ def speed(
         FlightError: a length is not possible, or of the kind that fits, as of `flightllm.compile`.
     """
     from flightllm import api
+    from flightllm.compiler.nearest import say_what_fits
     from flightllm.compiler.outline import outline_model
     from flightllm.config.board import load_board
 
@@ -102,13 +103,9 @@ def speed(
         prompts, contexts = [min(128, limit)], sorted({min(c, limit - 1) for c in (128, 512)})
     prompts, contexts = _lengths(prompts, 1, limit, "prompts"), _lengths(contexts, 0, limit - 1, "contexts")
     longest = max([*prompts, *(c + 1 for c in contexts)], default=1)
-    outline = outline_model(
-        graph,
-        board=target,
-        arch=config,
-        recipe=api.make_recipe(recipe, weights=str(weights), group=group, sparsity=sparsity, kv=kv),
-        max_context=longest,
-    )
+    rules = api.make_recipe(recipe, weights=str(weights), group=group, sparsity=sparsity, kv=kv)
+    with say_what_fits(graph, target, config, rules, longest):
+        outline = outline_model(graph, board=target, arch=config, recipe=rules, max_context=longest)
     m = outline.manifest
     counter = CycleModel(m, outline.program, outline.memory)
     phases = []

@@ -333,6 +333,7 @@ class AttentionLowering:
                 where=self.group.core.name,
                 why=f"twice {max(strip, windows)} bytes per channel, ring {arch.k_ring_bytes}",
                 do="use a larger k_ring_bytes",
+                parameter="k_ring_bytes",
             )
         rows = -(-h.padded // arch.channels // arch.vpus)
         entries = queries * h.group * 2 * max(1, rows)
@@ -342,6 +343,7 @@ class AttentionLowering:
                 where=self.group.core.name,
                 why=f"{queries} queries x {h.group} heads x 2 codes x {rows} rows per VPU = {entries} > {arch.acc_entries}",
                 do="use a larger acc_entries",
+                parameter="acc_entries",
             )
 
     def _load_masks(self, block: int, start: int) -> tuple[str, int, int, int] | None:
@@ -357,6 +359,7 @@ class AttentionLowering:
                 where=self.group.core.name,
                 why=f"{self.h.q_per_core} heads x {row} bytes = {nbytes} > {owner.arch.mb_bytes}",
                 do="use a larger mb_bytes or a shorter max context",
+                parameter="mb_bytes",
             )
         owner.alu("shr", block, start, 0, 6)
         inst = LDM(addr=mask.addr, addr_r=block, addr_s=nbytes, nbytes=nbytes, dst=0)

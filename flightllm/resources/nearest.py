@@ -15,7 +15,7 @@ from flightllm.resources.fit import FitRow, fit_rows
 from flightllm.resources.ladder import NAMES, ladder
 
 #: configs that are looked at before the search gives up
-MOST = 4000
+MOST = 1000
 #: what a halving of a parameter counts: a channel less is memory and its rate less, and a core is many of everything
 _WEIGHTS = {"cores": 2.0, "channels": 2.0}
 #: what each parameter that changes at all counts on top: few changes before small ones

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flightllm.compiler.layers import plan_cut
 from flightllm.config.arch import ArchConfig
 from flightllm.config.board import Board
 from flightllm.errors import FitError, FlightError
 from flightllm.resources import FitRow, nearest_fit, rows_within
 from flightllm.resources.nearest import changes, settings
-from flightllm.search.layers import plan_cut
 from flightllm.search.limits import make_limits
 from flightllm.search.pareto import Objective, front, make_objectives
 from flightllm.search.point import Point, Work, make_work, needs_of

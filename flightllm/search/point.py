@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from flightllm.compiler.layers import Cut, first_layers, shapes_only
 from flightllm.compiler.outline import Outline, outline_model
 from flightllm.compress.recipe import Recipe
 from flightllm.config.arch import ArchConfig
@@ -16,7 +17,6 @@ from flightllm.performance import TOKEN
 from flightllm.resources import estimate
 from flightllm.resources.estimate import LIMITED
 from flightllm.runtime.chunks import chunks
-from flightllm.search.layers import Cut, first_layers, shapes_only
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def _figures(error: FlightError) -> str:
 def _measure(work: Work, graph: Graph, arch: ArchConfig) -> tuple[float, float, float, float]:
     """(bytes per channel, cycles of the token, cycles of the prompt, tokens of a run)."""
     longest = max(work.prompt, work.context + 1)
-    outline = outline_model(graph, board=work.board, arch=arch, recipe=work.recipe, max_context=longest)
+    outline = outline_model(
+        graph, board=work.board, arch=arch, recipe=work.recipe, max_context=longest, check=work.cut is None
+    )
     m = outline.manifest
     counter = CycleModel(m, outline.program, outline.memory)
     token = _cycles(counter, 1, work.context, False)

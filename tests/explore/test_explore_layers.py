@@ -8,10 +8,10 @@ import pytest
 from shapes import write
 
 from flightllm import api
+from flightllm.compiler.layers import Cut, first_layers, plan_cut, shapes_only
 from flightllm.compress import Recipe
 from flightllm.config.board import load_board
 from flightllm.ir.verify import verify_graph
-from flightllm.search.layers import Cut, first_layers, plan_cut, shapes_only
 from flightllm.search.point import evaluate, make_work
 
 PLAIN = Recipe.from_options(weights=4)
