@@ -19,7 +19,7 @@ VARIED = ("cores", "channels", "vpus", "lanes", "max_chunk", "vb_elements", "ab_
 #: parameters that make the size of a config; the rest are buffers
 SHAPE = ("cores", "channels", "vpus")
 #: channels below this share of the board's leave too much of its memory's rate unused to be looked at unasked
-_CHANNELS = 8
+_CHANNELS = 4
 
 Knobs = dict[str, tuple[int | float, ...]]
 

@@ -49,7 +49,7 @@ def test_default_space():
     space = make_space(board, board.arch)
     assert tuple(space.knobs) == VARIED
     assert space.knobs["cores"] == (1, 2, 3)
-    assert space.knobs["channels"] == (4, 8, 16, 32)
+    assert space.knobs["channels"] == (8, 16, 32)
     assert space.base.clock_mhz == 225
     assert make_space(load_board("vhk158"), load_board("vhk158").arch).base.clock_mhz == 225, "as the paths are known"
     assert make_space(load_board("kv260"), load_board("kv260").arch).knobs["channels"] == (1, 2, 4)
