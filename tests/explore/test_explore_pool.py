@@ -9,14 +9,18 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from shapes import FOUR, write
 
 import flightllm
+from flightllm import api
+from flightllm.compress import Recipe
+from flightllm.config.board import load_board
 from flightllm.errors import ToolError
 from flightllm.search import pool
-from flightllm.search.point import evaluate
+from flightllm.search.point import evaluate, make_work
 
 distributed = pytest.importorskip("distributed")
 
@@ -46,6 +50,18 @@ def cluster():
 def test_a_scheduler_by_its_address(shapes, cluster):
     here = explore(shapes, workers=1)
     assert explore(shapes, scheduler=cluster.scheduler_address).to_json() == here.to_json()
+
+
+def test_results_have_the_order_of_the_configs(shapes, cluster):
+    """The first takes longest: with two workers it is not the first that is done."""
+    board = load_board("tiny")
+    work = make_work(api.load_shapes(shapes), board, Recipe.from_options(weights=4), 40, 100)
+    configs = [replace(board.arch, channels=c, vpus=v, max_chunk=m) for c, v, m in ((1, 4, 1), (4, 8, 32), (2, 8, 16))]
+    seen = []
+    with pool.open_pool(cluster.scheduler_address) as here:
+        points = here.run(work, configs, seen.append)
+    assert [p.arch for p in points] == configs
+    assert sorted(map(str, seen)) == sorted(map(str, points))
 
 
 @pytest.mark.slow
