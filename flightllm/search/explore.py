@@ -205,7 +205,7 @@ class _Search:
     def run(self) -> None:
         """Look at every combination if there are few enough; else at all shapes, then at the neighbours of the front until it stays."""
         if self.complete:
-            self._look(c for c in self.space.all() if isinstance(c, ArchConfig))
+            self._look(self.space.all())
             return
         buffers = {name: values for name, values in self.space.knobs.items() if name not in SHAPE}
         self._look(nearest_fit(self.work.board, shape, self.limits, buffers) or shape for shape in self.space.shapes())

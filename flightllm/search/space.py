@@ -29,7 +29,7 @@ class Space:
     """Values of the parameters that are varied.
 
     Attributes:
-        base: what the parameters that are not varied are.
+        base: one of the combinations; where the search begins, and what the parameters are that are not varied.
         knobs: parameter -> values, ascending.
     """
 
@@ -37,28 +37,22 @@ class Space:
     knobs: Knobs
 
     def size(self) -> int:
-        """Combinations, legal or not."""
+        """Combinations."""
         return math.prod(len(values) for values in self.knobs.values())
 
-    def config(self, values: Mapping[str, Any]) -> ArchConfig | ConfigError:
-        """The base with some values, or why that is not legal."""
-        try:
-            return replace(self.base, **values)
-        except ConfigError as error:
-            return error
-
-    def all(self) -> Iterator[ArchConfig | ConfigError]:
+    def all(self) -> Iterator[ArchConfig]:
         """Every combination, the last parameter running fastest."""
-        for values in itertools.product(*self.knobs.values()):
-            yield self.config(dict(zip(self.knobs, values, strict=True)))
+        return self._products(self.knobs)
 
     def shapes(self) -> Iterator[ArchConfig]:
-        """The legal combinations of the parameters that make the size, with the base's buffers."""
-        knobs = {name: values for name, values in self.knobs.items() if name in SHAPE}
+        """The combinations of the parameters that make the size, with the base's buffers."""
+        return self._products({name: values for name, values in self.knobs.items() if name in SHAPE})
+
+    def _products(self, knobs: Knobs) -> Iterator[ArchConfig]:
+        # each rule of a config is about one parameter, and each value was looked at: every combination is legal
         for values in itertools.product(*knobs.values()):
-            config = self.config(dict(zip(knobs, values, strict=True)))
-            if isinstance(config, ArchConfig):
-                yield config
+            given: dict[str, Any] = dict(zip(knobs, values, strict=True))
+            yield replace(self.base, **given)
 
     def contains(self, arch: ArchConfig) -> bool:
         """Whether a config is one of the combinations."""
@@ -67,7 +61,7 @@ class Space:
         return given == values and all(values[name] in self.knobs[name] for name in self.knobs)
 
     def neighbours(self, arch: ArchConfig) -> Iterator[ArchConfig]:
-        """The legal configs one step away: a parameter at its next value, or more cores for fewer channels and the reverse."""
+        """The configs one step away: a parameter at its next value, or more cores for fewer channels and the reverse."""
         for name in self.knobs:
             for step in (1, -1):
                 yield from self._moved(arch, {name: step})
@@ -76,16 +70,13 @@ class Space:
                 yield from self._moved(arch, {"cores": step, "channels": -step})
 
     def _moved(self, arch: ArchConfig, steps: Mapping[str, int]) -> Iterator[ArchConfig]:
-        values = {}
+        values: dict[str, Any] = {}
         for name, step in steps.items():
             index = self.knobs[name].index(getattr(arch, name)) + step
             if not 0 <= index < len(self.knobs[name]):
                 return
             values[name] = self.knobs[name][index]
-        try:
-            yield replace(arch, **values)  # type: ignore[arg-type]
-        except ConfigError:
-            return
+        yield replace(arch, **values)
 
 
 def make_space(board: Board, base: ArchConfig, vary: Mapping[str, Sequence[int | float]] | None = None) -> Space:
@@ -114,7 +105,12 @@ def make_space(board: Board, base: ArchConfig, vary: Mapping[str, Sequence[int |
     for name in dict.fromkeys([*VARIED, *given]):
         values = sorted(set(given[name])) if name in given else _default(board, base, name)
         knobs[name] = tuple(values)
-    return Space(base, knobs)
+    return Space(replace(base, **{name: _near(values, getattr(base, name)) for name, values in knobs.items()}), knobs)
+
+
+def _near(values: Sequence[int | float], wanted: int | float) -> Any:
+    """The value that was wanted, or the next smaller one there is, or the smallest."""
+    return max((v for v in values if v <= wanted), default=values[0])
 
 
 def _possible(base: ArchConfig, name: str, value: int | float) -> None:

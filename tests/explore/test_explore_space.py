@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from flightllm.config.arch import ArchConfig
 from flightllm.config.board import boards, load_board
 from flightllm.errors import ConfigError
 from flightllm.resources import estimate
@@ -81,6 +80,14 @@ def test_values_that_are_not_possible(vary, what):
         make_space(board, board.arch, vary)
 
 
+def test_the_base_is_one_of_the_combinations():
+    board = load_board("tiny")
+    space = make_space(board, board.arch, {"lanes": [4, 16], "vpus": [12, 16], "max_chunk": [8, 64]})
+    assert (space.base.lanes, space.base.vpus, space.base.max_chunk) == (4, 12, 8)
+    assert space.contains(space.base)
+    assert all(space.contains(near) for near in space.neighbours(space.base))
+
+
 def test_neighbours_are_one_step_away():
     board = load_board("u280")
     vary = {name: [getattr(board.arch, name)] for name in VARIED}
@@ -90,7 +97,8 @@ def test_neighbours_are_one_step_away():
     found = {(a.cores, a.channels, a.vpus) for a in space.neighbours(here)}
     assert found == {(2, 16, 8), (1, 8, 8), (1, 16, 12), (1, 16, 4), (2, 8, 8)}
     assert len(list(space.shapes())) == 12 == space.size()
-    assert all(isinstance(c, ArchConfig) and space.contains(c) for c in space.all())
+    assert len(set(space.all())) == 12
+    assert all(space.contains(c) for c in space.all())
 
 
 def test_limits():
