@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flightllm.performance import speed
     from flightllm.report.page import write_report
     from flightllm.resources import estimate
+    from flightllm.search.explore import explore
     from flightllm.simulation import simulate
     from flightllm.timeline.trace import write_trace
     from flightllm.verification import verify
@@ -29,6 +30,7 @@ __all__ = [
     "compile",
     "doctor",
     "estimate",
+    "explore",
     "inspect",
     "load",
     "simulate",
@@ -44,6 +46,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "boards": "flightllm.config.board",
     "doctor": "flightllm.installed",
     "estimate": "flightllm.resources",
+    "explore": "flightllm.search.explore",
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",

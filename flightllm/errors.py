@@ -47,7 +47,15 @@ class ConfigError(FlightError):
 
 
 class FitError(FlightError):
-    """Model, config or board do not fit each other; carries the figures."""
+    """Model, config or board do not fit each other; carries the figures.
+
+    Args:
+        parameter: of the architecture config, if there is one that is too small.
+    """
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", do: str = "", parameter: str = "") -> None:
+        self.parameter = parameter
+        super().__init__(what, where=where, why=why, do=do)
 
 
 class PackageError(FlightError):

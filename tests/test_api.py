@@ -24,6 +24,7 @@ NAMES = {
     "resources": "flightllm.estimate",
     "simulate": "flightllm.simulate",
     "speed": "flightllm.speed",
+    "explore": "flightllm.explore",
     "trace": "flightllm.write_trace",
     "report": "flightllm.write_report",
     "verify": "flightllm.verify",

@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Perplexity of a text file.",
     "simulate": "Count the cycles of a package, modelled or in RTL.",
     "speed": "Say how fast a model would run on a board, without its weights.",
+    "explore": "Search the configs of a board for the fastest that fit.",
     "trace": "Write a Perfetto trace of a package's runs.",
     "report": "Write a page about how a model or a package runs.",
     "verify": "Compare executors instruction by instruction.",

@@ -52,6 +52,17 @@ def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     return out
 
 
+def number_list(text: str) -> tuple[str, list[Any]]:
+    """NAME=1,2.5 as ("NAME", [1, 2.5])."""
+    name, equals, values = text.partition("=")
+    try:
+        if not equals or not name.strip():
+            raise ValueError
+        return name.strip(), [tomllib.loads(f"x = {value.strip()}")["x"] for value in values.split(",")]
+    except ValueError:  # of TOML, too
+        raise click.BadParameter(f"{text!r} is not NAME=NUMBER,NUMBER,..") from None
+
+
 def settings_option(command: F) -> F:
     """--set NAME=VALUE, any number of times (as `settings`): parameters of the architecture config."""
     return click.option(

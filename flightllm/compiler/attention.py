@@ -331,6 +331,7 @@ class AttentionLowering:
                 where=self.group.core.name,
                 why=f"twice {max(strip, windows)} bytes per channel, ring {arch.k_ring_bytes}",
                 do="use a larger k_ring_bytes",
+                parameter="k_ring_bytes",
             )
         rows = -(-h.padded // arch.channels // arch.vpus)
         queries = min(self.owner.options.queries, self.owner.tokens.most)
@@ -341,6 +342,7 @@ class AttentionLowering:
                 where=self.group.core.name,
                 why=f"{queries} queries x {h.group} heads x 2 codes x {rows} rows per VPU = {entries} > {arch.acc_entries}",
                 do="use a larger acc_entries",
+                parameter="acc_entries",
             )
 
     def _load_masks(self) -> tuple[Range, int] | None:
@@ -357,6 +359,7 @@ class AttentionLowering:
                 where=self.group.core.name,
                 why=f"{self.h.q_per_core} heads x {row} bytes for each of {tokens.number + 1} parts of a chunk: {lo + nbytes} > {owner.arch.mb_bytes}",
                 do="use a larger mb_bytes or a shorter max context",
+                parameter="mb_bytes",
             )
         inst = LDM(addr=mask.addr, addr_r=tokens.block, addr_s=nbytes, nbytes=nbytes, dst=lo)
         place = ("MB", lo, lo + nbytes)

@@ -58,6 +58,7 @@ class Pool:
             f"{self.space} has no room for {name}",
             why=f"it needs {size} units, {used} of {self.capacity} are in use ({held})",
             do="use a smaller max_chunk or max context, or a config with a larger buffer",
+            parameter={"VB": "vb_elements", "AB": "ab_windows"}.get(self.space, ""),
         )
 
     def _fit(self, start: int, size: int) -> int | None:
@@ -129,4 +130,5 @@ class MemoryMap:
             + ", ".join(f"{k} {v:,}" for k, v in kinds.items())
             + ")",
             do="use fewer bits per weight (--weights), a shorter --max-context, --kv 4, or a board with more memory",
+            parameter="channel_bytes",
         )

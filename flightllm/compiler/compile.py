@@ -16,6 +16,7 @@ from flightllm.compiler.geometry import Geometry
 from flightllm.compiler.images import ImageBuilder, Progress, plan_cache
 from flightllm.compiler.lower import Lowering
 from flightllm.compiler.matrices import MatrixPlan, cut_rows, heads_of, part_tokens, plan_matrices
+from flightllm.compiler.nearest import say_what_fits
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
 from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
@@ -98,6 +99,22 @@ def compile_model(
     Raises:
         FlightError: anything wrong with model, options or fit; no package is left behind.
     """
+    with say_what_fits(model, board, arch, recipe, max_context):
+        return _compile(model, board, output, arch, recipe, max_context, force, progress, name)
+
+
+def _compile(
+    model: str | Path | Graph,
+    board: str | Board,
+    output: str | Path,
+    arch: ArchConfig | None,
+    recipe: Recipe | None,
+    max_context: int | None,
+    force: bool,
+    progress: Progress | None,
+    name: str,
+) -> CompileReport:
+    """`compile_model`, but for what its errors say of other configs."""
     report = progress or _silent
     job = prepare(model, board=board, arch=arch, recipe=recipe, max_context=max_context, progress=report)
     graph, recipe, options = job.graph, job.recipe, job.options
@@ -120,6 +137,7 @@ def compile_model(
             report,
         )
         builder.build()
+        builder.map.check("with the KV cache and what the host reads and writes")
         report("program", 0, 1)
         program = make_program(job, builder.images)
         check_program(program.instructions, arch, max_context=options.max_context, max_chunk=options.chunk)
@@ -334,6 +352,7 @@ def _choose_sizes(
         where=f"{error.what} {error.where}".strip(),
         why=error.why,
         do=error.do,
+        parameter=error.parameter,
     )
 
 

@@ -253,12 +253,14 @@ class PartLowering:
                 "the accumulators are too small for the chunk",
                 why=f"{self.tokens.most} tokens x {info.rows_per_vpu} rows per VPU x {2 if dual else 1} = {entries} > {self.arch.acc_entries}",
                 do="use a smaller max_chunk or a larger acc_entries",
+                parameter="acc_entries",
             )
         if 2 * info.entry_bytes > self.arch.w_ring_bytes:
             raise FitError(
                 "the W ring is too small for one entry of a weight stream twice",
                 why=f"entry {info.entry_bytes} bytes, ring {self.arch.w_ring_bytes}",
                 do="use a larger w_ring_bytes",
+                parameter="w_ring_bytes",
             )
 
     # --- operators ----------------------------------------------------------------------------------------------

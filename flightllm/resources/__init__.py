@@ -2,6 +2,7 @@
 
 from flightllm.resources.estimate import Estimate, UnitRow, estimate, reference_errors
 from flightllm.resources.fit import FitRow, check_fit, dsp_count, fit_rows, fit_table
+from flightllm.resources.nearest import nearest_fit, rows_within
 
 __all__ = [
     "Estimate",
@@ -12,5 +13,7 @@ __all__ = [
     "estimate",
     "fit_rows",
     "fit_table",
+    "nearest_fit",
     "reference_errors",
+    "rows_within",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -83,13 +84,25 @@ def _fit(unit: Unit, samples: list[Mapping[str, Any]], resource: str) -> np.ndar
     return np.linalg.lstsq(a, b, rcond=None)[0]
 
 
-def unit_counts(unit: Unit, recorded: Mapping[str, Any], arch: ArchConfig) -> dict[str, float]:
-    """Resources of one instance of a unit in a config."""
-    values = [term(arch) for term in unit.terms]
-    out = {}
-    for resource in RESOURCES:
-        amount = float(np.dot(_fit(unit, recorded["samples"], resource), values))
-        out[resource] = float(max(0, round(amount)))
+def _fits(unit: Unit, recorded: Mapping[str, Any]) -> np.ndarray:
+    """Coefficients of all resources, float64 [resources, terms]."""
+    return np.array([_fit(unit, recorded["samples"], resource) for resource in RESOURCES])
+
+
+@cache
+def _shipped() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Units of the record that comes with flightllm, and their coefficients: a search over configs asks thousands of times."""
+    units = load()["units"]
+    return units, {unit.name: _fits(unit, units[unit.name]) for unit in UNITS if unit.name in units}
+
+
+def unit_counts(
+    unit: Unit, recorded: Mapping[str, Any], arch: ArchConfig, fits: np.ndarray | None = None
+) -> dict[str, float]:
+    """Resources of one instance of a unit in a config. fits: its coefficients if they are known, float64 [resources, terms]."""
+    values = np.array([term(arch) for term in unit.terms], float)
+    amounts = (_fits(unit, recorded) if fits is None else fits) @ values
+    out = {name: float(max(0, round(amount))) for name, amount in zip(RESOURCES, amounts.tolist(), strict=True)}
     memories = unit.memories(arch)
     if memories:  # blocks go by whole rows and columns, not by a line
         out["uram"] = float(sum(m.uram() for m in memories))
@@ -104,7 +117,11 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
         arch: any legal config.
         record: of synthesis; default: the one that comes with flightllm.
     """
-    units = (record if record is not None else load())["units"]
+    fits: Mapping[str, np.ndarray] = {}
+    if record is None:
+        units, fits = _shipped()
+    else:
+        units = record["units"]
     rows, missing = [], []
     for unit in UNITS:
         recorded = units.get(unit.name)
@@ -113,7 +130,12 @@ def estimate(arch: ArchConfig, record: Mapping[str, Any] | None = None) -> Estim
             continue
         paths = [(float(p["ns"]), int(p["levels"])) for p in recorded["paths"].values()]
         rows.append(
-            UnitRow(unit.name, unit.count(arch), unit_counts(unit, recorded, arch), *max(paths, default=(0.0, 0)))
+            UnitRow(
+                unit.name,
+                unit.count(arch),
+                unit_counts(unit, recorded, arch, fits.get(unit.name)),
+                *max(paths, default=(0.0, 0)),
+            )
         )
     notes = []
     if missing:

@@ -8,6 +8,7 @@ from flightllm.config.arch import ArchConfig
 from flightllm.config.board import Board
 from flightllm.errors import FitError
 from flightllm.resources.estimate import Estimate, estimate
+from flightllm.resources.ladder import most_cores
 
 #: DSPs of a VPU: the chain of 16, and four for the scales
 DSP_PER_VPU = 20
@@ -23,12 +24,14 @@ class FitRow:
 
     Attributes:
         estimate: of logic, by Yosys: too uncertain to refuse a config for it.
+        key: its name in the board file's table of resources; "" if it is not in there.
     """
 
     resource: str
     need: float
     have: float
     estimate: bool = False
+    key: str = ""
 
     @property
     def fits(self) -> bool:
@@ -55,12 +58,12 @@ def _rows(board: Board, found: Estimate) -> list[FitRow]:
     return [
         FitRow("memory channels", arch.cores * arch.channels, board.memory.channels),
         FitRow("bytes per channel", arch.channel_bytes, board.memory.channel_bytes),
-        FitRow("DSP", found.total("dsp"), has.dsp),
-        FitRow("BRAM36", found.total("bram36"), has.bram36),
-        FitRow("URAM", found.total("uram"), has.uram),
-        FitRow("LUT (estimate)", found.total("lut"), has.lut, estimate=True),
-        FitRow("FF (estimate)", found.total("ff"), has.ff, estimate=True),
-        FitRow("cores (one per SLR)", arch.cores, 4 if board.flow == "none" else board.slrs),
+        FitRow("DSP", found.total("dsp"), has.dsp, key="dsp"),
+        FitRow("BRAM36", found.total("bram36"), has.bram36, key="bram36"),
+        FitRow("URAM", found.total("uram"), has.uram, key="uram"),
+        FitRow("LUT (estimate)", found.total("lut"), has.lut, estimate=True, key="lut"),
+        FitRow("FF (estimate)", found.total("ff"), has.ff, estimate=True, key="ff"),
+        FitRow("cores (one per SLR)", arch.cores, most_cores(board)),
         FitRow("clock MHz", arch.clock_mhz, board.clock_mhz_max),
     ]
 
@@ -77,7 +80,8 @@ def check_fit(board: Board, arch: ArchConfig) -> list[FitRow]:
     """The rows of `fit_rows`.
 
     Raises:
-        FitError: one does not fit (rows of estimates aside); carries the whole table, and where blocks of memory go if these are too many.
+        FitError: one does not fit (rows of estimates aside); carries the whole table, where blocks of memory go if these are too many, and the
+            nearest config that fits.
     """
     found = estimate(arch)
     rows = _rows(board, found)
@@ -89,11 +93,14 @@ def check_fit(board: Board, arch: ArchConfig) -> list[FitRow]:
     for resource in ("bram36", "uram"):
         if any(r.resource == resource.upper() for r in short):
             why += f"\n    {resource.upper()}: {_users(found, resource)}"
+    from flightllm.resources.nearest import advice  # which needs the rows of this module
+
+    near = advice(board, arch)
     raise FitError(
         f"the architecture config does not fit {board.name}",
         where=board.title,
         why=why,
-        do="change the config (--set or --arch) or take a larger board",
+        do=near or "change the config (--set or --arch) or take a larger board",
     )
 
 

@@ -7,6 +7,7 @@ round robin; RRESP errors.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from pathlib import Path
@@ -187,7 +188,7 @@ async def as_many_bursts_as_allowed(dut):
     assert memory.bursts == CLIENTS * 8 and memory.most == limit
     assert min(parameter("WeightBursts"), -(-limit // CLIENTS)) <= memory.most_weights <= parameter("WeightBursts")
     others = [c for c in memory.order if c != WEIGHTS]
-    assert all(a != b for a, b in zip(others, others[1:], strict=False)), memory.order
+    assert all(a != b for a, b in itertools.pairwise(others)), memory.order
 
 
 @cocotb.test()

@@ -1,0 +1,1 @@
+"""Search over architecture configs: `flightllm.explore` (docs/explore.md)."""
