@@ -75,19 +75,22 @@ def test_small_layers_are_taken_more_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"weights": 4}, {"weights": 3.5, "kv": 4}])
-def test_two_short_models_say_what_the_whole_takes(graph, options):
+def test_two_short_models_say_what_the_whole_takes(tmp_path, options):
     """Cycles nearly, the nearer the larger the layers are; bytes of memory but for what is rounded up."""
     board = load_board("tiny")
     recipe = Recipe.from_options(**options)
-    short = evaluate(make_work(graph, board, recipe, 64, 200, plan_cut(graph, recipe, 0)), board.arch)
+    graph = api.load_shapes(write(tmp_path / "m", num_hidden_layers=24))
+    cut = plan_cut(graph, recipe, 3 * 128 * (128 + 64 + 64 + 128 + 3 * 384))
+    assert cut == Cut(24, 3, 6)
+    short = evaluate(make_work(graph, board, recipe, 64, 200, cut), board.arch)
     whole = evaluate(make_work(graph, board, recipe, 64, 200), board.arch)
     assert (short.whole, whole.whole) == (False, True)
     assert short.chunk == whole.chunk
     assert short.memory_bytes == pytest.approx(whole.memory_bytes, rel=0.001)
     assert short.token_cycles == pytest.approx(whole.token_cycles, rel=0.03)
     assert short.prompt_cycles == pytest.approx(whole.prompt_cycles, rel=0.01)
-    two = evaluate(make_work(first_layers(graph, 2), board, recipe, 64, 200), board.arch)
-    assert two.token_cycles < whole.token_cycles / 3, "there is something to extend"
+    six = evaluate(make_work(first_layers(graph, 6), board, recipe, 64, 200), board.arch)
+    assert six.token_cycles < whole.token_cycles / 3, "there is something to extend"
 
 
 @pytest.mark.slow
