@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from flightllm.config.arch import ArchConfig
 from flightllm.config.board import load_board
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.ir import Graph
-from flightllm.package import Package
+from flightllm.package import Limits, Package
 
 #: small configs that differ in everything a layout depends on: (cores, channels, VPUs)
 CONFIGS = ((1, 1, 4), (1, 4, 8), (2, 2, 4), (3, 4, 12), (1, 32, 4))
@@ -36,18 +36,25 @@ def build(
     return Package.open(path, verify=True)
 
 
-def feed(device: FunctionalDevice, ids: Sequence[int], chunks: Sequence[int], masken: bool = True) -> np.ndarray:
-    """Logits of every token, fed in the given chunks from position 0; chunks are cut where the program's masks change."""
-    assert device.package is not None
-    limits = device.package.manifest.limits
-    out, pos = [], 0
+def pieces(limits: Limits, chunks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(position, tokens) of each run, from position 0: chunks are cut where the program's masks change."""
+    pos = 0
     for chunk in chunks:
         end = pos + chunk
         while pos < end:
             n = min(end - pos, limits.room(pos) if limits.block else chunk)
-            out.append(device.run_chunk(list(ids[pos : pos + n]), pos, n, masken))
+            yield pos, n
             pos += n
-    assert pos == len(ids)
+
+
+def feed(device: FunctionalDevice, ids: Sequence[int], chunks: Sequence[int], masken: bool = True) -> np.ndarray:
+    """Logits of every token, fed in the given chunks from position 0; chunks are cut where the program's masks change."""
+    assert device.package is not None
+    assert sum(chunks) == len(ids)
+    out = [
+        device.run_chunk(list(ids[pos : pos + n]), pos, n, masken)
+        for pos, n in pieces(device.package.manifest.limits, chunks)
+    ]
     return np.concatenate(out)
 
 

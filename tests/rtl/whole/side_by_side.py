@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from packages import pieces
 
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.executors.rtl import RtlDevice
@@ -69,18 +70,15 @@ class Lockstep:
 
     def feed(self, ids: Sequence[int], chunks: Sequence[int]) -> np.ndarray:
         """The first `sum(chunks)` ids from position 0, all logits; returns the last run's."""
-        pos, logits = 0, np.zeros((0, 0), np.float32)
-        for n in chunks:
+        logits = np.zeros((0, 0), np.float32)
+        for pos, n in pieces(self.package.manifest.limits, chunks):
             logits = self.run(ids[pos : pos + n], pos, n, pos == 0 or n > 1)
-            pos += n
         return logits
 
     def advance(self, ids: Sequence[int], chunks: Sequence[int]) -> None:
         """Feed the first `sum(chunks)` ids from position 0 to the functional executor alone; the kernel gets its memory."""
-        pos = 0
-        for n in chunks:
+        for pos, n in pieces(self.package.manifest.limits, chunks):
             self.functional.run_chunk(list(ids[pos : pos + n]), pos, 1, True)
-            pos += n
         for k, core in enumerate(self.functional.cores):
             self._rtl_memory(k)[:, self.compared] = core.mem[:, self.compared]
 
