@@ -112,4 +112,17 @@ VARIANTS: dict[str, dict] = {
     "small-heads": {"head_dim": 8, "heads": 4, "kv_heads": 1},
     "partial-rope": {"head_dim": 32, "rotary": 8},
     "window": {"window": 40, "sink": 3},
+    # long enough that vectors are made in two halves
+    "wide": {"heads": 8, "kv_heads": 4, "head_dim": 64, "ffn": 600},
+    "wide-opt": {
+        "norm": "layer",
+        "act": "relu",
+        "gated": False,
+        "bias": True,
+        "rope": False,
+        "heads": 20,
+        "kv_heads": 20,
+        "head_dim": 32,
+        "ffn": 1000,
+    },
 }

@@ -37,12 +37,12 @@ def build(
 
 
 def pieces(limits: Limits, chunks: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(position, tokens) of each run, from position 0: chunks are cut where the program's masks change."""
+    """(position, tokens) of each run, from position 0: chunks are cut to what the program takes, and where its masks change."""
     pos = 0
     for chunk in chunks:
         end = pos + chunk
         while pos < end:
-            n = min(end - pos, limits.room(pos) if limits.block else chunk)
+            n = min(end - pos, limits.room(pos))
             yield pos, n
             pos += n
 

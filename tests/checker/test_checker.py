@@ -101,7 +101,7 @@ def test_a_wait_that_crosses_a_full_queue_is_a_deadlock():
         check(text, small_arch(queue_depth=2))
 
 
-@pytest.fixture(scope="module", params=["llama", "opt", "window"])
+@pytest.fixture(scope="module", params=["llama", "opt", "window", "wide"])
 def program(request, tmp_path_factory):
     graph = decoder(**VARIANTS[request.param])
     package = build(graph, tmp_path_factory.mktemp("p") / "p.flpkg", small_arch(cores=2))

@@ -48,7 +48,7 @@ MIXED = {
 }
 
 
-@pytest.fixture(scope="module", params=["llama", "window", "gpt2", "masked"])
+@pytest.fixture(scope="module", params=["llama", "window", "gpt2", "wide", "masked"])
 def device(request, tmp_path_factory):
     """Devices for the chunking test, `masked` with block masks, 4-bit cache and dual activations."""
     name = request.param

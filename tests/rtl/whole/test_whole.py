@@ -37,6 +37,7 @@ FORMATS = {
         {},
         {"norm": "layer", "act": "gelu_tanh", "gated": False, "bias": True, "rope": False, "kv_heads": 4},
     ),
+    "halves": ({"default": {"weights": 4}}, {"heads": 8, "kv_heads": 4, "head_dim": 64, "ffn": 600}),
     "odd heads": ({}, {"dim": 40, "heads": 5, "kv_heads": 5, "head_dim": 24}),
 }
 
