@@ -77,15 +77,16 @@ class Runner:
             self._progress(title, self._done, self._total)
             run = self._run(chunk)
             self._done += 1
-            loaded = 0
+            loaded: dict[tuple[int, int], int] = {}  # by core and place: what is loaded twice need not be
             for core, works in enumerate(run.works):
                 for ledger in (operators, layers):
                     ledger.add_work(run.modelled(core), works)
                 for span, work in zip(run.modelled(core), works, strict=True):
-                    loaded += span.moved or 0 if span.unit == Unit.W else 0
+                    if span.unit == Unit.W:
+                        loaded[core, span.inst.values["addr"]] = span.moved or 0
                     if work.operator == APPEND or (work.operator == ATTENTION and kind == "token"):
                         cache += span.moved or 0
-            weights = max(weights, loaded)
+            weights = max(weights, sum(loaded.values()))
             for ledger in (operators, layers):
                 ledger.add_time(run.timeline, run.spans(run.core), run.works[run.core])
             runs.append(run)

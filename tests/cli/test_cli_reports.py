@@ -121,7 +121,7 @@ def test_inspect_listing(flightllm, package, monkeypatch):
     assert flightllm("inspect", package, "--listing").stdout == "0 NOP\n1 HALT\n"
     data = json.loads(flightllm("inspect", package, "--listing", "--json").stdout)
     assert data["listing"] == ["0 NOP", "1 HALT"]
-    assert data["limits"] == {"max_chunk": 8, "max_context": 64}
+    assert data["limits"] == {"max_chunk": 8, "max_context": 64, "block": 0}
 
 
 def test_inspect_verify(flightllm, package):

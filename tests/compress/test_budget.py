@@ -201,7 +201,7 @@ def test_calibration_makes_a_model_better_at_the_same_size() -> None:
     plans = plan_matrices(graph, fuse(graph), Geometry(ARCH))
     errors = []
     for calibration in ({}, measured):
-        strips = {p.name: rows_per_vpu(p, recipes, ARCH) for p in plans}
+        strips = {p.name: rows_per_vpu(p, recipes, ARCH, 64.0) for p in plans}
         mixes = budgeted_mixes(graph, plans, strips, recipes, calibration, ARCH, lambda *a: None)
         coded = {}
         for node in graph.linears():

@@ -37,7 +37,7 @@ def package(tmp_path_factory):
     return build(load_model(find_model("tiny-austen")), tmp_path_factory.mktemp("cycles") / "p.flpkg", SMALL, recipe)
 
 
-@pytest.mark.parametrize(("count", "pos"), [(1, 70), (9, 20)])
+@pytest.mark.parametrize(("count", "pos"), [(1, 70), (32, 20)])
 def test_instructions_take_their_cycles(count, pos, package):
     ids = random_ids(512, count, 3)
     with RtlWatch(package) as watch:

@@ -13,6 +13,7 @@ from packages import build
 from flightllm.cli import main
 from flightllm.executors.lockstep import Divergence, LockStep
 from flightllm.executors.rtl import RtlDevice
+from flightllm.isa.control import LOOP
 from flightllm.isa.matrix import MM
 from flightllm.isa.special import ROPE
 from flightllm.sim.simulator import SimOptions
@@ -111,7 +112,7 @@ def test_a_wrong_byte_in_the_cache(kind, package, device):
 
 
 def test_a_wrong_functional_instruction(package, device, monkeypatch):
-    """The second layer's ROPE of the queries, row 2, head 3."""
+    """The second layer's ROPE of the queries, of a token alone: head 3."""
     feed(device, (8,))
     right, calls = ROPE.execute, [0]
 
@@ -119,13 +120,13 @@ def test_a_wrong_functional_instruction(package, device, monkeypatch):
         right(self, core, o)
         calls[0] += 1
         if calls[0] == 4:
-            core.vb.view(np.uint32)[16 * (o.dst + 2 * o.dst_s0 + 3 * o.dst_s1) + 11] ^= 1
+            core.vb.view(np.uint32)[16 * (o.dst + 3 * o.dst_s1) + 11] ^= 1
 
     monkeypatch.setattr(ROPE, "execute", wrong)
-    data = diverges(device, (4,), 8)
+    data = diverges(device, (1,), 8)
     assert data["section"].startswith("layers.1.attn")
     assert data["instruction"].startswith("ROPE ")
-    assert data["index"] == {"token": 2, "vector": 3, "element": 11}
+    assert data["index"] == {"token": 0, "vector": 3, "element": 11}
     assert int(data["functional"][:10], 16) ^ int(data["rtl"][:10], 16) == 1
     assert data["count"] == 1
 
@@ -138,7 +139,10 @@ def test_wrong_rounding_in_the_drain(package, tmp_path):
     assert data["unit"] == "M" and data["instruction"].startswith("MM ")
     assert data["matrix"] == "layers.0.attn.qkv"
     assert set(data["index"]) == {"token", "row"}
-    assert data["pc"] == next(pc for pc, i in enumerate(device.names.program) if isinstance(i, MM))
+    program = device.names.program
+    token = next(pc for pc, i in enumerate(program) if isinstance(i, LOOP))  # the body of a token, which a prompt skips
+    chunk = token + 1 + program[token].values["body"]
+    assert data["pc"] == next(pc for pc, i in enumerate(program) if pc > chunk and isinstance(i, MM))
     assert 0 < abs(int(data["functional"][:10], 16) - int(data["rtl"][:10], 16)) <= 3
     device.other.close()
 

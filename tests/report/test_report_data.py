@@ -70,10 +70,10 @@ def test_operators_and_layers_of_the_model(report, of_package):
     assert {o.name for o in token.operators} == USUAL
     assert {o.name for o in of_package.phases[1].operators} == USUAL | {"exchange between cores"}
     assert [r.name for r in token.layers] == ["embedding", "0", "1", "2", "3", "logits", "fetch and dispatch"]
-    # the sequencer has the program's bytes: read once a run, and some more ahead of jumps
+    # the sequencer has the bytes of the body that runs, and some more ahead of jumps
     program = 64 * report.model["instructions"]
     for p in report.phases:
-        assert program * p.runs <= p.operators[-1].moved < 1.2 * program * p.runs
+        assert 0.3 * program * p.runs <= p.operators[-1].moved < program * p.runs
     assert len({r.moved for r in token.layers if r.name.isdigit()}) == 1, "loads belong to the layer that they are for"
     attention = [next(o for o in p.operators if o.name == "attention").cycles for p in report.phases[1:]]
     assert attention == sorted(attention)
@@ -135,11 +135,13 @@ def test_package_and_shapes_say_the_same(tmp_path, report):
 )
 def test_an_operator_moves_its_weights(report, of_package, operator, suffix):
     for r in (report, of_package):
-        stored = sum(region.bytes for region in r.memory_map.regions if region.name.endswith(suffix))
+        stored = sum(region.bytes for region in r.memory_map.regions if region.name.split("[")[0].endswith(suffix))
         assert stored
         for p in r.phases:
             moved = next(o.moved for o in p.operators if o.name == operator)
-            assert moved == stored * r.memory_map.channels * p.runs
+            # a chunk of a prompt has two parts, each of which loads all weights
+            loads = sum(2 if min(32, p.phase.tokens - at) > 1 else 1 for at in range(0, p.phase.tokens, 32))
+            assert moved == stored * r.memory_map.channels * loads
 
 
 def test_weights_that_must_move_are_those_in_memory(report, of_package):

@@ -141,8 +141,8 @@ def test_what_is_pointed_at_is_explained(browser, page):
     assert 0 <= box["left"] < box["right"] <= 1200
     browser.point("h2")
     assert browser.run("document.getElementById('tip').hidden")
-    browser.point("circle.point", 1)
-    assert browser.texts("#tip")[0].startswith("token at 100: ")
+    browser.point("circle.point", 0)
+    assert browser.texts("#tip")[0].startswith("prompt of 40: ")
 
 
 def test_timeline(browser, page):
