@@ -411,11 +411,42 @@ class MatrixUnit(Unit):
             return min(STARVED, active) + min(reads, active // turn) * (turn - unit), turn
         return min(reads, load.cycles / (unit + wait)) * wait, 0
 
+    def _load_behind(self) -> _Load:
+        """What the next instruction asks of the array, if it is there and waits for no token: the last strip drains meanwhile."""
+        load = _Load()
+        if not self._mops or not self._tiles or not self.tokens.there(self.name, self._mops[0].inst.wait):
+            return load
+        mop, tile = self._mops[0], self._tiles[0][0]
+        pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
+        if not pairs or not tile.count:
+            return load
+        odd = not mop.dual and mop.tokens % 2 == 1
+        self._add_load(load, tile, pairs, tile.one if odd else tile.two)
+        if isinstance(mop.inst, MM):  # as its first tile, so are all
+            o = mop.o
+            load.cycles = load.cycles * -(-o.slots // self._arch.vpus) * -(-o.k // 16) // tile.count
+        return load
+
+    @staticmethod
+    def _add_load(load: _Load, tile: Tile, pairs: int, last_ops: int) -> None:
+        """A tile more."""
+        count = tile.count
+        step = count if count > tile.two else tile.two
+        took = (pairs - 1) * step + (count if count > last_ops else last_ops)
+        load.cycles += took
+        load.tiles += 1
+        load.pairs += pairs
+        if tile.two >= count and pairs > 1:  # without a gap from pair to pair
+            load.run, load.period = (pairs - 1) * step + last_ops, took
+        else:
+            load.run, load.period = last_ops if pairs == 1 else tile.two, count
+
     # --- execute and drain -------------------------------------------------------------------------------------------
     def _execute(self) -> Process:
         kernel = self.kernel
         issued = 0.0  # last beat
         drained = 0.0  # the drain waits for a strip from this cycle on
+        busy_from, busy_to, turn = 0.0, 0.0, 0  # the drain of the strip before, and its pauses
         ends: deque[float] = deque([-1.0, -1.0], maxlen=2)  # of the last two instructions
         halves: deque[float] = deque([-1.0, -1.0], maxlen=2)  # releases of the last two strips
         while True:
@@ -432,7 +463,6 @@ class MatrixUnit(Unit):
             pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
             odd = not mop.dual and mop.tokens % 2 == 1
             free = 0.0  # the first cycle in which a pair's last beat may be issued
-            busy_from, busy_to, turn = 0.0, 0.0, 0  # the drain of the strip before, and its pauses
             load = _Load()  # of this strip
             while True:
                 while not self._tiles:
@@ -451,14 +481,7 @@ class MatrixUnit(Unit):
                         issued = free
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
-                    took = (pairs - 1) * step + (count if count > last_ops else last_ops)
-                    load.cycles += took
-                    load.tiles += 1
-                    load.pairs += pairs
-                    if tile.two >= count and pairs > 1:  # without a gap from pair to pair
-                        load.run, load.period = (pairs - 1) * step + last_ops, took
-                    else:
-                        load.run, load.period = last_ops if pairs == 1 else tile.two, count
+                    self._add_load(load, tile, pairs, last_ops)
                     if pairs > 1:
                         begin = issued
                         issued += (pairs - 1) * step
@@ -476,11 +499,11 @@ class MatrixUnit(Unit):
                 if strip is not None:
                     there = issued + (STRIP + last_ops if pairs and count else 2)
                     read = max(drained, there) + 1
-                    turn = 0
+                    if strip.op_last:
+                        yield issued  # the fetch stage has what comes next, if it is there
                     work: float = mop.tokens * sum(READ + s for s in strip.steps)
-                    if not strip.op_last:
-                        waits, turn = self._read_waits(mop.tokens, strip, load)
-                        work += waits
+                    waits, turn = self._read_waits(mop.tokens, strip, self._load_behind() if strip.op_last else load)
+                    work += waits
                     busy_from, busy_to = read, read + work
                     load = _Load()
                     release = read + work - 1 if work else read - 1
