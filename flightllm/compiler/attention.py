@@ -24,7 +24,7 @@ from flightllm.ir.graph import Node
 from flightllm.ir.ops import Attention, Norm
 from flightllm.isa.blocks import BLOCK_POSITIONS
 from flightllm.isa.fields import Instruction
-from flightllm.isa.load import LDK, LDM, LDS, LDV
+from flightllm.isa.load import LDK, LDM, LDS
 from flightllm.isa.matrix import MMPV, MMQK, row_windows
 from flightllm.isa.registers import HostRegister
 from flightllm.isa.special import ACT, ROPE, SOFTMAX
@@ -109,18 +109,7 @@ class AttentionLowering:
                 continue
             table = owner.images.vectors[rope_key(group)]
             buffer = owner.vb.alloc("rope", table.slots * owner.arch.channels // 16, owner.tokens.most)
-            inst = LDV(
-                dtype=table.dtype,
-                addr=table.region.addr,
-                addr_r=owner.tokens.start,
-                addr_s=table.row,
-                row=table.row,
-                slots=table.slots,
-                dst=buffer.base,
-                dst_row=buffer.row,
-                **owner.tokens.times("rows"),
-            )
-            owner.emit(inst, (), (buffer,))
+            owner.position_rows(rope_key(group), buffer)
             owner.tables[rope_key(group)] = buffer
 
     def run(self) -> None:

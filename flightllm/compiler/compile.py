@@ -18,6 +18,7 @@ from flightllm.compiler.lower import Lowering
 from flightllm.compiler.matrices import MatrixPlan, cut_rows, heads_of, part_tokens, plan_matrices
 from flightllm.compiler.nearest import say_what_fits
 from flightllm.compiler.options import AttentionOptions, LoweringOptions
+from flightllm.compiler.part import Source
 from flightllm.compiler.passes import assign_tokens, finish, prefetch
 from flightllm.compiler.placeholder import placeholder_images
 from flightllm.compiler.report import CompileReport
@@ -322,7 +323,7 @@ def _choose_sizes(
 
     def lowering(options: LoweringOptions) -> Lowering:
         images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
-        return Lowering(graph, fusion, plans, arch, images, options)
+        return Lowering(Source(graph, fusion, plans, arch, images, options))
 
     heads = _halved(SOFTMAX_ROWS)
     group = min((heads_of(Geometry(arch), g).group for g in fusion.attentions), default=1)
@@ -364,7 +365,7 @@ def _halved(most: int) -> list[int]:
 def make_program(job: Job, images: Images) -> Program:
     """The instructions, for images at known addresses."""
     arch = job.arch
-    lowered = Lowering(job.graph, job.fusion, job.plans, arch, images, job.options).run()
+    lowered = Lowering(Source(job.graph, job.fusion, job.plans, arch, images, job.options)).run()
     items = lowered.items
     verify_items(items, arch)
     items = prefetch(items, min(PREFETCH, arch.queue_depth // 2))

@@ -12,14 +12,9 @@ from dataclasses import dataclass
 
 from flightllm.compiler.buffers import Pool, symbols
 from flightllm.compiler.emit import Emitter, Item
-from flightllm.compiler.fusion import Fusion
-from flightllm.compiler.matrices import MatrixPlan, part_tokens
-from flightllm.compiler.options import LoweringOptions
-from flightllm.compiler.part import PartLowering, Tokens
+from flightllm.compiler.matrices import part_tokens
+from flightllm.compiler.part import PartLowering, Source, Tokens
 from flightllm.compiler.schedule import interleave
-from flightllm.compiler.streams import Images
-from flightllm.config.arch import ArchConfig
-from flightllm.ir.graph import Graph
 from flightllm.isa.control import ALU, HALT
 from flightllm.isa.fields import REGISTERS
 from flightllm.isa.registers import FIRST_FREE, HostRegister
@@ -41,18 +36,8 @@ class Lowered:
 class Lowering:
     """One lowering run."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        fusion: Fusion,
-        plans: list[MatrixPlan],
-        arch: ArchConfig,
-        images: Images,
-        options: LoweringOptions,
-    ) -> None:
-        self.graph, self.fusion, self.plans, self.arch, self.images, self.options = (
-            graph, fusion, plans, arch, images, options,
-        )  # fmt: skip
+    def __init__(self, source: Source) -> None:
+        self.source, self.arch, self.options = source, source.arch, source.options
         self.out = Emitter()
         self._register = FIRST_FREE
         self._bodies: list[list[PartLowering]] = []
@@ -94,18 +79,7 @@ class Lowering:
     def _part(self, out: Emitter, tokens: Tokens, of: int, number: int) -> PartLowering:
         """Part `number` of `of` parts, with its share of the buffers."""
         vb, ab = self.arch.vb_elements // 16 // of, self.arch.ab_windows // of
-        return PartLowering(
-            self.graph,
-            self.fusion,
-            self.plans,
-            self.arch,
-            self.images,
-            self.options,
-            out,
-            Pool("VB", vb, number * vb),
-            Pool("AB", ab, number * ab),
-            tokens,
-        )
+        return PartLowering(self.source, out, Pool("VB", vb, number * vb), Pool("AB", ab, number * ab), tokens)
 
     def token(self) -> None:
         """The body of one token without masks."""

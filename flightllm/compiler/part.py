@@ -46,6 +46,18 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What is lowered: a graph with its groups and matrices, the config, where everything lies in memory, and sizes."""
+
+    graph: Graph
+    fusion: Fusion
+    plans: list[MatrixPlan]
+    arch: ArchConfig
+    images: Images
+    options: LoweringOptions
+
+
+@dataclass(frozen=True)
 class Tokens:
     """The tokens that a part works on.
 
@@ -77,23 +89,13 @@ class Tokens:
 class PartLowering:
     """Emits the graph for one part."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        fusion: Fusion,
-        plans: list[MatrixPlan],
-        arch: ArchConfig,
-        images: Images,
-        options: LoweringOptions,
-        out: Emitter,
-        vb: Pool,
-        ab: Pool,
-        tokens: Tokens,
-    ) -> None:
-        self.graph, self.fusion, self.arch, self.images, self.options = graph, fusion, arch, images, options
+    def __init__(self, source: Source, out: Emitter, vb: Pool, ab: Pool, tokens: Tokens) -> None:
+        graph, arch = source.graph, source.arch
+        self.graph, self.fusion, self.arch = graph, source.fusion, arch
+        self.images, self.options = source.images, source.options
         self.out, self.vb, self.ab, self.tokens = out, vb, ab, tokens
         self.geometry = Geometry(arch)
-        self.plans = {part.node.name: p for p in plans for part in p.parts}
+        self.plans = {part.node.name: p for p in source.plans for part in p.parts}
         self.values: dict[str, Value] = {}
         self.rows: dict[tuple[str, bool], list[Buffer]] = {}
         self.users = {n.name: len(graph.users(n.name)) for n in graph}
@@ -328,10 +330,16 @@ class PartLowering:
         self.values[node.name] = Value(dst, node.dim)
 
     def _pos_embed(self, node: Node, op: PosEmbed) -> None:
-        table, dst = self.images.vectors[node.name], self._vector(node)
+        dst = self._vector(node)
+        self.position_rows(node.name, dst, op.offset)
+        self.values[node.name] = Value(dst, node.dim)
+
+    def position_rows(self, name: str, dst: Buffer, offset: int = 0) -> None:
+        """Load the rows of a table that belong to the positions of the tokens, `offset` rows on."""
+        table = self.images.vectors[name]
         inst = LDV(
             dtype=table.dtype,
-            addr=table.region.addr + op.offset * table.row,
+            addr=table.region.addr + offset * table.row,
             addr_r=self.tokens.start,
             addr_s=table.row,
             row=table.row,
@@ -341,7 +349,6 @@ class PartLowering:
             **self.tokens.times("rows"),
         )
         self.emit(inst, (), (dst,))
-        self.values[node.name] = Value(dst, node.dim)
 
     def _norm(self, node: Node, op: Norm) -> None:
         if op.heads != 1:
