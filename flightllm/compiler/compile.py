@@ -52,7 +52,7 @@ from flightllm.resources import FitRow, check_fit
 
 #: rows of a SOFTMAX for each token of a part: with fewer the array changes between matrices and attention too often (docs/compiler.md, "The
 #: schedule"). Queries of a step: with fewer what an instruction costs to begin counts. Tokens of a chunk: with fewer the array waits for weights
-HEADS, QUERIES, LEAST_CHUNK = 4, 16, 8
+HEADS, QUERIES, LEAST_CHUNK = 8, 16, 8
 #: LDWs issued ahead of the matrix instruction being dispatched; at most half the queue depth
 PREFETCH = 8
 
