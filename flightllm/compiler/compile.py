@@ -50,9 +50,12 @@ from flightllm.package import (
 )
 from flightllm.resources import FitRow, check_fit
 
-#: rows of a SOFTMAX for each token of a part: with fewer the array changes between matrices and attention too often (docs/compiler.md, "The
-#: schedule"). Queries of a step: with fewer what an instruction costs to begin counts. Tokens of a chunk: with fewer the array waits for weights
-HEADS, QUERIES, LEAST_CHUNK = 8, 16, 8
+#: least queries of a step, and tokens of a chunk, that are worth it: with fewer queries what an instruction costs to begin counts, with fewer tokens
+#: the array waits for weights
+QUERIES, LEAST_CHUNK = 16, 8
+#: percent of the array's cycles that are lost, of LLaMA2-7B's shapes on a U280 by the cycle model (docs/compiler.md, "The schedule"): SWITCH / heads of a
+#: SOFTMAX, up to so many, and EDGE / tokens of a chunk, for its beginning and end and, more than the array, for memory, which each chunk asks for all weights
+SWITCH, MANY_HEADS, EDGE = 36.0, 16, 80.0
 #: LDWs issued ahead of the matrix instruction being dispatched; at most half the queue depth
 PREFETCH = 8
 
@@ -309,9 +312,8 @@ def _choose_sizes(
     dual: frozenset[str],
     strips: dict[str, int],
 ) -> LoweringOptions:
-    """The largest sizes whose buffers fit, found by lowering with made-up addresses: a chunk, no larger than a block of masks; then queries of an
-    attention step, then heads that share a SOFTMAX, both together at least `HEADS` for each token. If no chunk that is worth it allows that: the
-    largest chunk.
+    """Sizes whose buffers fit, found by lowering with made-up addresses: a chunk (no larger than a block of masks), queries of an attention step, heads
+    that share a SOFTMAX, so that the array loses least; if nothing that is worth it fits, the largest chunk.
     """
     most = min(arch.max_chunk, BLOCK_POSITIONS)
     chunk = 1 << (most.bit_length() - 1)
@@ -334,11 +336,8 @@ def _choose_sizes(
             error = e
             continue
         every = [(c, q, h) for c in sizes for q in _halved(part_tokens(c)) for h in heads]
-        good = [
-            (c, q, h)
-            for c, q, h in every
-            if c >= LEAST_CHUNK and q >= min(QUERIES, part_tokens(c)) and q * max(h, group) >= HEADS * part_tokens(c)
-        ]
+        good = [s for s in every if s[0] >= LEAST_CHUNK and s[1] >= min(QUERIES, part_tokens(s[0]))]
+        good.sort(key=lambda s: _lost(s[0], s[1], s[2], group))
         for chunk, queries, together in good + [s for s in every if s[2] == 1]:
             options = LoweringOptions(chunk, queries, together, token_heads, context, dual, attention)
             try:
@@ -355,6 +354,12 @@ def _choose_sizes(
         do=error.do,
         parameter=error.parameter,
     )
+
+
+def _lost(chunk: int, queries: int, heads: int, group: int) -> float:
+    """Share of the array's cycles that sizes lose, in percent: roughly, to compare them. group: query heads of a key-value head."""
+    rows = queries * max(heads, group) / part_tokens(chunk)  # of a SOFTMAX for each token
+    return SWITCH / min(rows, MANY_HEADS) + EDGE / chunk
 
 
 def _halved(most: int) -> list[int]:
