@@ -280,24 +280,39 @@ class AttentionLowering:
 
     def _batches(self, units: list[tuple[int, int, int]]) -> list[list[_Unit]]:
         """Units that share a SOFTMAX: as many heads as options say, of each half of the output; two batches at least, of which one is in the
-        matrix unit while the other is in SOFTMAX. Units with masks of their own are alone.
+        matrix unit while the other is in SOFTMAX. Units whose masks differ share none.
         """
         owner, heads = self.owner, units[0][2]
         pieces = owner.halves(self.group.core.name)
         size = heads * self.h.padded
         middle = pieces[0][1] // size if len(pieces) > 1 and owner.arch.cores == 1 else -(-len(units) // 2)
         most = owner.options.token_heads if owner.tokens.count is None else owner.options.heads
-        most = 1 if owner.tokens.masked and self.cache.mask is not None else max(1, most // heads)
+        most = max(1, most // heads)
         groups, lo = [], 0
         for end in (middle, len(units)):
             count = max(1, -(-(end - lo) // most))  # of about the same size
             step = max(1, -(-(end - lo) // count))
-            groups += [units[at : min(at + step, end)] for at in range(lo, end, step)]
+            for at in range(lo, end, step):
+                groups += self._alike(units[at : min(at + step, end)])
             lo = end
         return [
             [_Unit(kv, q, n, j * n, len(group) * n, number % 2) for j, (kv, q, n) in enumerate(group)]
             for number, group in enumerate(groups)
         ]
+
+    def _alike(self, units: list[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
+        """Neighbours under equal masks, on every core, stay together."""
+        mask = self.settings.mask if self.owner.tokens.masked else None
+        if mask is None:
+            return [units]
+        per, groups = self.h.q_per_core, [[units[0]]]
+        for unit in units[1:]:
+            firsts = ((core * per + groups[-1][0][1], core * per + unit[1]) for core in range(self.owner.arch.cores))
+            if all((mask[a : a + 1] == mask[b : b + 1]).all() for a, b in firsts if b < len(mask)):
+                groups[-1].append(unit)
+            else:
+                groups.append([unit])
+        return groups
 
     def _units(self, mask: np.ndarray | None) -> list[tuple[int, int, int]]:
         """(kv head, first query head, query heads) of each unit under these block masks, heads of this core."""
