@@ -134,6 +134,6 @@ def test_smollm2(tmp_path: Path, figures):
     """All layers, on 512 DSPs: short and long context, and a chunk of a prompt."""
     arch = config(1, 4, 8)
     package = build(load_model(SMOLLM2), tmp_path / "smol.flpkg", arch, {}, max_context=512)
-    for run in (Run(1, 16), Run(1, 480), Run(32, 64)):
+    for run in (Run(1, 16), Run(1, 480), Run(package.manifest.limits.max_chunk, 64)):
         name = f"SmolLM2-135M, {arch.cores} x {arch.channels} x {arch.vpus}; {run.name}"
         check(name, compare(package, run), figures)
