@@ -120,6 +120,44 @@ def compile_7b(folder: Path) -> dict[str, Any]:
     }
 
 
+def cycle_model_7b(folder: Path) -> dict[str, Any]:
+    """The cycle model on LLaMA2-7B's shapes, U280, 3.5 bits. Targets: a token in 10 s, a prompt of 512 in 60 s.
+
+    `ratio`: time of a token over that of a million turns of an empty loop here.
+    """
+    from flightllm.api import load_shapes
+    from flightllm.compiler.outline import outline_model
+    from flightllm.compress.recipe import Recipe
+    from flightllm.cycles.device import CycleModel
+    from flightllm.runtime.chunks import chunks
+
+    shapes = folder / "llama2-7b"
+    shapes.mkdir()
+    (shapes / "config.json").write_text(json.dumps(LLAMA2_7B))
+    start = time.perf_counter()
+    outline = outline_model(
+        load_shapes(shapes), board="u280", recipe=Recipe.from_options(weights=3.5, kv=8), max_context=576
+    )
+    planned = time.perf_counter() - start
+    model = CycleModel(outline.manifest, outline.program, outline.memory)
+    start = time.perf_counter()
+    model.run([1], 512, 1, False)
+    token = time.perf_counter() - start
+    start = time.perf_counter()
+    for run in chunks(outline.manifest.limits, 512, 0):
+        model.run([1] * run.count, run.pos, int(run.last), True)
+    prompt = time.perf_counter() - start
+    start = time.perf_counter()
+    for _ in range(1_000_000):
+        pass
+    return {
+        "outline_s": planned,
+        "token_s": token,
+        "prompt_512_s": prompt,
+        "ratio": token / (time.perf_counter() - start),
+    }
+
+
 def start_up(folder: Path) -> dict[str, Any]:
     """`flightllm --help` as a process, in units of `python -c pass`."""
 
@@ -136,7 +174,7 @@ def start_up(folder: Path) -> dict[str, Any]:
 
 
 BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    f.__name__: f for f in (start_up, compile_smollm2, decode_smollm2, compile_7b)
+    f.__name__: f for f in (start_up, compile_smollm2, decode_smollm2, compile_7b, cycle_model_7b)
 }
 
 
