@@ -447,6 +447,7 @@ class MatrixUnit(Unit):
         issued = 0.0  # last beat
         drained = 0.0  # the drain waits for a strip from this cycle on
         busy_from, busy_to, turn = 0.0, 0.0, 0  # the drain of the strip before, and its pauses
+        pause = 0.0  # what is left of a cycle
         ends: deque[float] = deque([-1.0, -1.0], maxlen=2)  # of the last two instructions
         halves: deque[float] = deque([-1.0, -1.0], maxlen=2)  # releases of the last two strips
         while True:
@@ -472,6 +473,7 @@ class MatrixUnit(Unit):
                 if first and count:
                     issued = max(issued, halves[0])
                 if pairs and count:
+                    begin = issued
                     if times[-1] + AVAILABLE <= issued + 1:
                         issued += count
                     else:
@@ -482,11 +484,11 @@ class MatrixUnit(Unit):
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
                     self._add_load(load, tile, pairs, last_ops)
-                    if pairs > 1:
-                        begin = issued
-                        issued += (pairs - 1) * step
-                        if turn and begin < busy_to:
-                            issued += max(0.0, min(issued, busy_to) - max(begin, busy_from)) // turn
+                    issued += (pairs - 1) * step
+                    if turn and begin < busy_to:
+                        pause += max(0.0, min(issued, busy_to) - max(begin, busy_from)) / turn
+                        issued += int(pause)
+                        pause -= int(pause)
                     free = issued + last_ops
                     self.beats += pairs * count
                 else:
