@@ -16,7 +16,6 @@ import numpy as np
 from flightllm.compiler.buffers import Buffer
 from flightllm.compiler.emit import Range
 from flightllm.compiler.fusion import AttentionGroup
-from flightllm.compiler.geometry import HeadGeometry
 from flightllm.compiler.matrices import heads_of
 from flightllm.compiler.options import AttentionOptions
 from flightllm.errors import FitError
@@ -88,18 +87,13 @@ class AttentionLowering:
     def __init__(self, owner: PartLowering, group: AttentionGroup) -> None:
         assert isinstance(group.core.op, Attention)
         self.owner, self.group, self.op = owner, group, group.core.op
-        self.h = self.heads(owner, group)
+        self.h = heads_of(owner.geometry, group)
         self.settings = owner.options.attention.get(
             group.core.name, AttentionOptions(window=self.op.window, sink=self.op.sink)
         )
         self.cache = owner.images.caches[group.core.name]
         self.units = self.h.padded // 16
         self.row = row_windows(self.h.padded, False)
-
-    @staticmethod
-    def heads(owner: PartLowering, group: AttentionGroup) -> HeadGeometry:
-        """Head geometry of a group."""
-        return heads_of(owner.geometry, group)
 
     @staticmethod
     def load_tables(owner: PartLowering) -> None:
@@ -215,11 +209,11 @@ class AttentionLowering:
             if tokens.step is not None and queries < tokens.most:
                 count, start, stop = tokens.step
                 times = {"n0_r": count}
-                owner.alu("add", start, tokens.start, 0, place)
-                owner.alu("add", stop, start, 0, queries)
-                owner.alu("min", stop, stop, tokens.stop)
-                owner.alu("sub", count, stop, start)
-                owner.alu("max", count, count, 0)
+                owner.out.alu("add", start, tokens.start, 0, place)
+                owner.out.alu("add", stop, start, 0, queries)
+                owner.out.alu("min", stop, stop, tokens.stop)
+                owner.out.alu("sub", count, stop, start)
+                owner.out.alu("max", count, count, 0)
             span = {"len_r": stop, "sink": 0}
             if self.settings.window:
                 self._window_begin(start)
@@ -246,9 +240,9 @@ class AttentionLowering:
     def _window_begin(self, position: int) -> None:
         """The window's register: block of the first key that the query at `position` (a register) sees."""
         owner, first = self.owner, self.owner.tokens.window
-        owner.alu("sub", first, position, 0, self.settings.window - 1)
-        owner.alu("max", first, first, 0, 0)
-        owner.alu("shr", first, first, 0, 6)
+        owner.out.alu("sub", first, position, 0, self.settings.window - 1)
+        owner.out.alu("max", first, first, 0, 0)
+        owner.out.alu("shr", first, first, 0, 6)
 
     def _softmax(self, batch: list[_Unit], walk: _Walk) -> None:
         owner, length, window = self.owner, self.owner.options.max_context, self.settings.window

@@ -323,8 +323,11 @@ def _choose_sizes(
         chunk //= 2
     error: FitError | None = None
 
+    # sizes of regions depend on the context and the cache alone
+    any_size = LoweringOptions(1, 1, 1, 1, context, dual, attention)
+    images = placeholder_images(graph, fusion, plans, Geometry(arch), any_size, strips)
+
     def lowering(options: LoweringOptions) -> Lowering:
-        images = placeholder_images(graph, fusion, plans, Geometry(arch), options, strips)
         return Lowering(Source(graph, fusion, plans, arch, images, options))
 
     heads = _halved(SOFTMAX_ROWS)

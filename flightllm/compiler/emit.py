@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from flightllm.isa.control import BARRIER, LOOP
+from flightllm.isa.control import ALU, BARRIER, LOOP
 from flightllm.isa.fields import Instruction
 
 #: (space, first unit, last unit + 1): VB in units of 16 elements, AB in windows, MB and MEM in bytes
@@ -35,6 +35,10 @@ class Emitter:
     def emit(self, inst: Instruction, reads: Iterable[Range] = (), writes: Iterable[Range] = ()) -> None:
         """Append an instruction with the ranges it may touch."""
         self.items.append(Item(inst, tuple(reads), tuple(writes), self.note))
+
+    def alu(self, op: str, rd: int, ra: int, rb: int = 0, imm: int = 0) -> None:
+        """Append an operation on registers."""
+        self.emit(ALU(op=op, rd=rd, ra=ra, rb=rb, imm=imm))
 
     @contextmanager
     def loop(self, rd: int, count_reg: int, count: int = 0) -> Iterator[None]:

@@ -15,7 +15,7 @@ from flightllm.compiler.emit import Emitter, Item
 from flightllm.compiler.matrices import part_tokens
 from flightllm.compiler.part import PartLowering, Source, Tokens
 from flightllm.compiler.schedule import interleave
-from flightllm.isa.control import ALU, HALT
+from flightllm.isa.control import HALT
 from flightllm.isa.fields import REGISTERS
 from flightllm.isa.registers import FIRST_FREE, HostRegister
 
@@ -49,12 +49,12 @@ class Lowering:
             self.token()
         else:
             single, many = self._registers(2)
-            self.alu("sub", many, NTOK, 0, 1)
-            self.alu("min", many, many, 0, 1)
+            self.out.alu("sub", many, NTOK, 0, 1)
+            self.out.alu("min", many, many, 0, 1)
             if options.masked:
-                self.alu("max", many, many, MASKEN)
-            self.alu("sub", single, 0, many)
-            self.alu("add", single, single, 0, 1)
+                self.out.alu("max", many, many, MASKEN)
+            self.out.alu("sub", single, 0, many)
+            self.out.alu("add", single, single, 0, 1)
             with self.out.loop(0, single):
                 self.token()
             with self.out.loop(0, many):
@@ -66,9 +66,6 @@ class Lowering:
             {name: max(sum(of(p).peak for p in body) for body in self._bodies) for name, of in pools.items()},
             {name: symbols(of(p) for body in self._bodies for p in body) for name, of in pools.items()},
         )
-
-    def alu(self, op: str, rd: int, ra: int, rb: int = 0, imm: int = 0) -> None:
-        self.out.emit(ALU(op=op, rd=rd, ra=ra, rb=rb, imm=imm))
 
     def _registers(self, count: int) -> list[int]:
         """Registers for the program's own use."""
@@ -84,7 +81,7 @@ class Lowering:
     def token(self) -> None:
         """The body of one token without masks."""
         fresh, first = self._registers(2)
-        self.alu("shr", fresh, POS, 0, 6)
+        self.out.alu("shr", fresh, POS, 0, 6)
         tokens = Tokens(1, None, 0, POS, KVLEN, fresh, fresh, first, NLOG, 0, False, 0)
         part = self._part(self.out, tokens, 1, 0)
         self._bodies.append([part])
@@ -100,23 +97,23 @@ class Lowering:
         parts: list[PartLowering] = []
         before: Tokens | None = None
         left, fresh = self._registers(2)
-        self.alu("add", left, NLOG, 0)
-        self.alu("shr", fresh, POS, 0, 6)
+        self.out.alu("add", left, NLOG, 0)
+        self.out.alu("shr", fresh, POS, 0, 6)
         for number in range(count):
             own, start, stop, block, window, nlog, first, *step = self._registers(10)
             if count == 1:
-                self.alu("add", own, NTOK, 0)
-                self.alu("add", start, POS, 0)
+                self.out.alu("add", own, NTOK, 0)
+                self.out.alu("add", start, POS, 0)
             elif before is None:
-                self.alu("add", own, NTOK, 0, 1)
-                self.alu("shr", own, own, 0, 1)
-                self.alu("add", start, POS, 0)
+                self.out.alu("add", own, NTOK, 0, 1)
+                self.out.alu("shr", own, own, 0, 1)
+                self.out.alu("add", start, POS, 0)
             else:
                 assert before.count is not None
-                self.alu("sub", own, NTOK, before.count)
-                self.alu("add", start, before.stop, 0)
-            self.alu("add", stop, start, own)
-            self.alu("shr", block, start, 0, 6)
+                self.out.alu("sub", own, NTOK, before.count)
+                self.out.alu("add", start, before.stop, 0)
+            self.out.alu("add", stop, start, own)
+            self.out.alu("shr", block, start, 0, 6)
             offset = before.count if before is not None and before.count is not None else 0
             tokens = before = Tokens(
                 most,
@@ -138,9 +135,9 @@ class Lowering:
         for part in reversed(parts):
             t = part.tokens
             assert t.count is not None
-            self.alu("min", t.nlog, left, t.count)
-            self.alu("sub", left, left, t.nlog)
-            self.alu("sub", t.first, t.count, t.nlog)
+            self.out.alu("min", t.nlog, left, t.count)
+            self.out.alu("sub", left, left, t.nlog)
+            self.out.alu("sub", t.first, t.count, t.nlog)
         self._bodies.append(parts)
         for part in parts:
             part.run()
@@ -149,7 +146,7 @@ class Lowering:
         for part in parts:
             t = part.tokens
             part.out = self.out
-            self.alu("min", left, t.nlog, 0, 1)
+            self.out.alu("min", left, t.nlog, 0, 1)
             with self.out.loop(0, left):
                 part.logits(rows)
             rows = t.nlog

@@ -22,7 +22,6 @@ from flightllm.config.arch import ArchConfig
 from flightllm.errors import FitError, UnsupportedError
 from flightllm.ir.graph import Graph, Node
 from flightllm.ir.ops import Act, Add, Embed, Linear, Mul, Norm, PosEmbed
-from flightllm.isa.control import ALU
 from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDG, LDV, LDW
 from flightllm.isa.matrix import MM, row_windows
@@ -104,9 +103,6 @@ class PartLowering:
         self.tables: dict[str, Buffer] = {}
 
     # --- services -----------------------------------------------------------------------------------------------
-    def alu(self, op: str, rd: int, ra: int, rb: int = 0, imm: int = 0) -> None:
-        self.out.emit(ALU(op=op, rd=rd, ra=ra, rb=rb, imm=imm))
-
     def emit(
         self, inst: Instruction, reads: tuple[Buffer | None, ...] = (), writes: tuple[Buffer | None, ...] = ()
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from flightllm.compiler.emit import Item
+from flightllm.compiler.history import History
 from flightllm.isa.control import BARRIER, LOOP
 from flightllm.isa.fields import TOKEN_UNITS, Instruction, Unit
 from flightllm.isa.load import LDW
@@ -67,7 +68,7 @@ def assign_tokens(items: list[Item]) -> int:
     not already known to be complete (vector clocks carry what follows from earlier tokens), one token orders the two. In each pair
     of units both ends then lie in program order, so counting tokens matches them one to one, and each segment is balanced.
     """
-    history: dict[str, list[tuple[int, int, bool, Unit, int]]] = {}
+    history: History[int] = History()
     issued: dict[Unit, list[Item]] = {u: [] for u in TOKEN_UNITS}
     clocks: dict[Unit, list[dict[Unit, int]]] = {u: [] for u in TOKEN_UNITS}
     tokens = 0
@@ -84,7 +85,7 @@ def assign_tokens(items: list[Item]) -> int:
         index = len(issued[unit])
         clock = dict(clocks[unit][-1]) if index else dict.fromkeys(TOKEN_UNITS, -1)
         clock[unit] = index - 1
-        need = {u: at for u, at in _needs(item, unit, history).items() if clock[u] < at}
+        need = {u: at for u, at in history.conflicts(item).items() if clock[u] < at}
         for source, at in need.items():
             if any(clocks[other][need[other]][source] >= at for other in need if other != source):
                 continue  # the other one has waited for it
@@ -96,27 +97,8 @@ def assign_tokens(items: list[Item]) -> int:
             clock[source] = max(clock[source], at)
         issued[unit].append(item)
         clocks[unit].append(clock)
-        for ranges, write in ((item.reads, False), (item.writes, True)):
-            for space, lo, hi in ranges:
-                _record(history.setdefault(space, []), (lo, hi, write, unit, index))
+        history.add(item, index)
     return tokens
-
-
-def _needs(item: Item, unit: Unit, history: dict[str, list[tuple[int, int, bool, Unit, int]]]) -> dict[Unit, int]:
-    need: dict[Unit, int] = {}
-    for ranges, write in ((item.reads, False), (item.writes, True)):
-        for space, lo, hi in ranges:
-            for a, b, wrote, source, at in history.get(space, ()):
-                if source != unit and (write or wrote) and a < hi and lo < b:
-                    need[source] = max(need.get(source, -1), at)
-    return need
-
-
-def _record(entries: list[tuple[int, int, bool, Unit, int]], new: tuple[int, int, bool, Unit, int]) -> None:
-    """Add an access; drop those of the same unit and kind that it covers (a later index implies them)."""
-    lo, hi, write, unit, _ = new
-    entries[:] = [e for e in entries if not (e[3] == unit and e[2] == write and lo <= e[0] and e[1] <= hi)]
-    entries.append(new)
 
 
 def finish(items: list[Item]) -> list[Instruction]:

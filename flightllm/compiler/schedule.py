@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flightllm.compiler.emit import Item, Range
+from flightllm.compiler.history import History
 from flightllm.config.arch import ArchConfig
 from flightllm.isa.control import ALU
 from flightllm.isa.fields import Instruction, Unit
@@ -68,7 +69,7 @@ class _Part:
     stay: list[float]
     stores: deque[tuple[int, Range]]
     at: int = 0
-    history: dict[str, list[tuple[int, int, bool, Unit, float]]] = field(default_factory=dict)
+    history: History[float] = field(default_factory=History)
 
     @classmethod
     def of(cls, items: list[Item], tokens: int, arch: ArchConfig, context: int) -> _Part:
@@ -109,7 +110,7 @@ def interleave(parts: Sequence[list[Item]], tokens: int, arch: ArchConfig, conte
             unit = item.inst.unit
             end = max(free[unit], _ready(part, item)) + cycles
             free[unit] = end
-            _note(part, item, end)
+            part.history.add(item, end)
             out.append(item)
         part.at += 1
         while part.stores and part.stores[0][0] < part.at:
@@ -142,25 +143,9 @@ def _overlap(a: Range, b: Range) -> bool:
 
 def _ready(part: _Part, item: Item) -> float:
     """Cycle in which everything is there that an item of other units needs."""
-    ready = 0.0
-    for ranges, write in ((item.reads, False), (item.writes, True)):
-        for space, lo, hi in ranges:
-            for a, b, wrote, unit, end in part.history.get(space, ()):
-                if unit != item.inst.unit and (write or wrote) and a < hi and lo < b:
-                    ready = max(ready, end)
-    return ready
+    return max(part.history.conflicts(item).values(), default=0.0)
 
 
 def _start(part: _Part, group: list[Item], free: dict[Unit, float]) -> float:
     """Cycle in which the last item of a group could begin: what goes before it only loads."""
     return max(free[group[-1].inst.unit], *(_ready(part, item) for item in group))
-
-
-def _note(part: _Part, item: Item, end: float) -> None:
-    """Remember what an item touches; what it covers is forgotten."""
-    unit = item.inst.unit
-    for ranges, write in ((item.reads, False), (item.writes, True)):
-        for space, lo, hi in ranges:
-            known = part.history.setdefault(space, [])
-            known[:] = [e for e in known if not (e[3] == unit and e[2] == write and lo <= e[0] and e[1] <= hi)]
-            known.append((lo, hi, write, unit, end))

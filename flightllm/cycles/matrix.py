@@ -97,6 +97,16 @@ class _Mop:
     there: float
     taken: float | None = None
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of tokens, or of the two codes of one."""
+        return self.tokens if self.dual else (self.tokens + 1) // 2
+
+    @property
+    def odd(self) -> bool:
+        """The last pair is a single token."""
+        return not self.dual and self.tokens % 2 == 1
+
 
 @dataclass(slots=True)
 class _Log:
@@ -417,11 +427,9 @@ class MatrixUnit(Unit):
         if not self._mops or not self._tiles or not self.tokens.there(self.name, self._mops[0].inst.wait):
             return load
         mop, tile = self._mops[0], self._tiles[0][0]
-        pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
-        if not pairs or not tile.count:
+        if not mop.pairs or not tile.count:
             return load
-        odd = not mop.dual and mop.tokens % 2 == 1
-        self._add_load(load, tile, pairs, tile.one if odd else tile.two)
+        self._add_load(load, tile, mop.pairs, tile.one if mop.odd else tile.two)
         if isinstance(mop.inst, MM):  # as its first tile, so are all
             o = mop.o
             load.cycles = load.cycles * -(-o.slots // self._arch.vpus) * -(-o.k // 16) // tile.count
@@ -461,8 +469,7 @@ class MatrixUnit(Unit):
             mop.taken = kernel.now
             self._tokens_taken.set()
             issued = kernel.now + mop.tokens
-            pairs = mop.tokens if mop.dual else (mop.tokens + 1) // 2
-            odd = not mop.dual and mop.tokens % 2 == 1
+            pairs, odd = mop.pairs, mop.odd
             free = 0.0  # the first cycle in which a pair's last beat may be issued
             load = _Load()  # of this strip
             while True:
