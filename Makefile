@@ -44,7 +44,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m flightllm.isa.generate --check
 	$(BIN)/python -m flightllm.numerics.generate --check
-	$(BIN)/python -m flightllm.sim.control_map --check
+	$(BIN)/python -m flightllm.kernel.control_map --check
 	$(BIN)/python -m flightllm.sim.lint
 	$(BIN)/python tools/rtl_figures.py --check
 	$(BIN)/python -m flightllm.synth.lint

@@ -1,6 +1,6 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Generated from flightllm/sim/control_map.py by `python -m flightllm.sim.control_map`. Do not edit.
+// Generated from flightllm/kernel/control_map.py by `python -m flightllm.kernel.control_map`. Do not edit.
 // Register map of the kernel (docs/registers.md).
 
 package flightllm_control_pkg;
@@ -11,20 +11,26 @@ package flightllm_control_pkg;
   localparam logic [15:0] AddrIer = 16'h0008;
   localparam logic [15:0] AddrIsr = 16'h000c;
   localparam logic [15:0] AddrPos = 16'h0010;
-  localparam logic [15:0] AddrNtok = 16'h0014;
-  localparam logic [15:0] AddrNlog = 16'h0018;
-  localparam logic [15:0] AddrMasken = 16'h001c;
-  localparam logic [15:0] AddrProgram = 16'h0020;
-  localparam logic [15:0] AddrInstructions = 16'h0028;
-  localparam logic [15:0] AddrWatchdog = 16'h002c;
-  localparam logic [15:0] AddrSoftReset = 16'h0030;
-  localparam logic [15:0] AddrError = 16'h0400;
-  localparam logic [15:0] AddrBuild = 16'h0404;
-  localparam logic [15:0] AddrCycles = 16'h0408;
+  localparam logic [15:0] AddrNtok = 16'h0018;
+  localparam logic [15:0] AddrNlog = 16'h0020;
+  localparam logic [15:0] AddrMasken = 16'h0028;
+  localparam logic [15:0] AddrProgram = 16'h0030;
+  localparam logic [15:0] AddrInstructions = 16'h003c;
+  localparam logic [15:0] AddrWatchdog = 16'h0044;
+  localparam logic [15:0] AddrSoftReset = 16'h004c;
+  localparam logic [15:0] AddrError = 16'h0054;
+  localparam logic [15:0] AddrBuild = 16'h005c;
+  localparam logic [15:0] AddrFlavour = 16'h0064;
+  localparam logic [15:0] AddrDigest = 16'h006c;
+  localparam logic [15:0] AddrCycles = 16'h0078;
   localparam logic [31:0] ResetWatchdog = 32'd1048576;
 
-  localparam logic [15:0] AddrBase = 16'h0040;  // + 8 * port
+  localparam logic [15:0] AddrBase = 16'h0084;  // + BaseStride * port
+  localparam int unsigned BaseStride = 12;
   localparam int unsigned MaxPorts = 120;
+
+  localparam logic [31:0] FlavourRtl = 32'd0;
+  localparam logic [31:0] FlavourHls = 32'd1;
 
   // One core: AddrCore + 256 * core + ...
   localparam logic [15:0] AddrCore = 16'h0800;

@@ -14,29 +14,10 @@ import jinja2
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
+from flightllm.kernel.parameters import build_digest, parameters
 from flightllm.sim.verilate import cache_folder
 
 NAME = "flightllm_config_pkg.sv"
-
-
-def parameters(arch: ArchConfig) -> list[tuple[str, int, str]]:
-    """(name, value, meaning) of every parameter that the RTL sees."""
-    return [
-        ("Cores", arch.cores, "computing cores"),
-        ("Channels", arch.channels, "memory channels of a core, an MPU each"),
-        ("Vpus", arch.vpus, "VPUs of an MPU"),
-        ("Lanes", arch.lanes, "fp32 lanes of the special-function unit"),
-        ("PortBits", arch.port_bits, "AXI data width of a channel"),
-        ("VbWords", arch.vb_elements // 16, "vector buffer, words of 16 fp32 elements"),
-        ("VbBanks", 4, "banks of the vector buffer"),
-        ("AbWindows", arch.ab_windows, "activation buffer, windows of 16 codes"),
-        ("MbBytes", arch.mb_bytes, "mask buffer"),
-        ("WRingBytes", arch.w_ring_bytes, "weight ring, bytes of a channel"),
-        ("KRingBytes", arch.k_ring_bytes, "KV ring, bytes of a channel"),
-        ("AccEntries", arch.acc_entries, "accumulators of a VPU"),
-        ("MaxChunk", arch.max_chunk, "tokens of a chunk at most"),
-        ("QueueDepth", arch.queue_depth, "instructions in the queue of a unit"),
-    ]
 
 
 def config_package(arch: ArchConfig) -> str:
@@ -47,7 +28,7 @@ def config_package(arch: ArchConfig) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    return env.get_template(f"{NAME}.j2").render(parameters=parameters(arch))
+    return env.get_template(f"{NAME}.j2").render(parameters=parameters(arch), digest=build_digest(arch))
 
 
 def write_config_package(arch: ArchConfig, folder: Path | None = None) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
 from flightllm.errors import ConfigError, FitError, ToolError
-from flightllm.sim import control_map as cm
+from flightllm.kernel import control_map as cm
 from flightllm.sim.events import EVENT
 from flightllm.sim.hbm import HbmTiming
 from flightllm.sim.sources import rtl_sources

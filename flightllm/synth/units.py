@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flightllm.config.arch import ArchConfig
-from flightllm.sim.config import parameters as rtl_parameters
+from flightllm.kernel.parameters import parameters as rtl_parameters
 
 
 @dataclass(frozen=True)

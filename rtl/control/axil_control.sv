@@ -9,6 +9,7 @@ module axil_control #(
     parameter int unsigned Channels = 4,
     parameter int unsigned Vpus     = 8,
     parameter int unsigned Lanes    = 16,
+    parameter logic [63:0] Digest   = '0,  // of the parameters
     localparam int unsigned N       = Cores * Channels
 ) (
     input  logic        clk_i,
@@ -122,8 +123,8 @@ module axil_control #(
         default:             ;
       endcase
       for (int p = 0; p < N; p++) begin
-        if (waddr == AddrBase + 16'(8 * p)) base_o[p][31:0] <= merge(base_o[p][31:0], wdata, wmask);
-        if (waddr == AddrBase + 16'(8 * p + 4)) base_o[p][63:32] <= merge(base_o[p][63:32], wdata, wmask);
+        if (waddr == AddrBase + 16'(BaseStride * p)) base_o[p][31:0] <= merge(base_o[p][31:0], wdata, wmask);
+        if (waddr == AddrBase + 16'(BaseStride * p + 4)) base_o[p][63:32] <= merge(base_o[p][63:32], wdata, wmask);
       end
     end
   end
@@ -171,6 +172,9 @@ module axil_control #(
       AddrSoftReset:       global_word = 32'(soft_reset_o);
       AddrError:           global_word = {22'd0, error_core_q, 4'd0, error_q};
       AddrBuild:           global_word = {8'(Lanes), 8'(Vpus), 8'(Channels), 8'(Cores)};
+      AddrFlavour:         global_word = FlavourRtl;
+      AddrDigest:          global_word = Digest[31:0];
+      AddrDigest + 16'd4:  global_word = Digest[63:32];
       AddrCycles:          global_word = cycles_q[31:0];
       AddrCycles + 16'd4:  global_word = cycles_q[63:32];
       default:             global_word = '0;
@@ -179,7 +183,7 @@ module axil_control #(
     traffic_word = '0;
     for (int p = 0; p < N; p++) begin
       for (int h = 0; h < 2; h++) begin
-        if (raddr_q == AddrBase + 16'(8 * p + 4 * h)) base_word = base_o[p][32*h+:32];
+        if (raddr_q == AddrBase + 16'(BaseStride * p + 4 * h)) base_word = base_o[p][32*h+:32];
         if (raddr_q == AddrTraffic + 16'(16 * p + 4 * h)) traffic_word = read_bytes_i[p][32*h+:32];
         if (raddr_q == AddrTraffic + 16'(16 * p + 4 * h + 8)) traffic_word = written_bytes_i[p][32*h+:32];
       end

@@ -75,7 +75,8 @@ module flightllm_top
       .Cores   (Cores),
       .Channels(Channels),
       .Vpus    (Vpus),
-      .Lanes   (Lanes)
+      .Lanes   (Lanes),
+      .Digest  (Digest)
   ) i_control (
       .clk_i,
       .rst_ni,

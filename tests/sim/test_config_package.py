@@ -2,12 +2,13 @@
 
 import re
 import subprocess
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from flightllm.config.arch import ArchConfig
-from flightllm.sim.config import config_package, parameters, write_config_package
+from flightllm.kernel.parameters import build_digest, parameters
+from flightllm.sim.config import config_package, write_config_package
 from flightllm.sim.verilate import environment
 
 ARCHS = [ArchConfig(), ArchConfig(cores=3, channels=2, vpus=12, lanes=16, port_bits=128, vb_elements=1 << 15)]
@@ -36,3 +37,11 @@ def test_package_is_written_once_and_accepted(tmp_path):
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(parameters(ARCHS[1])) == 14
+
+
+def test_digest_names_what_the_kernel_is_built_for():
+    arch = ARCHS[0]
+    assert f"Digest = 64'h{build_digest(arch):016x}" in config_package(arch)
+    assert build_digest(replace(arch, clock_mhz=100.0, channel_bytes=1 << 30)) == build_digest(arch)
+    other = [replace(arch, cores=2), replace(arch, acc_entries=256), replace(arch, vb_elements=1 << 16)]
+    assert len({build_digest(a) for a in [arch, *other]}) == 4

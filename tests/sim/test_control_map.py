@@ -1,5 +1,6 @@
 """The register map: generated files are current, nothing overlaps."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ConfigError
 from flightllm.isa.fields import TOKEN_UNITS, Unit
-from flightllm.sim import control_map as cm
+from flightllm.kernel import control_map as cm
+from flightllm.kernel import signature
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("output", sorted(cm.OUTPUTS.values()))
 def test_generated_files_are_current(output):
     text = cm.render(ROOT / "templates")[output]
-    assert (ROOT / output).read_text() == text, "run: python -m flightllm.sim.control_map"
+    assert (ROOT / output).read_text() == text, "run: python -m flightllm.kernel.control_map"
 
 
 def test_no_address_has_two_meanings():
@@ -33,6 +35,18 @@ def test_no_address_has_two_meanings():
     assert len(words) == len(set(words))
     assert max(words) < 1 << 16
     assert cm.counter(1, "M", "data") == 0x800 + 0x100 + 0x40 + 32 + 16
+
+
+def test_arguments_leave_the_words_that_vitis_hls_keeps():
+    """UG1399, "S_AXILITE Offset Option": words of the data and one more; a double at 0x20 puts the next at 0x2c."""
+    assert cm.after(0x20, 64) == 0x2C
+    assert cm.ADDRESS["POS"] == 0x10
+    arch = ArchConfig(cores=2, channels=4)
+    arguments = signature.arguments(arch)
+    for one, other in pairwise(arguments):
+        assert other.address == one.address + one.bits // 8 + 4
+    assert [a.port for a in arguments if a.port] == [f"m_axi_gmem{p}" for p in range(8)]
+    assert {a.name for a in arguments if a.output} == {"error", "build", "flavour", "digest", "cycles"}
 
 
 def test_units_and_errors_agree_with_the_rtl():

@@ -21,8 +21,8 @@ from kernels import (
 
 from flightllm.errors import ConfigError, PackageError, ProgramError, ToolError
 from flightllm.executors.rtl import RtlDevice
+from flightllm.kernel import control_map as cm
 from flightllm.runtime.device import Device
-from flightllm.sim import control_map as cm
 from flightllm.sim.events import Kind
 from flightllm.sim.hbm import HbmTiming
 from flightllm.sim.simulator import SimOptions, Simulator, Stop

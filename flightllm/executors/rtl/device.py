@@ -12,9 +12,9 @@ from flightllm.errors import ConfigError, FlightError, ProgramError, ToolError
 from flightllm.executors.rtl.status import read_counters, state_dump
 from flightllm.isa import decode_program
 from flightllm.isa.fields import Instruction
+from flightllm.kernel import control_map as cm
 from flightllm.package import Package
 from flightllm.runtime.device import check_chunk, gather_logits
-from flightllm.sim import control_map as cm
 from flightllm.sim.hbm import HbmTiming
 from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 

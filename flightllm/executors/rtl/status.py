@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from flightllm.config.arch import ArchConfig
-from flightllm.sim import control_map as cm
+from flightllm.kernel import control_map as cm
 
 
 class Registers(Protocol):

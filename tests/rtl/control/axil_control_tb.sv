@@ -55,7 +55,8 @@ module axil_control_tb #(
       .Cores   (Cores),
       .Channels(Channels),
       .Vpus    (Vpus),
-      .Lanes   (Lanes)
+      .Lanes   (Lanes),
+      .Digest  (64'h0123_4567_89AB_CDEF)
   ) i_dut (
       .s_axil_awvalid_i(s_axil_awvalid),
       .s_axil_awready_o(s_axil_awready),

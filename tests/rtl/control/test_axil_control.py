@@ -1,4 +1,4 @@
-"""axil_control under cocotbext-axi's AXI4-Lite master: every register of flightllm.sim.control_map, strobes, the ap_ctrl_chain
+"""axil_control under cocotbext-axi's AXI4-Lite master: every register of flightllm.kernel.control_map, strobes, the ap_ctrl_chain
 handshake, interrupts, errors, back-pressure on every channel."""
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import pytest
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb_runner import parameter, pauses, run_bench, start
 
-from flightllm.sim import control_map as cm
+from flightllm.kernel import control_map as cm
 
 WRAPPER = Path(__file__).parent / "axil_control_tb.sv"
 A = cm.ADDRESS
+DIGEST = 0x0123_4567_89AB_CDEF
 START, DONE, IDLE, READY, CONTINUE = cm.START, cm.DONE, cm.IDLE, cm.READY, cm.CONTINUE
 
 
@@ -105,10 +106,12 @@ async def arguments(dut, kind):
         await host.write(address, new, (lo, hi))
     for address in random.sample(addresses, len(addresses)):
         assert await host.read(address) == model[address], f"{address:#x}"
-    for address in (0x34, 0x3C, cm.base_address(ports), A["ERROR"], A["BUILD"], A["CYCLES"], 0x7FC, 0xFFFC):
+    unmapped = (A["NTOK"] - 4, A["INSTRUCTIONS"] + 4, cm.base_address(0) + 8, cm.base_address(ports), 0x7FC, 0xFFFC)
+    constant = {A["BUILD"]: build_word(), A["DIGEST"]: DIGEST & 0xFFFFFFFF, A["DIGEST"] + 4: DIGEST >> 32}
+    for address in (*unmapped, *constant, A["FLAVOUR"], A["ERROR"], A["CYCLES"]):
         before = await host.read(address)
         await host.write(address, 0xFFFFFFFF)
-        assert await host.read(address) == before == (build_word() if address == A["BUILD"] else 0), f"{address:#x}"
+        assert await host.read(address) == before == constant.get(address, 0), f"{address:#x}"
     outputs = {
         "POS": "pos_o", "NTOK": "ntok_o", "NLOG": "nlog_o", "MASKEN": "masken_o", "INSTRUCTIONS": "program_len_o",
         "WATCHDOG": "watchdog_o",

@@ -9,7 +9,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from cocotb_runner import parameter, run_bench, start
 
-from flightllm.sim.control_map import EVENTS, UNITS
+from flightllm.kernel.control_map import EVENTS, UNITS
 
 COUNTERS = len(UNITS) * len(EVENTS)
 

@@ -17,7 +17,7 @@ from flightllm.isa.control import ALU, HALT, LOOP
 from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDG, LDV, LDW
 from flightllm.isa.store import STV
-from flightllm.sim import control_map as cm
+from flightllm.kernel import control_map as cm
 from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 
 #: one that other tests build as well

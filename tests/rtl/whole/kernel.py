@@ -11,7 +11,7 @@ from flightllm.config.arch import ArchConfig
 from flightllm.executors.rtl.status import read_counters, state_dump
 from flightllm.isa import encode_program
 from flightllm.isa.fields import Instruction
-from flightllm.sim import control_map as cm
+from flightllm.kernel import control_map as cm
 from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 
 LIMIT = 20_000_000

@@ -17,9 +17,9 @@ from packages import build
 from flightllm.cycles.device import CycleModel
 from flightllm.executors.rtl import RtlDevice
 from flightllm.frontends import load_model
+from flightllm.kernel.control_map import UNITS
 from flightllm.package import Package
 from flightllm.runtime.chunks import random_ids
-from flightllm.sim.control_map import UNITS
 
 #: limits of the errors, as shares
 CYCLES, BUSY = 0.03, 0.05

@@ -1,15 +1,13 @@
 """The register map of the kernel, declared once: hosts, the simulator, the RTL and docs/registers.md take it from here.
 
-`python -m flightllm.sim.control_map` writes the generated files, `--check` compares (exit code 1 if one is not current).
+`python -m flightllm.kernel.control_map` writes the generated files, `--check` compares (exit code 1 if one is not current).
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import jinja2
 
 from flightllm.config.arch import ArchConfig
 from flightllm.errors import ConfigError
@@ -41,7 +39,7 @@ class Register:
 #: bits of AP_CTRL
 START, DONE, IDLE, READY, CONTINUE = 1, 2, 4, 8, 16
 
-REGISTERS = (
+_FIXED = (
     Register(
         "AP_CTRL",
         0x00,
@@ -51,18 +49,48 @@ REGISTERS = (
     Register("GIE", 0x04, "rw", "bit 0: interrupts are enabled"),
     Register("IER", 0x08, "rw", "bit 0: interrupt at done, bit 1: at ready"),
     Register("ISR", 0x0C, "rw", "bits 0 and 1: it happened while enabled; writing 1 toggles"),
-    Register("POS", 0x10, "rw", "position of the chunk's first token"),
-    Register("NTOK", 0x14, "rw", "tokens in the chunk"),
-    Register("NLOG", 0x18, "rw", "logits wanted, for the last NLOG tokens"),
-    Register("MASKEN", 0x1C, "rw", "1: attention block masks apply"),
-    Register("PROGRAM", 0x20, "rw", "byte offset of the program on channel 0 of each core, a multiple of 64", 64),
-    Register("INSTRUCTIONS", 0x28, "rw", "instructions of the program, 64 bytes each"),
-    Register("WATCHDOG", 0x2C, "rw", "cycles without an event in any unit that are error 5; 0: never", reset=1 << 20),
-    Register("SOFT_RESET", 0x30, "rw", "bit 0: holds the cores in reset; to leave an error, set it, wait, clear it"),
-    Register("ERROR", 0x400, "r", "bits 3:0: error of the last run (0 none), bits 9:8: core that reported it"),
-    Register("BUILD", 0x404, "r", "bits 7:0 cores, 15:8 channels of a core, 23:16 VPUs of an MPU, 31:24 fp32 lanes"),
-    Register("CYCLES", 0x408, "r", "cycles of the run so far, or of the last one", 64),
 )
+#: arguments of the kernel in their order; their addresses follow from it
+_IN_ORDER = (
+    Register("POS", 0, "rw", "position of the chunk's first token"),
+    Register("NTOK", 0, "rw", "tokens in the chunk"),
+    Register("NLOG", 0, "rw", "logits wanted, for the last NLOG tokens"),
+    Register("MASKEN", 0, "rw", "1: attention block masks apply"),
+    Register("PROGRAM", 0, "rw", "byte offset of the program on channel 0 of each core, a multiple of 64", 64),
+    Register("INSTRUCTIONS", 0, "rw", "instructions of the program, 64 bytes each"),
+    Register("WATCHDOG", 0, "rw", "cycles without an event in any unit that are error 5; 0: never", reset=1 << 20),
+    Register("SOFT_RESET", 0, "rw", "bit 0: holds the cores in reset; to leave an error, set it, wait, clear it"),
+    Register("ERROR", 0, "r", "bits 3:0: error of the last run (0 none), bits 9:8: core that reported it"),
+    Register("BUILD", 0, "r", "bits 7:0 cores, 15:8 channels of a core, 23:16 VPUs of an MPU, 31:24 fp32 lanes"),
+    Register("FLAVOUR", 0, "r", "0: the kernel was made from RTL; 1: from HLS, without the state and counters below"),
+    Register(
+        "DIGEST", 0, "r", "names all parameters that the kernel was built for (`flightllm.kernel.parameters`)", 64
+    ),
+    Register("CYCLES", 0, "r", "cycles of the run so far, or of the last one", 64),
+)
+#: values of FLAVOUR
+FLAVOURS = ("rtl", "hls")
+
+
+def after(address: int, bits: int) -> int:
+    """Address of the argument behind one at `address`: Vitis HLS gives an argument its words and one more for the handshake.
+
+    Source: UG1399, "S_AXILITE Offset Option". The Vitis kernel flow chooses offsets itself, so the map follows its rule.
+    """
+    return address + 4 * (bits // 32 + 1)
+
+
+def _allocate(arguments: tuple[Register, ...], first: int) -> tuple[tuple[Register, ...], int]:
+    """The arguments at their addresses, and the address behind them."""
+    out, address = [], first
+    for register in arguments:
+        out.append(replace(register, address=address))
+        address = after(address, register.bits)
+    return tuple(out), address
+
+
+ARGUMENTS, BASE = _allocate(_IN_ORDER, 0x10)
+REGISTERS = _FIXED + ARGUMENTS
 
 #: code -> meaning, and its name in SystemVerilog
 ERRORS = {
@@ -76,8 +104,8 @@ ERRORS = {
 }
 ERROR_NAMES = ("Illegal", "Read", "Write", "TokenId", "Watchdog", "Halt", "Buffer")
 
-#: base addresses: 64 bits for channel number core * channels + channel
-BASE, BASE_STRIDE, MAX_PORTS = 0x40, 8, 120
+#: base addresses, behind the other arguments: 64 bits for channel number core * channels + channel
+BASE_STRIDE, MAX_PORTS = after(0, 64), 120
 #: state of a core
 CORE, CORE_STRIDE = 0x800, 0x100
 CORE_REGISTERS = (
@@ -138,6 +166,8 @@ def check_ports(arch: ArchConfig) -> None:
 
 def render(templates: Path) -> dict[str, str]:
     """Generated file (relative path) -> text."""
+    import jinja2  # a host that drives a card has no need of it
+
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
@@ -145,9 +175,7 @@ def render(templates: Path) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    names = (
-        "REGISTERS CORE_REGISTERS ERRORS ERROR_NAMES UNITS EVENTS BASE BASE_STRIDE MAX_PORTS CORE CORE_STRIDE COUNTERS"
-    )
+    names = "REGISTERS CORE_REGISTERS FLAVOURS ERRORS ERROR_NAMES UNITS EVENTS BASE BASE_STRIDE MAX_PORTS CORE CORE_STRIDE COUNTERS"
     names += " TRAFFIC TRAFFIC_STRIDE"
     values = {name.lower(): globals()[name] for name in names.split()}
     return {output: env.get_template(name).render(values) for name, output in OUTPUTS.items()}
