@@ -18,7 +18,17 @@ from flightllm.kernel.hls_top import FILE, hls_top
 from flightllm.sim.verilate import cache_folder
 
 COMPILE_TIMEOUT_S = 900
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fwrapv", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-fwrapv",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-label",
+)
 
 
 def ap_types() -> Path:

@@ -21,11 +21,15 @@ class HlsDevice:
     """Executes packages on the HLS kernel.
 
     limit_s: wall time of a run. library, exact_depths: see `HlsKernel`.
+
+    Attributes:
+        memory: uint8 [cores * channels, bytes], after `load`. last: counters of the last run; the HLS kernel has none.
     """
 
     def __init__(self, limit_s: float = LIMIT_S, library: Path | None = None, exact_depths: bool = False) -> None:
         self.limit_s, self.library, self.exact_depths = limit_s, library, exact_depths
         self.memory = np.zeros((0, 0), np.uint8)
+        self.last: dict[str, int] = {}
         self._kernel: HlsKernel | None = None
         self._package: Package | None = None
         self._counters: dict[str, int] = {}
@@ -51,6 +55,9 @@ class HlsDevice:
         self._package = package
         self._counters = {"chunks": 0, "tokens": 0}
         place(package, self.memory)
+
+    def close(self) -> None:
+        """Nothing to free."""
 
     def reset(self) -> None:
         """Begin a new conversation. The cache needs no clearing: keys past the position are never visible."""
