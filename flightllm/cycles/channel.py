@@ -19,6 +19,9 @@ MAX_BURSTS, WEIGHT_BURSTS = 16, 4
 #: writes that wait: from so many, or so many ns, on they go before reads (sim/axi_memory.hpp: serve)
 DRAIN_WRITES, DRAIN_NS = 8, 500.0
 
+#: no client has a request
+IDLE = [None, None, None]
+
 #: called when a burst's times are known: cycles of the port in which its first and last beat come, and their number
 Arrival = Callable[[float, float, int], None]
 
@@ -38,7 +41,7 @@ class Channel:
         start: cycles since the reset of the memory.
 
     Attributes:
-        free: [client] set when its request has been cut up. answered: set when no write is open any more.
+        free: [client] set when its request has been cut up.
         read_beats: of 64 bytes, so far. written_bytes: with a strobe. fetched_beats, alone_bytes: of these, those that no other channel has: of the
         program, and of writes to one channel.
     """
@@ -49,17 +52,16 @@ class Channel:
         self._kernel, self._period, self._parts = kernel, period_ns, BEAT * 8 // port_bits
         self.memory = HbmChannel(timing, phase)
         self.memory.begin(start * period_ns)
-        self._open: list[_Request | None] = [None, None, None]
+        self._open: list[_Request | None] = [*IDLE]
         self.free = [Signal(kernel) for _ in range(3)]
-        self.answered = Signal(kernel)
-        self._asked, self._served, self._queued = Signal(kernel), Signal(kernel), Signal(kernel)
+        self._asked, self._served, self._queued, self._begun = (Signal(kernel) for _ in range(4))
         self._turn = 0
         # bursts that the memory has not begun: arrival in ns, address, beats, client
         self._reads: deque[tuple[float, int, int, Arrival, int]] = deque()
         self._ends: deque[tuple[float, int]] = deque()  # cycles in which begun bursts end, client
         self._weights, self._full = 0, False  # bursts of the weights in flight; they wait, and none of these has begun
         self._writes: deque[tuple[float, int]] = deque()  # arrival in ns, address
-        self.writing = 0  # writes without an answer
+        self._answered = 0.0  # cycle in which all begun writes have their answers
         self._port_free = 0.0  # first cycle in which the port has no beat of a begun burst
         self.read_beats = 0
         self.written_bytes = 0
@@ -79,10 +81,16 @@ class Channel:
     def write(self, addr: int, nbytes: int, alone: bool = False) -> None:
         """Address and data of a beat, `nbytes` of it with a strobe, are at the port in this cycle. alone: other channels have no such write."""
         self._writes.append((self._kernel.now * self._period, addr))
-        self.writing += 1
         self.written_bytes += nbytes
         self.alone_bytes += nbytes if alone else 0
         self._queued.set()
+
+    def answered(self) -> Process:
+        """Wait until no write is open any more."""
+        while self._writes:
+            yield self._begun
+        if self._answered > self._kernel.now:
+            yield self._answered
 
     # --- the reader ------------------------------------------------------------------------------------------------
     def _reader(self) -> Process:
@@ -131,6 +139,9 @@ class Channel:
             if not request.beats:
                 self._open[client] = None
             self._queued.set()
+            if not self.free[client].waiting and self._open == IDLE:
+                yield self._asked  # whoever asks from now on is served from the cycle after on
+                continue
             yield kernel.now + 1
             if self._open[client] is None:
                 self.free[client].set()
@@ -156,7 +167,9 @@ class Channel:
                 arrival, addr = writes.popleft()
                 _, last = memory.burst(addr, BEAT, arrival, write=True)
                 done = max(last, arrival) + memory.timing.write_ns
-                kernel.at(max(kernel.now, ceil(done / period)) + 1, self._answer())
+                self._answered = max(self._answered, max(kernel.now, ceil(done / period)) + 1)
+                if not writes:
+                    self._begun.set()
                 continue
             arrival, addr, beats, arrived, client = reads.popleft()
             first, last = memory.burst(addr, BEAT * beats, arrival)
@@ -176,12 +189,5 @@ class Channel:
 
     def _wake(self) -> Process:
         self._asked.set()
-        return
-        yield  # a generator
-
-    def _answer(self) -> Process:
-        self.writing -= 1
-        if not self.writing:
-            self.answered.set()
         return
         yield  # a generator

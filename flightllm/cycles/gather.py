@@ -23,6 +23,8 @@ class Gather:
 
     def of(self, channel: int) -> Arrival:
         """What to call when a burst of this channel comes."""
+        if self._channels == 1:
+            return lambda first, last, beats: self._put(beats, first, last)
 
         def arrived(first: float, last: float, beats: int) -> None:
             place = self._next[channel] - self._base

@@ -83,32 +83,40 @@ class HbmChannel:
         self.bus_free = at + t.ccd_short_ns
 
     def _serve(self, word: int, write: bool, arrival: float) -> float:
-        """Time of one column access."""
+        """Time of one column access. (Comparisons instead of `max`: nothing in the model runs as often.)"""
         t = self.timing
         there = arrival + self.half
         group = (word & 1) | ((word >> 8 & 1) << 1)
         bank, row = group * 4 + (word >> 6 & 3), word >> 9
         while True:
-            ready = max(there, self.closed_until)
+            ready = self.closed_until
+            if there > ready:
+                ready = there
             opened = self.opened[bank]
             if self.row[bank] != row:
                 if self.row[bank] >= 0:
                     ready = max(ready, opened + t.row_active_ns, self.busy_until[bank]) + t.precharge_ns
                 opened = ready
-            column = max(ready, opened + t.activate_ns, self.bus_free, self.group_free[group])
+            column = opened + t.activate_ns
+            if ready > column:
+                column = ready
+            if self.bus_free > column:
+                column = self.bus_free
+            if self.group_free[group] > column:
+                column = self.group_free[group]
             if write != self.writing:
                 column = max(column, self.last + t.ccd_short_ns + t.turn_ns)
-            if column >= self.next_refresh:
-                self._refresh(column)
-                continue
-            self.row[bank] = row
-            self.opened[bank] = opened
-            self.busy_until[bank] = column + (t.write_recovery_ns if write else t.ccd_long_ns)
-            self.writing = write
-            self.last = column
-            self.bus_free = column + t.ccd_short_ns
-            self.group_free[group] = column + t.ccd_long_ns
-            return column
+            if column < self.next_refresh:
+                break
+            self._refresh(column)
+        self.row[bank] = row
+        self.opened[bank] = opened
+        self.busy_until[bank] = column + (t.write_recovery_ns if write else t.ccd_long_ns)
+        self.writing = write
+        self.last = column
+        self.bus_free = column + t.ccd_short_ns
+        self.group_free[group] = column + t.ccd_long_ns
+        return column
 
     def _refresh(self, now: float) -> None:
         t = self.timing

@@ -17,13 +17,13 @@ import numpy as np
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.kernel import Kernel, Part, Process, Signal
-from flightllm.cycles.matrix_items import Item, Tile, entry_item, header_pieces, key_tile, value_tile
+from flightllm.cycles.matrix_items import STEADY_WORDS, Item, Tile, header_pieces, key_tile, value_tile
 from flightllm.cycles.rings import Ring
+from flightllm.cycles.streams import Strip
 from flightllm.isa.blocks import active_blocks, runs
 from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.matrix import MM, MMQK
-from flightllm.streams.layout import EntryShape
 
 # fetch_plan: cycles from the cycle in which it takes something to the first in which it offers the next item
 PLAN_STRIP, PLAN_ENTRY, PLAN_RUNS, PLAN_RUN = 3, 7, 5, 6
@@ -137,7 +137,7 @@ class MatrixUnit(Unit):
 
     Args:
         w_ring, k_ring: what it pops. level_age: cycles until a ring's level is seen. mask: bytes of the mask buffer.
-        entries: formats of the strips of the next MM: for each the formats of its blocks, as shapes, and bytes of its format table.
+        strips: of the next MM.
     """
 
     name = UnitName.M
@@ -151,10 +151,10 @@ class MatrixUnit(Unit):
         k_ring: Ring,
         level_age: int,
         mask: np.ndarray,
-        entries: Callable[[Operands], Iterator[tuple[list[EntryShape], int]]],
+        strips: Callable[[Operands], Iterator[Strip]],
     ) -> None:
         super().__init__(kernel, tokens, arch.queue_depth)
-        self._arch, self._w, self._k, self._mask, self._entries = arch, w_ring, k_ring, mask, entries
+        self._arch, self._w, self._k, self._mask, self._strips = arch, w_ring, k_ring, mask, strips
         self._lanes = min(16, 4 * arch.channels)
         self._window = level_age + 2  # cycles over which the words of pops may not exceed the level that is shown
         self.beats = 0.0  # of the array
@@ -204,35 +204,32 @@ class MatrixUnit(Unit):
         """Strips of a weight stream; returns the cycle from which on the plan takes an instruction."""
         v, lanes, channels = self._arch.vpus, self._lanes, self._arch.channels
         begun = self._w_words
-        strips = list(self._entries(o))
-        for index, (shapes, table) in enumerate(strips):
-            slots = shapes[0].slots
-            if table:
+        strips = list(self._strips(o))
+        for index, popped in enumerate(strips):
+            if popped.table:
                 accepted = self._accept(at + PLAN_STRIP)
-                words = (table + 7) // 8
+                words = (popped.table + 7) // 8
                 for k in range(words):
                     yield from self._pop_w((1,), accepted + WALKED + k)
-                ready = self._fired + TABLE + table
+                ready = self._fired + TABLE + popped.table
             else:
                 ready = at + PLAN_STRIP
             accepted = self._accept(ready)
-            pieces = header_pieces(slots, bool(o.bias))
+            pieces = header_pieces(popped.slots, bool(o.bias))
             self._rho_used += 1
             while (free := self._rho_free.until(self._rho_used - STRIPS)) is None:
                 yield self._rho_free.signal
             yield from self._pop_w(pieces, max(accepted + WALKED, free + FREED if free else 0.0))
             self._accepts = max(accepted + len(pieces), self._fires[0] + 1)
-            full, rest = divmod(slots, v)
+            full, rest = divmod(popped.slots, v)
             strip = _Strip([-(-v * channels // lanes)] * full, index == len(strips) - 1)
             if rest:
                 strip.steps.append(-(-rest * channels // lanes))
             ready = accepted + PLAN_ENTRY
-            for number, shape in enumerate(shapes):
+            last = len(popped.items) - 1
+            for number, item in enumerate(popped.items):
                 accepted = self._accept(ready)
-                item = entry_item(shape)
-                yield from self._pop_entry(
-                    item, accepted + WALKED, number == 0, strip if number == len(shapes) - 1 else None
-                )
+                yield from self._pop_entry(item, accepted + WALKED, number == 0, strip if number == last else None)
                 self._accepts = max(accepted + item.pieces, self._fires[0] + 1)
                 ready = accepted + PLAN_ENTRY
             at = accepted
@@ -279,27 +276,47 @@ class MatrixUnit(Unit):
             fires.append(time)
         used, last = self._beats_used, len(item.tiles) - 1
         for number, tile in enumerate(item.tiles):
-            times = []
-            for window in tile.windows:
-                used += 1
-                while (free := beats.until(used - REPLAY_BEATS)) is None:
-                    yield beats.signal
-                if free + FREED > time + 1:
-                    time = free + FREED - 1
-                for words in window:
-                    total += words
-                    while total > ring.coming:
-                        yield ring.arrived
-                    came = time_of(total)
-                    time = time + 1 if came <= time + 1 else came
-                    if words > 12:
-                        time = self._level(time, words)
-                    fires.append(time)
-                times.append(time)
+            while (free := beats.until(used + 1 - REPLAY_BEATS)) is None:
+                yield beats.signal
+            if free + FREED > time + 1:
+                time = free + FREED - 1
+            room = beats.last[0] + REPLAY_BEATS - used
+            if room >= tile.count and tile.steady and ring.come(total + tile.words, time + 1):
+                # nothing holds up the tile any more: a piece a cycle
+                times = [time + k for k in tile.ends]
+                pieces = tile.ends[-1]
+                fires.extend(times if pieces == tile.count else [time + k + 1 for k in range(pieces)])
+            else:
+                times = yield from self._pop_tile(tile, time, total, used)
+            time = times[-1]
+            total += tile.words
+            used += tile.count
             ring.pop(total, time)
             self._tiles.append((tile, times, first and number == 0, strip if number == last else None))
             self._tile_there.set()
         self._beats_used, self._w_words, self._fired = used, total, time
+
+    def _pop_tile(self, tile: Tile, time: float, total: int, used: int) -> Part[list[float]]:
+        """A tile of the W ring, piece by piece; returns the cycle of each window's last. total, used: words and beats before it."""
+        ring, beats, fires = self._w, self._beats_free, self._fires
+        times = []
+        for window in tile.windows:
+            used += 1
+            while (free := beats.until(used - REPLAY_BEATS)) is None:
+                yield beats.signal
+            if free + FREED > time + 1:
+                time = free + FREED - 1
+            for words in window:
+                total += words
+                while total > ring.coming:
+                    yield ring.arrived
+                came = ring.time_of(total)
+                time = time + 1 if came <= time + 1 else came
+                if words > STEADY_WORDS:
+                    time = self._level(time, words)
+                fires.append(time)
+            times.append(time)
+        return times
 
     def _level(self, time: float, words: int) -> float:
         """A pop waits while the words of the last ones and its own are more than a level can show."""

@@ -59,10 +59,10 @@ class WeightUnit(Unit):
                 begin = kernel.now
                 while (room := ring.room_for(asked)) is None:
                     yield ring.popped
-                yield room + ROOM if room else 0.0
-                self.counters["space"] += kernel.now - begin
+                allowed = max(kernel.now, room + ROOM if room else 0.0)
+                self.counters["space"] += allowed - begin
                 # the request stands in a register; each channel takes it when its last one has been cut up
-                yield kernel.now + 1
+                yield allowed + 1
                 for channel, arrived in zip(self._channels, self._arrived, strict=True):
                     while channel.busy(WEIGHTS):
                         yield channel.free[WEIGHTS]

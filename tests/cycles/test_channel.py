@@ -81,8 +81,7 @@ def test_writes_wait_for_reads_but_not_for_ever():
     def writes():
         yield 40
         memory.write(1 << 20, BEAT)
-        while memory.writing:
-            yield memory.answered
+        yield from memory.answered()
         answered.append(kernel.now)
 
     kernel.start(asks())
