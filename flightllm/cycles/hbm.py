@@ -74,10 +74,12 @@ class HbmChannel:
         """`count` hits, the last of them to `word` at time `at`."""
         t = self.timing
         after = t.write_recovery_ns if write else t.ccd_long_ns
-        for back in range(min(2, count)):
-            w, time = word - back, at - back * t.ccd_short_ns
-            group = (w & 1) | ((w >> 8 & 1) << 1)
-            self.busy_until[group * 4 + (w >> 6 & 3)] = time + after
+        group, bank, time = (word & 1) | ((word >> 8 & 1) << 1), word >> 6 & 3, at
+        self.busy_until[group * 4 + bank] = time + after
+        self.group_free[group] = time + t.ccd_long_ns
+        if count > 1:  # the one before went to the other group
+            group, time = group ^ 1, at - t.ccd_short_ns
+            self.busy_until[group * 4 + bank] = time + after
             self.group_free[group] = time + t.ccd_long_ns
         self.last = at
         self.bus_free = at + t.ccd_short_ns

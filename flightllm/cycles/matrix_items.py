@@ -17,6 +17,8 @@ from flightllm.streams.layout import EntryShape
 POP_WORDS = 16
 #: words of a pop that a ring's level never holds up (matrix: LEVEL)
 STEADY_WORDS = 12
+#: pieces that may wait behind the walk (a section, the queue): it takes the next item in the cycle after the firing so many before the last
+AHEAD = 5
 #: scale beats of a row of the scale FIFOs
 ROW_BEATS = 8
 WORD_BYTES = 8
@@ -73,6 +75,16 @@ class Item:
     def pieces(self) -> int:
         """Pops of the whole item."""
         return len(self.scales) + sum(len(w) for t in self.tiles for w in t.windows)
+
+    @cached_property
+    def tail(self) -> int:
+        """The tile from which on all pieces are that the walk of the next item may wait for."""
+        pieces = 0
+        for number in reversed(range(len(self.tiles))):
+            pieces += self.tiles[number].ends[-1]
+            if pieces > AHEAD:
+                return number
+        return 0
 
 
 def cut(words: int) -> tuple[int, ...]:

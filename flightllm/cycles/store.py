@@ -97,6 +97,8 @@ class StoreUnit(Unit):
             if time > kernel.now:
                 yield time
             channel.write(addr, nbytes, alone)
+        self.current.written += sum(nbytes for *_, nbytes, _ in beats)
+        self.current.alone += sum(nbytes for *_, nbytes, alone in beats if alone)
         beats.clear()
         yield end
         for channel in self._channels:
@@ -116,8 +118,6 @@ class StoreUnit(Unit):
     def _write(self, time: float, channel: Channel, addr: int, nbytes: int, alone: bool = False) -> None:
         """A beat of which the last word or step is in the register at `time`."""
         self._beats.append((time + BEAT_OUT, channel, addr // BEAT * BEAT, nbytes, alone))
-        self.current.written += nbytes
-        self.current.alone += nbytes if alone else 0
 
     def _append(self, o: Operands) -> None:
         """Steps of the rows: a header and the windows of each; a beat is written when its last step has been taken."""
