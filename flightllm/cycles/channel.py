@@ -75,8 +75,12 @@ class Channel:
 
     def request(self, client: int, addr: int, beats: int, arrived: Arrival) -> None:
         """The reader takes a request for `beats` beats of 64 bytes in this cycle; the client must not be busy."""
-        self._open[client] = _Request(addr, beats, arrived, self._kernel.now)
-        self._asked.set()
+        now, alone = self._kernel.now, self._open == IDLE
+        self._open[client] = _Request(addr, beats, arrived, now)
+        if alone:
+            self._asked.set_at(now + 1)  # the reader has nothing else to do
+        else:
+            self._asked.set()
 
     def write(self, addr: int, nbytes: int, alone: bool = False) -> None:
         """Address and data of a beat, `nbytes` of it with a strobe, are at the port in this cycle. alone: other channels have no such write."""
@@ -150,38 +154,40 @@ class Channel:
     def _memory(self) -> Process:
         """Begins a burst when the data bus is free a cycle later, as sim/axi_memory.hpp does; reads first, unless writes have waited."""
         kernel, memory, reads, writes, period = self._kernel, self.memory, self._reads, self._writes, self._period
+        t, burst, ends, parts = memory.timing, memory.burst, self._ends, self._parts
+        half, whole = memory.half, t.ccd_short_ns * (BEAT // ATOM - 1) if parts < 2 else 0.0
         draining = False
         while True:
             if not reads and not writes:
                 yield self._queued
                 continue
             at = ceil(memory.bus_free / period) - 1
-            if reads and not writes:
+            if not writes:
                 at = max(at, round(reads[0][0] / period))
             if at > kernel.now:
                 yield at
                 continue
-            now = kernel.now * period
-            draining = bool(writes) and (draining or len(writes) >= DRAIN_WRITES or now - writes[0][0] > DRAIN_NS)
-            if writes and (draining or not reads or reads[0][0] > now):
-                arrival, addr = writes.popleft()
-                _, last = memory.burst(addr, BEAT, arrival, write=True)
-                done = max(last, arrival) + memory.timing.write_ns
-                self._answered = max(self._answered, max(kernel.now, ceil(done / period)) + 1)
-                if not writes:
-                    self._begun.set()
-                continue
+            if writes:
+                now = kernel.now * period
+                draining = draining or len(writes) >= DRAIN_WRITES or now - writes[0][0] > DRAIN_NS
+                if draining or not reads or reads[0][0] > now:
+                    arrival, addr = writes.popleft()
+                    _, last = burst(addr, BEAT, arrival, write=True)
+                    done = max(last, arrival) + t.write_ns
+                    self._answered = max(self._answered, max(kernel.now, ceil(done / period)) + 1)
+                    if not writes:
+                        self._begun.set()
+                    continue
+            else:  # a pause of reads and writes does not end the draining, a read without a write does
+                draining = False
             arrival, addr, beats, arrived, client = reads.popleft()
-            first, last = memory.burst(addr, BEAT * beats, arrival)
+            first, last = burst(addr, BEAT * beats, arrival)
             # the first beat is there with its last atom
-            first += (
-                memory.timing.ccd_short_ns * (min(BEAT // self._parts, BEAT) // ATOM - 1) if self._parts < 2 else 0.0
-            )
-            begin = max(ceil((first + memory.half) / period - 1e-9), self._port_free)
-            end = max(ceil((last + memory.half) / period - 1e-9), begin + beats * self._parts - 1)
+            begin = max(ceil((first + whole + half) / period - 1e-9), self._port_free)
+            end = max(ceil((last + half) / period - 1e-9), begin + beats * parts - 1)
             self._port_free = end + 1
-            self._ends.append((end, client))
-            arrived(begin + self._parts - 1, end, beats)
+            ends.append((end, client))
+            arrived(begin + parts - 1, end, beats)
             self._served.set()
             if self._full:
                 self._full = False

@@ -23,17 +23,23 @@ class Signal:
         waiting: that sleep until `set`.
     """
 
-    __slots__ = ("_due", "waiting")
+    __slots__ = ("_kernel", "waiting")
 
     def __init__(self, kernel: Kernel) -> None:
-        self._due = kernel.due
+        self._kernel = kernel
         self.waiting: list[Process] = []
 
     def set(self) -> None:
         """Wake all that wait, in this cycle, behind whatever is due in it already."""
         if self.waiting:
-            self._due.extend(self.waiting)
+            self._kernel.due.extend(self.waiting)
             self.waiting.clear()
+
+    def set_at(self, time: float) -> None:
+        """Wake all that wait now, in a cycle to come: for those that would find nothing to do before."""
+        for process in self.waiting:
+            self._kernel.at(time, process)
+        self.waiting.clear()
 
 
 class Kernel:

@@ -52,14 +52,13 @@ class WeightUnit(Unit):
             self.begin()
             addr, left = o.addr, o.nbytes // BEAT
             self.current.beats = left
-            yield kernel.now + 1
+            begin = kernel.now + 1  # in which a request may be made
             while left:
                 beats = min(left, self._most)
                 asked += BEAT_WORDS * beats
-                begin = kernel.now
                 while (room := ring.room_for(asked)) is None:
                     yield ring.popped
-                allowed = max(kernel.now, room + ROOM if room else 0.0)
+                allowed = max(begin, kernel.now, room + ROOM if room else 0.0)
                 self.counters["space"] += allowed - begin
                 # the request stands in a register; each channel takes it when its last one has been cut up
                 yield allowed + 1
@@ -69,6 +68,7 @@ class WeightUnit(Unit):
                     channel.request(WEIGHTS, addr, beats, arrived)
                 addr += BEAT * beats
                 left -= beats
-                yield kernel.now + 1
+                begin = kernel.now + 1
+            yield begin
             self.give(0)
             self.finish()
