@@ -61,8 +61,8 @@ class Channel:
         self._ends: deque[tuple[float, int]] = deque()  # cycles in which begun bursts end, client
         self._weights, self._full = 0, False  # bursts of the weights in flight; they wait, and none of these has begun
         self._writes: deque[tuple[float, int]] = deque()  # arrival in ns, address
-        self._answered = 0.0  # cycle in which all begun writes have their answers
-        self._port_free = 0.0  # first cycle in which the port has no beat of a begun burst
+        self._written = (0.0, 0.0)  # cycle in which the last write that has begun did, ns of its answer
+        self._port_free = 0  # first cycle in which the port has no beat of a begun burst
         self.read_beats = 0
         self.written_bytes = 0
         self.fetched_beats = self.alone_bytes = 0
@@ -87,14 +87,17 @@ class Channel:
         self._writes.append((self._kernel.now * self._period, addr))
         self.written_bytes += nbytes
         self.alone_bytes += nbytes if alone else 0
-        self._queued.set()
+        if self._queued.waiting:
+            self._queued.set()
 
     def answered(self) -> Process:
         """Wait until no write is open any more."""
         while self._writes:
             yield self._begun
-        if self._answered > self._kernel.now:
-            yield self._answered
+        begun, done = self._written
+        at = max(begun, ceil(done / self._period)) + 1
+        if at > self._kernel.now:
+            yield at
 
     # --- the reader ------------------------------------------------------------------------------------------------
     def _reader(self) -> Process:
@@ -142,7 +145,8 @@ class Channel:
             self._turn = (client + 1) % 3
             if not request.beats:
                 self._open[client] = None
-            self._queued.set()
+            if self._queued.waiting:
+                self._queued.set()
             if not self.free[client].waiting and self._open == IDLE:
                 yield self._asked  # whoever asks from now on is served from the cycle after on
                 continue
@@ -162,8 +166,8 @@ class Channel:
                 yield self._queued
                 continue
             at = ceil(memory.bus_free / period) - 1
-            if not writes:
-                at = max(at, round(reads[0][0] / period))
+            if not writes and (came := round(reads[0][0] / period)) > at:
+                at = came
             if at > kernel.now:
                 yield at
                 continue
@@ -173,8 +177,7 @@ class Channel:
                 if draining or not reads or reads[0][0] > now:
                     arrival, addr = writes.popleft()
                     _, last = burst(addr, BEAT, arrival, write=True)
-                    done = max(last, arrival) + t.write_ns
-                    self._answered = max(self._answered, max(kernel.now, ceil(done / period)) + 1)
+                    self._written = (kernel.now, max(last, arrival) + t.write_ns)
                     if not writes:
                         self._begun.set()
                     continue
@@ -183,12 +186,17 @@ class Channel:
             arrival, addr, beats, arrived, client = reads.popleft()
             first, last = burst(addr, BEAT * beats, arrival)
             # the first beat is there with its last atom
-            begin = max(ceil((first + whole + half) / period - 1e-9), self._port_free)
-            end = max(ceil((last + half) / period - 1e-9), begin + beats * parts - 1)
+            begin = ceil((first + whole + half) / period - 1e-9)
+            if begin < self._port_free:
+                begin = self._port_free
+            end = ceil((last + half) / period - 1e-9)
+            if end < begin + beats * parts - 1:
+                end = begin + beats * parts - 1
             self._port_free = end + 1
             ends.append((end, client))
             arrived(begin + parts - 1, end, beats)
-            self._served.set()
+            if self._served.waiting:
+                self._served.set()
             if self._full:
                 self._full = False
                 self._asked.set()

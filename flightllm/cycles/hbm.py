@@ -20,6 +20,10 @@ class HbmChannel:
         phase: 0..1, offset of this channel's refreshes.
     """
 
+    __slots__ = (
+        "bus_free", "busy_until", "closed_until", "group_free", "half", "last", "next_refresh", "opened", "row", "timing", "writing",
+    )  # fmt: skip
+
     def __init__(self, timing: HbmTiming, phase: float) -> None:
         self.timing = timing
         self.half = timing.hit_ns / 2  # from the port to the bank, and back

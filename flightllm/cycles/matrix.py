@@ -304,7 +304,8 @@ class MatrixUnit(Unit):
             used += tile.count
             ring.pop(total, time)
             self._tiles.append((tile, begin, times, first and number == 0, strip if number == last else None))
-            self._tile_there.set()
+            if self._tile_there.waiting:
+                self._tile_there.set()
         self._beats_used, self._w_words, self._fired = used, total, time
 
     def _pop_tile(self, tile: Tile, time: float, total: int, used: int) -> Part[Sequence[float]]:

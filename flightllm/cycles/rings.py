@@ -32,7 +32,8 @@ class Ring:
         """Words that come evenly, behind all others; pops may take them from cycle `first` (the first beat) to `last` on."""
         self._pieces.append((self.coming, self.coming + words, first, last))
         self.coming += words
-        self.arrived.set()
+        if self.arrived.waiting:
+            self.arrived.set()
 
     def time_of(self, word: int) -> float:
         """The first cycle in which words up to `word` (exclusive) can be popped; they must be coming. Ask in order."""
@@ -55,7 +56,7 @@ class Ring:
     def pop(self, words: int, time: float) -> None:
         """By this cycle, which may be one to come, `words` have been popped in all."""
         self._pops.append((words, time))
-        if words >= self._missed:
+        if self.popped.waiting and words >= self._missed:
             self.popped.set()
 
     def room_for(self, words: int) -> float | None:

@@ -34,7 +34,7 @@ class WeightUnit(Unit):
         self._channels, self._ring = channels, ring
         seen = PUSHED + level_age
 
-        def put(beats: int, first: float, last: float) -> None:
+        def put(first: float, last: float, beats: int) -> None:
             ring.put(BEAT_WORDS * beats, first + seen, last + seen)
 
         gather = Gather(len(channels), put)

@@ -124,7 +124,7 @@ def test_gathering_waits_for_the_slowest():
     arrivals[2](12, 19, 8)
     assert not found
     arrivals[1](5, 25, 8)
-    assert found == [(8, 12, 25)]
+    assert found == [(12, 25, 8)]
     arrivals[1](26, 30, 8)
     arrivals[2](20, 40, 8)
-    assert found[1:] == [(8, 26, 40)]
+    assert found[1:] == [(26, 40, 8)]
