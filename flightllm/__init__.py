@@ -9,6 +9,7 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from flightllm.api import Model, SamplingOptions, check, compile, inspect, load
+    from flightllm.build.project import write_project
     from flightllm.config.board import boards
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
@@ -36,6 +37,7 @@ __all__ = [
     "simulate",
     "speed",
     "verify",
+    "write_project",
     "write_report",
     "write_trace",
 ]
@@ -50,6 +52,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",
+    "write_project": "flightllm.build.project",
     "write_report": "flightllm.report.page",
     "write_trace": "flightllm.timeline.trace",
 }
