@@ -9,11 +9,11 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from flightllm.api import Model, SamplingOptions, check, compile, inspect, load
-    from flightllm.build.project import write_project
     from flightllm.config.board import boards
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
     from flightllm.performance import speed
+    from flightllm.project.write import write_project
     from flightllm.report.page import write_report
     from flightllm.resources import estimate
     from flightllm.search.explore import explore
@@ -52,7 +52,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",
-    "write_project": "flightllm.build.project",
+    "write_project": "flightllm.project.write",
     "write_report": "flightllm.report.page",
     "write_trace": "flightllm.timeline.trace",
 }

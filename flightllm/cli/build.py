@@ -13,7 +13,14 @@ from flightllm.kernel.control_map import FLAVOURS
 @click.command("build", short_help="Write a project that makes the kernel with the vendor's tools.")
 @click.argument("source", type=click.Path(), required=False)
 @click.option("--board", help="Name of a board (see `flightllm boards`) or its file. [default: a package's]")
-@click.option("--from", "flavour", type=click.Choice(FLAVOURS), default="rtl", show_default=True, help="What the kernel is made from.")
+@click.option(
+    "--from",
+    "flavour",
+    type=click.Choice(FLAVOURS),
+    default="rtl",
+    show_default=True,
+    help="What the kernel is made from.",
+)
 @click.option("--arch", type=click.Path(), help="TOML file: parameters that differ from the board's config.")
 @settings_option
 @click.option("-o", "--output", type=click.Path(), help="Folder of the project. [default: BOARD-build]")
@@ -26,7 +33,7 @@ def command(source: str | None, arch: str | None, settings: dict[str, Any], as_j
     built. The vendor's tools are not needed here.
     """
     from flightllm import api
-    from flightllm.build.project import write_project
+    from flightllm.project.write import write_project
 
     changes = api.arch_overrides(arch, settings)
     project = write_project(source, arch=changes or None, **options)
@@ -37,7 +44,9 @@ def command(source: str | None, arch: str | None, settings: dict[str, Any], as_j
     a, cores = plan.arch, "core" if plan.arch.cores == 1 else "cores"
     click.echo(f"{project.path}: {plan.board.title}, kernel from {plan.flavour.upper()}, {len(project.files)} files")
     click.echo(f"{a.cores} {cores} x {a.channels} channels x {a.vpus} VPUs, {a.clock_mhz:g} MHz\n")
-    rows = [[place.port, place.tag, "" if place.address is None else f"{place.address:#x}"] for place in plan.places]
+    rows: list[list[Any]] = [
+        [place.port, place.tag, "" if place.address is None else f"{place.address:#x}"] for place in plan.places
+    ]
     shown = rows if len(rows) <= 6 else [*rows[:3], ["..", "", ""], *rows[-1:]]
     head = ["AXI port", "memory", "address"]
     with_address = any(row[2] for row in rows)
@@ -47,5 +56,7 @@ def command(source: str | None, arch: str | None, settings: dict[str, Any], as_j
     for warning in plan.warnings:
         click.echo(f"warning: estimated to be too large: {warning}")
     steps = " && ".join(project.next_steps)
-    click.echo(f"\nWritten for {'Vitis' if plan.board.flow == 'vitis' else 'Vivado'} {plan.build.tools}, not run through it here. Where it is installed:")
+    click.echo(
+        f"\nWritten for {'Vitis' if plan.board.flow == 'vitis' else 'Vivado'} {plan.build.tools}, not run through it here. Where it is installed:"
+    )
     click.echo(f"  cd {project.path} && {steps}")

@@ -13,10 +13,10 @@ import cocotb
 import pytest
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, with_timeout
-from cocotb_runner import payload, pauses, run_bench
+from cocotb_runner import pauses, payload, run_bench
 from cocotbext.axi import AxiBus, AxiMaster, AxiRam, AxiResp
 
-from flightllm.build.sources import halves_wrapper
+from flightllm.project.sources import halves_wrapper
 
 #: bytes of the memory: 2^RANGE
 RANGE = 14
