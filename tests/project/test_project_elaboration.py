@@ -51,6 +51,22 @@ def test_slang_elaborates_the_boards_own_configs(project, tmp_path, board):
     elaborate("flightllm", sources(project(board)), tmp_path)
 
 
+def test_ports_stand_in_the_order_of_the_rtl(project):
+    """Element p of every packed array is port p: in a concatenation the last one comes first. No lint sees that."""
+    text = (project("u280") / "rtl" / "flightllm.v").read_text()
+    lists = re.findall(r"\.m_axi_(\w+)_[io]\(\{(.*?)\}\)", text, re.DOTALL)
+    assert len(lists) == 25
+    for signal, names in lists:
+        assert names.replace(" ", "").split(",") == [f"m_axi_gmem{p}_{signal}" for p in reversed(range(32))]
+    assert re.findall(r"assign m_axi_gmem7_(\w+) = (\S+);", text) == [
+        (f"a{kind}{name}", value)
+        for kind in "rw"
+        for name, value in (
+            ("size", "3'd6"), ("burst", "2'b01"), ("lock", "1'b0"), ("cache", "4'b0011"), ("prot", "3'b000"), ("qos", "4'b0000"),
+        )
+    ]  # fmt: skip
+
+
 def test_axi_halves_in_its_wrapper(project, tmp_path):
     files = [project("vhk158") / "rtl" / name for name in ("fifo.sv", "axi_halves.sv", "axi_halves_ip.v")]
     assert lint("axi_halves_ip", files) == ""
