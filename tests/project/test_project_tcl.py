@@ -132,6 +132,7 @@ def test_block_design_of_the_zynq_board(project, tmp_path):
     assert run.of("launch_runs") == [["impl_1", "-to_step", "write_bitstream", "-jobs", "3"]]
     assert (tmp_path / "copy" / "build" / "flightllm.bit").is_file()
     assert run.of("write_hw_platform")
+    assert (tmp_path / "copy" / "build" / "flightllm.hwh").is_file()
 
 
 @pytest.mark.parametrize("board", ["vhk158", "kv260"])

@@ -159,7 +159,11 @@ vendor make_wrapper {-files} {-top} {0 0} {
     close [open $path w]
     return $path
 }
-vendor generate_target {} {} {2 2} {}
+vendor generate_target {} {} {2 2} {
+    set folder [file join $::project_dir $::project.gen sources_1 bd $::design_name hw_handoff]
+    file mkdir $folder
+    close [open [file join $folder $::design_name.hwh] w]
+}
 vendor get_runs {} {} {1 1} {return [new run [lindex $words 0]]}
 vendor launch_runs {-to_step -jobs} {} {1 1} {
     need launch_runs $opt -to_step
@@ -314,7 +318,7 @@ array set vlnv {}
 array set driver {}
 array set linked {}
 array set assigned {}
-vendor create_bd_design {} {} {1 1} {set ::design [lindex $words 0]}
+vendor create_bd_design {} {} {1 1} {set ::design_name [lindex $words 0]}
 vendor create_bd_cell {-type -vlnv -reference} {-quiet} {1 1} {
     need create_bd_cell $opt -type
     set name [lindex $words 0]
