@@ -30,7 +30,7 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
     help="Use the chat template. [default: without --prompt, if the package has one]",
 )
 @click.option("--system", help="System message; implies --chat.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
+@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl.")
 @click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")

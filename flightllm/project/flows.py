@@ -33,7 +33,7 @@ def project_files(plan: Plan) -> dict[str, str]:
         rtl = [path for path in kernel if path.startswith("rtl/")]
         files["scripts/package_kernel.tcl"] = render("package_kernel.tcl", sources=rtl, **values)
     else:
-        files["hls_config.cfg"] = render("hls_config.cfg", top_file=f"hls/{HLS_TOP}", **values)
+        files["hls_config.cfg"] = render("hls_config.cfg", top_file=HLS_TOP, **values)
     if plan.regions:
         files["scripts/floorplan.tcl"] = render("floorplan.tcl", **values)
     files[f"{plan.image}.json"] = json.dumps(metadata(plan), indent=1) + "\n"

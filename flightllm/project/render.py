@@ -1,4 +1,4 @@
-"""Templates of a project: templates/project/, and the HLS top in templates/."""
+"""Templates of a project: templates/project/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flightllm.config.paths import data_dir
 @cache
 def _environment() -> jinja2.Environment:
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([data_dir("templates") / "project", data_dir("templates")]),
+        loader=jinja2.FileSystemLoader(data_dir("templates") / "project"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -24,5 +24,5 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Text of a template of templates/project/ (or templates/), named without its `.j2`."""
+    """Text of a template of templates/project/, named without its `.j2`."""
     return _environment().get_template(f"{template}.j2").render(values)

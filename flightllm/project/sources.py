@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
-from flightllm.errors import ToolError
 from flightllm.kernel import signature
+from flightllm.kernel.hls_top import FILE, hls_top
 from flightllm.project.axi import control_signals, memory_signals
 from flightllm.project.plan import Plan
 from flightllm.project.render import render
@@ -15,8 +15,8 @@ from flightllm.sim.sources import rtl_sources
 
 #: modules of rtl/ that stand for primitives of the device: the tools have their own
 PRIMITIVES = ("DSP48E2",)
-#: what the HLS kernel is made of: a template that takes the config and the signature, and folders of hls/ that are copied
-HLS_TOP, HLS_FOLDERS = "flightllm_top.cpp", ("include",)
+#: top of the HLS kernel in a project
+HLS_TOP = f"hls/{FILE}"
 #: modules that only some boards' designs use, beside the kernel
 HALVES = ("rtl/fifo.sv", "rtl/axi_halves.sv", "rtl/axi_halves_ip.v")
 
@@ -69,24 +69,9 @@ def halves_wrapper(port_bits: int, channel_bytes: int) -> str:
 
 
 def hls_files(arch: ArchConfig) -> dict[str, str]:
-    """The kernel in C++: the top function `flightllm` of this config, and the headers that it includes.
-
-    Raises:
-        ToolError: this installation has no HLS kernel.
-    """
-    from flightllm.kernel.parameters import build_digest, parameters
-
-    template = data_dir("templates") / f"{HLS_TOP}.j2"
-    if not template.is_file():
-        raise ToolError(
-            "this installation has no HLS kernel",
-            where=str(template),
-            do="take the kernel from RTL: leave out --from, or give --from rtl",
-        )
-    values = {"parameters": parameters(arch), "digest": build_digest(arch), "arguments": signature.arguments(arch)}
-    files = {f"hls/{HLS_TOP}": render(HLS_TOP, arch=arch, **values)}
-    for folder in HLS_FOLDERS:
-        root = data_dir("hls")
-        for path in sorted((root / folder).rglob("*.h*")):
-            files[f"hls/{path.relative_to(root).as_posix()}"] = path.read_text()
+    """The kernel in C++: the top function `flightllm` of this config, and the headers that it includes."""
+    files = {HLS_TOP: hls_top(arch)}
+    root = data_dir("hls")
+    for path in sorted((root / "include").rglob("*.h*")):
+        files[f"hls/{path.relative_to(root).as_posix()}"] = path.read_text()
     return files

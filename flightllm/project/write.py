@@ -67,7 +67,7 @@ def write_project(
 
     Raises:
         ConfigError: the board has no tool flow, or a parameter is wrong. FitError: the config does not fit the board. PackageError: not a package.
-        ToolError: the output cannot be written, or there is no HLS kernel.
+        ToolError: the output cannot be written.
     """
     target, config = _subject(source, board, arch)
     folder = Path(output) if output is not None else Path(f"{target.name}-build")

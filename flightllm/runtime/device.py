@@ -11,7 +11,7 @@ from flightllm.errors import FlightError, ToolError
 from flightllm.package import Manifest, Package
 
 #: executors that `open_device` knows, and whether this version has them
-DEVICES = {"functional": True, "rtl": True, "hls": False, "board": False}
+DEVICES = {"functional": True, "rtl": True, "hls": True, "board": False}
 
 
 @runtime_checkable
@@ -128,6 +128,10 @@ def open_device(name: str, package: Package, **opts: Any) -> Device:
             from flightllm.executors.rtl.window import Window, WindowDevice
 
             device = WindowDevice(Window.parse(window), device)
+    elif name == "hls":
+        from flightllm.executors.hls import HlsDevice
+
+        device = HlsDevice(**opts)
     else:
         from flightllm.executors.functional import FunctionalDevice
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flightllm.project import sources
 from flightllm.project.write import write_project
 
 
@@ -26,15 +25,6 @@ def project(tmp_path_factory):
         return made[key]
 
     return make
-
-
-@pytest.fixture
-def hls_kernel(monkeypatch):
-    """An HLS kernel of two files, so that these tests do not depend on the real one."""
-    files = {"hls/flightllm_top.cpp": "void flightllm() {}\n", "hls/include/flightllm_isa.hpp": "// headers\n"}
-    monkeypatch.setattr("flightllm.project.flows.hls_files", lambda arch: dict(files))
-    assert sources.HLS_TOP == "flightllm_top.cpp"
-    return files
 
 
 @pytest.fixture

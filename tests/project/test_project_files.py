@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import replace
 
@@ -166,11 +167,19 @@ def test_logic_that_is_only_estimated_is_a_warning(project, flightllm, tmp_path)
     assert "Estimated to be too large" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_without_an_hls_kernel(tmp_path, monkeypatch):
-    monkeypatch.setattr("flightllm.project.sources.HLS_TOP", "no_such_top.cpp")
-    with pytest.raises(ToolError, match="no HLS kernel"):
-        write_project(board="u280", output=tmp_path / "out", flavour="hls")
-    assert list(tmp_path.iterdir()) == []
+def test_kernel_from_hls(project):
+    """The top of the config, and every header that is included, by the include folder of the configuration."""
+    folder = project("u280", "hls")
+    names = files_of(folder)
+    assert {"hls/flightllm_top.cpp", "hls_config.cfg", "link.cfg", "Makefile"} <= set(names)
+    assert not [name for name in names if name.startswith(("rtl/", "scripts/")) or "native" in name]
+    for path in (folder / "hls").rglob("*.?pp"):
+        for name in re.findall(
+            r'#include "(.*?)"', re.sub(r"#ifndef __SYNTHESIS__.*?#endif", "", path.read_text(), flags=re.DOTALL)
+        ):
+            assert (folder / "hls" / "include" / name).is_file() or (path.parent / name).is_file(), (path, name)
+    assert json.loads((folder / "flightllm.xclbin.json").read_text())["flavour"] == "hls"
+    assert "from HLS" in (folder / "README.md").read_text()
 
 
 def test_command_line(flightllm, tmp_path):

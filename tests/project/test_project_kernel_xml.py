@@ -73,6 +73,22 @@ def test_both_flavours_have_the_same_signature(project, changes):
     )
 
 
+@pytest.mark.parametrize("changes", [{}, TWO_CORES])
+def test_the_hls_top_has_the_arguments_of_the_description(project, changes):
+    """Names in order, and the bundle of each pointer, from the C++ itself."""
+    text = (project("u280", "hls", **changes) / "hls" / "flightllm_top.cpp").read_text()
+    parameters = re.search(r'extern "C" void flightllm\((.*?)\) \{', text, re.DOTALL)[1]
+    names = [parameter.split()[-1] for parameter in parameters.split(",")]
+    bundles = dict(re.findall(r"#pragma HLS interface m_axi port = (\w+) bundle = (\w+) ", text))
+    controls = re.findall(r"#pragma HLS interface s_axilite port = (\w+) bundle = control", text)
+    args = list(ElementTree.parse(project("u280", **changes) / "kernel.xml").getroot().iter("arg"))
+    assert names == [a.get("name") for a in args]
+    assert {name: f"m_axi_{bundle}" for name, bundle in bundles.items()} == {
+        a.get("name"): a.get("port") for a in args if a.get("addressQualifier") == "1"
+    }
+    assert controls == [*names, "return"]
+
+
 def test_registers_lie_inside_the_range_of_the_port(project):
     """XRT refuses a kernel whose arguments lie outside it."""
     for arg in ElementTree.parse(project("u280") / "kernel.xml").getroot().iter("arg"):

@@ -100,7 +100,7 @@ def test_the_reader_can_say_no(project, old, new):
 
 
 @pytest.mark.parametrize("board", [*VITIS, "vhk158", "kv260"])
-def test_hls_configuration(project, hls_kernel, board):
+def test_hls_configuration(project, board):
     folder = project(board, "hls")
     config = read((folder / "hls_config.cfg").read_text(), HLS_KNOWN)
     target = load_board(board)
@@ -120,5 +120,5 @@ def test_hls_configuration(project, hls_kernel, board):
     assert not (folder / "kernel.xml").exists() and not (folder / "rtl" / "flightllm.v").exists()
 
 
-def test_both_flavours_are_linked_alike(project, hls_kernel):
+def test_both_flavours_are_linked_alike(project):
     assert (project("u280") / "link.cfg").read_text() == (project("u280", "hls") / "link.cfg").read_text()

@@ -93,7 +93,7 @@ def test_emulation(project, make):
 
 
 @pytest.mark.parametrize("board", ["u280", "vhk158", "kv260"])
-def test_kernel_from_hls(project, hls_kernel, make, board):
+def test_kernel_from_hls(project, make, board):
     code, output, calls = make(project(board, "hls"), "xclbin" if board == "u280" else "image")
     assert code == 0, output
     assert calls[0] == "v++ -c --mode hls --config hls_config.cfg --work_dir build/hls"
