@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "Compare executors instruction by instruction.",
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
+    "build": "Write a project that makes the kernel with the vendor's tools.",
     "boards": "List the boards.",
     "resources": "Say what a config needs of an FPGA.",
     "doctor": "Say what is installed and what a missing tool costs.",
