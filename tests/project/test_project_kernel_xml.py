@@ -79,8 +79,8 @@ def test_the_hls_top_has_the_arguments_of_the_description(project, changes):
     text = (project("u280", "hls", **changes) / "hls" / "flightllm_top.cpp").read_text()
     parameters = re.search(r'extern "C" void flightllm\((.*?)\) \{', text, re.DOTALL)[1]
     names = [parameter.split()[-1] for parameter in parameters.split(",")]
-    bundles = dict(re.findall(r"#pragma HLS interface m_axi port = (\w+) bundle = (\w+) ", text))
-    controls = re.findall(r"#pragma HLS interface s_axilite port = (\w+) bundle = control", text)
+    bundles = dict(re.findall(r"#pragma HLS interface mode = m_axi port = (\w+) bundle = (\w+) ", text))
+    controls = re.findall(r"#pragma HLS interface mode = s_axilite port = (\w+) bundle = control", text)
     args = list(ElementTree.parse(project("u280", **changes) / "kernel.xml").getroot().iter("arg"))
     assert names == [a.get("name") for a in args]
     assert {name: f"m_axi_{bundle}" for name, bundle in bundles.items()} == {
