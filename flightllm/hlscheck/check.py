@@ -12,17 +12,20 @@ from flightllm.hlscheck.loops import check_loops
 from flightllm.hlscheck.placement import check_pragmas
 from flightllm.hlscheck.pragmas import read_pragmas
 from flightllm.hlscheck.source import parse
+from flightllm.hlscheck.waivers import waive
 from flightllm.kernel import signature
 from flightllm.kernel.hls_top import FILE, hls_top
 
 
 def check_arch(arch: ArchConfig) -> Report:
-    """Check the kernel of an architecture config.
+    """Check the kernel of an architecture config; findings that are waived are set aside.
 
     Raises:
         ConfigError: more ports than the register map has room for. ToolError: libclang, a compiler or a header is missing.
     """
-    return check_text(hls_top(arch), signature.NAME, FILE)
+    report = check_text(hls_top(arch), signature.NAME, FILE)
+    waive(report)
+    return report
 
 
 def check_text(text: str, top: str, file: str = "kernel.cpp") -> Report:

@@ -81,9 +81,7 @@ def _processes(
                 for a in arguments(inner)
                 for c in walk(a)
             ):
-                report.note(
-                    f"{where[0]}:{where[1]}: an argument of a process is computed in the region: not in canonical form"
-                )
+                report.note(*where, "an argument of a process is computed in the region: not in canonical form")
         elif kind(inner) in LOOPS:
             loop = loop_of(inner, source.texts[function.file])
             mark = marks(pragmas, function.file, loop.body)
@@ -107,10 +105,7 @@ def _declarations(report: Report, where: tuple[str, int], statement: Any) -> Non
             continue
         values = [c for c in kids(variable) if kind(c).endswith(("_EXPR", "_OPERATOR")) and kind(c) != "DECL_REF_EXPR"]
         if any(kids(v) for v in values):
-            report.note(
-                f"{where[0]}:{where[1]}: `{variable.spelling}` is computed in the region: not in canonical form, the tool makes "
-                "a process of it or not"
-            )
+            report.note(*where, f"`{variable.spelling}` is computed in the region: not in canonical form")
 
 
 def _streams(
@@ -142,9 +137,9 @@ def _streams(
             for text in _stream(leaf, uses[variable.hash], processes):
                 wrong[text, re.sub(r"\d+", "", name)].append(name)
         for (text, _), listed in wrong.items():
-            some = f"`{listed[0]}`" + (f" (and {len(listed) - 1} more like it)" if len(listed) > 1 else "")
+            some = f"`{listed[0] if len(listed) == 1 else re.sub(r'[0-9]+(?=])', '..', listed[0])}`"
             if text.startswith("?"):
-                report.note(f"{where}:{line}: {some}: {text[1:]}")
+                report.note(where, line, f"{some}: {text[1:]}")
             else:
                 report.add(where, line, "stream-use", f"{some}: {text}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 #: rule: what to do about it
@@ -57,8 +56,26 @@ class Finding:
     rule: str
     text: str
 
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}"
+
+    @property
+    def advice(self) -> str:
+        """What is wrong, and what to do."""
+        return f"{self.rule}: {self.text}\n    do: {RULES[self.rule]}"
+
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.rule}: {self.text}\n    do: {RULES[self.rule]}"
+        return f"{self.place}: {self.advice}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that the check saw and could not decide."""
+
+    place: str
+    text: str
 
 
 @dataclass
@@ -66,8 +83,7 @@ class Report:
     """Outcome of a check."""
 
     findings: list[Finding] = field(default_factory=list)
-    #: what the check saw and could not decide
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     #: findings that the project has accepted, with its reason
     waived: list[tuple[Finding, str]] = field(default_factory=list)
     functions: int = 0
@@ -75,10 +91,11 @@ class Report:
     pragmas: int = 0
     regions: int = 0
 
-    def note(self, text: str) -> None:
+    def note(self, file: str, line: int, text: str) -> None:
         """Add what could not be told, once."""
-        if text not in self.notes:
-            self.notes.append(text)
+        note = Note(f"{file}:{line}", text)
+        if note not in self.notes:
+            self.notes.append(note)
 
     def add(self, file: str, line: int, rule: str, text: str) -> None:
         """Add a finding, once for all instances of a template."""
@@ -92,7 +109,3 @@ class Report:
     def rules(self) -> set[str]:
         """Rules that were broken."""
         return {f.rule for f in self.findings}
-
-
-#: report(cursor, rule, text)
-Reporter = Callable[[object, str, str], None]

@@ -209,8 +209,10 @@ def _partial(
         known, factor = evaluate(unroll.options.get("factor", "0"), values)
         if known and factor and factor < len(loop.values):
             report.note(
-                f"{source.name(function.file)}:{cursor.location.line}: `unroll factor = {factor}` below a pipeline: the "
-                f"pipeline asks for all {len(loop.values)} iterations side by side, so the factor may have no effect"
+                source.name(function.file),
+                cursor.location.line,
+                f"`unroll factor = {factor}` below a pipeline, which asks for all {len(loop.values)} iterations side by "
+                "side: the factor may have no effect",
             )
 
 

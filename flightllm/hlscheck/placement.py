@@ -221,9 +221,7 @@ def _variable(
     else:
         found = [c for c in walk(instances[0].cursor) if kind(c) in ("VAR_DECL", "PARM_DECL") and spans(c)[0] == at]
     if not found:
-        report.note(
-            f"{where[0]}:{where[1]}: the type of `{name}` is not known, so its fields and dimensions are not checked"
-        )
+        report.note(*where, f"the type of `{name}` is not known, so its members and dimensions are not checked")
         return
     type_, depth = found[0].type, len(dimensions(found[0].type))
     for f in fields:

@@ -173,9 +173,9 @@ class Accesses:
             if owner is None:
                 return []
             if UNKNOWN in owner[1]:
-                where = f"{self.source.name(function.file)}:{call.location.line}"
+                where = self.source.name(function.file), call.location.line
                 self.report.note(
-                    f"{where}: a stream is selected by a value of run time: whether the tool takes it is not known"
+                    *where, "a stream is selected by a value of run time: whether the tool takes it is not known"
                 )
             return [(owner[0], owner[1], MODES[target.spelling])]
         callees = [f for c, f in function.calls if c == call]
