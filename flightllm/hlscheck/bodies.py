@@ -8,7 +8,7 @@ from typing import Any
 from flightllm.hlscheck.findings import Report
 from flightllm.hlscheck.functions import Function
 from flightllm.hlscheck.source import SHIMS, Source
-from flightllm.hlscheck.tree import file_of, has_stream, is_const, is_stream, kids, kind, pointee, walk
+from flightllm.hlscheck.tree import file_of, has_stream, is_const, is_stream, is_virtual_base, kids, kind, pointee, walk
 
 #: kind of a statement or expression: rule and what it is
 FORBIDDEN = {
@@ -112,7 +112,7 @@ def _record(source: Source, report: Report, where: tuple[str, int], type_: Any, 
                 report.add(*line, "type", f"bit-field `{child.spelling}` in a union")
         elif kind(child) == "CXX_BASE_SPECIFIER":
             _type(source, report, child, child.type, seen, f"a base of `{declaration.spelling}`")
-            if child.is_virtual_base():
+            if is_virtual_base(child):
                 report.add(*line, "virtual", f"virtual base of `{declaration.spelling}`")
         elif kind(child) in ("CXX_METHOD", "DESTRUCTOR") and child.is_virtual_method():
             report.add(*line, "virtual", f"`{declaration.spelling}::{child.spelling}` is virtual")
@@ -126,8 +126,8 @@ def check_globals(source: Source, report: Report) -> None:
             if at[1] not in HEADERS and not skipped:
                 report.add(source.name(file), text.count("\n", 0, at.start(1)) + 1, "library", f"#include <{at[1]}>")
 
-    def visit(scope: Any) -> None:
-        for child in scope.get_children():
+    def visit(declarations: list[Any]) -> None:
+        for child in declarations:
             if not source.is_kernel(file_of(child)):
                 continue
             if kind(child) in (
@@ -138,11 +138,11 @@ def check_globals(source: Source, report: Report) -> None:
                 "CLASS_TEMPLATE",
                 "UNEXPOSED_DECL",
             ):
-                visit(child)
+                visit(kids(child))
             elif kind(child) == "VAR_DECL" and not is_const(child.type) and not _constexpr(child):
                 report.add(source.name(file_of(child)), child.location.line, "global", f"`{child.spelling}` can change")
 
-    visit(source.unit.cursor)
+    visit(source.declarations)
 
 
 def _constexpr(variable: Any) -> bool:

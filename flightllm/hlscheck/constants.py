@@ -31,7 +31,7 @@ ARITHMETIC: dict[type, Callable[[int, int], int]] = {
 def collect_constants(source: Source, functions: list[Function]) -> Constants:
     """Constants of namespaces, classes, templates and functions."""
     values: Constants = {}
-    _collect(source, source.unit.cursor, values, False)
+    _collect(source, source.declarations, values, False)
     for function in functions:
         for c in walk(function.cursor):
             if kind(c) == "VAR_DECL" and c.type.is_const_qualified() and (value := constant(c)) is not None:
@@ -39,12 +39,12 @@ def collect_constants(source: Source, functions: list[Function]) -> Constants:
     return values
 
 
-def _collect(source: Source, scope: Any, values: Constants, pattern: bool) -> None:
-    for child in scope.get_children():
+def _collect(source: Source, declarations: list[Any], values: Constants, pattern: bool) -> None:
+    for child in declarations:
         if not source.is_kernel(file_of(child)):
             continue
         if kind(child) in CONTAINERS:
-            _collect(source, child, values, pattern or kind(child) == "CLASS_TEMPLATE")
+            _collect(source, kids(child), values, pattern or kind(child) == "CLASS_TEMPLATE")
         if kind(child) == "ENUM_CONSTANT_DECL":
             values.setdefault(child.spelling, set()).add(child.enum_value)
         elif kind(child) == "VAR_DECL":

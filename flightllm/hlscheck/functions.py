@@ -101,9 +101,10 @@ def _library(source: Source, report: Report, where: tuple[str, int], callee: Any
     if source.is_ap_types(file) or callee.spelling in BUILTINS:
         return
     if source.is_shim(file) and parent is not None:
-        if callee.spelling.split("<")[0] in METHODS.get(parent.spelling, set()):
+        native = parent.spelling == "burst_maxi" and len(list(callee.get_arguments())) == 2 and _implicit(callee)
+        if callee.spelling.split("<")[0] in METHODS.get(parent.spelling, set()) and not native:
             return
-        if _implicit(callee) and parent.spelling in METHODS:
+        if _implicit(callee) and parent.spelling in METHODS and not native:
             return
     rule = "allocation" if callee.spelling in ("malloc", "calloc", "realloc", "free", "alloca") else "library"
     report.add(*where, rule, f"call of `{name}`")

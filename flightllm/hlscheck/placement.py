@@ -44,19 +44,19 @@ def check_pragmas(
 ) -> None:
     """All pragmas of all files."""
     definitions: dict[str, list[Definition]] = {}
-    _collect(source, source.unit.cursor, definitions)
+    _collect(source, source.declarations, definitions)
     for file, listed in pragmas.files.items():
         for pragma in listed:
             _check(source, definitions.get(file, []), values, functions, pragma, pragmas, report)
     _arguments(source, pragmas, report)
 
 
-def _collect(source: Source, scope: Any, definitions: dict[str, list[Definition]]) -> None:
-    for child in scope.get_children():
+def _collect(source: Source, declarations: list[Any], definitions: dict[str, list[Definition]]) -> None:
+    for child in declarations:
         if not source.is_kernel(file_of(child)):
             continue
         if kind(child) in CONTAINERS:
-            _collect(source, child, definitions)
+            _collect(source, kids(child), definitions)
         elif kind(child) in DEFINITIONS and (body := body_of(child)) is not None:
             definitions.setdefault(file_of(child), []).append(_definition(child, body))
 

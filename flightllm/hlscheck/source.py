@@ -16,7 +16,7 @@ from typing import Any
 from flightllm.config.paths import data_dir
 from flightllm.errors import ToolError
 from flightllm.executors.hls.build import ap_types, include_folders
-from flightllm.hlscheck.tree import kids, kind
+from flightllm.hlscheck.tree import file_of, kids, kind
 
 #: headers of the tool, or what stands in for them: parsed before __SYNTHESIS__ is defined, because ap_int.h then wants the tool
 SHIMS = ("ap_int.h", "hls_burst_maxi.h", "hls_stream.h", "hls_vector.h", "cstdint", "cstddef", "type_traits")
@@ -33,6 +33,7 @@ class Source:
     """A parsed kernel."""
 
     unit: Any
+    declarations: list[Any]  # of the kernel's files, outermost
     top: Any  # cursor of the top function
     texts: dict[str, str]  # kernel files: path as libclang has it, contents
     errors: list[tuple[str, int, str]]  # file, line, message
@@ -83,10 +84,11 @@ def parse(text: str, top: str, file: str) -> Source:
         for d in unit.diagnostics
         if d.severity >= ERROR
     ]
-    found = _function(unit.cursor, top)
+    declarations = [c for c in kids(unit.cursor) if file_of(c) in texts]
+    found = _function(declarations, top)
     if found is None:
         errors.append((file, 1, f"there is no function {top}"))
-    return Source(unit, found, texts, errors)
+    return Source(unit, declarations, found, texts, errors)
 
 
 def _cindex() -> Any:
@@ -99,12 +101,12 @@ def _cindex() -> Any:
     return clang.cindex
 
 
-def _function(scope: Any, name: str) -> Any | None:
-    for child in kids(scope):
+def _function(declarations: list[Any], name: str) -> Any | None:
+    for child in declarations:
         if kind(child) == "FUNCTION_DECL" and child.spelling == name and child.is_definition():
             return child
         if kind(child) in ("NAMESPACE", "LINKAGE_SPEC", "UNEXPOSED_DECL"):
-            found = _function(child, name)
+            found = _function(kids(child), name)
             if found is not None:
                 return found
     return None

@@ -45,6 +45,7 @@ def _lib() -> Any:
             ("clang_Cursor_Evaluate", ctypes.c_void_p),
             ("clang_getCursorBinaryOperatorKind", ctypes.c_int),
             ("clang_getCursorUnaryOperatorKind", ctypes.c_int),
+            ("clang_isVirtualBase", ctypes.c_uint),
         ):
             function = getattr(lib, name)
             function.argtypes, function.restype = [Cursor], result
@@ -113,6 +114,11 @@ def changes(cursor: Any) -> Any | None:
     if sign in ASSIGNMENTS or (sign in ("++", "--") and kind(cursor) == "UNARY_OPERATOR"):
         return strip(kids(cursor)[0])
     return None
+
+
+def is_virtual_base(base: Any) -> bool:
+    """Whether a base of a class is virtual."""
+    return bool(_lib().clang_isVirtualBase(base))
 
 
 def file_of(cursor: Any) -> str:

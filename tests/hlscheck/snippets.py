@@ -1,0 +1,42 @@
+"""Small kernels for the check: a function `f`, and a top function around it with its interface."""
+
+from __future__ import annotations
+
+from flightllm.hlscheck import Report, check_text
+
+HEAD = """
+#include <ap_int.h>
+#include <hls_burst_maxi.h>
+#include <hls_stream.h>
+#include <hls_vector.h>
+#include <cstdint>
+"""
+TOP = """
+void top(int n, int* out) {
+#pragma HLS interface mode = s_axilite port = n bundle = control
+#pragma HLS interface mode = s_axilite port = out bundle = control
+#pragma HLS interface mode = s_axilite port = return bundle = control
+#pragma HLS interface mode = ap_ctrl_chain port = return
+  *out = f(n);
+}
+"""
+
+
+def check(text: str) -> Report:
+    """Check a snippet that defines `int f(int n)`."""
+    return check_text(HEAD + text + TOP, "top")
+
+
+def dataflow(body: str, before: str = "") -> Report:
+    """Check a region: the body of `void region(int n, int& out)`."""
+    helpers = """
+using S = hls::stream<int, 4>;
+void put(int n, S& s) { s.write(n); }
+void get(S& s, int& out) { out = s.read(); }
+void pass(S& from, S& to) { to.write(from.read()); }
+void nothing(S&) {}
+"""
+    return check(
+        f"{helpers}{before}\nvoid region(int n, int& out) {{\n#pragma HLS dataflow\n{body}\n}}\n"
+        "int f(int n) {\n  int out = 0;\n  region(n, out);\n  return out;\n}\n"
+    )
