@@ -6,6 +6,7 @@ or not known.
 
 from __future__ import annotations
 
+import operator as op
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -85,19 +86,35 @@ def scope_of(source: Source, function: Function) -> Scope:
     return scope
 
 
+ARITHMETIC = {"+": op.add, "-": op.sub, "*": op.mul}
+#: an index with more values than this counts as unknown
+MOST = 1 << 16
+
+
 def index_of(expression: Any, scope: Scope) -> Index:
     """What is known of an index."""
-    value = constant(expression)
-    if value is not None:
-        return Index((value,))
+    values = _values(expression, scope)
+    if values is not None:
+        return Index(values)
     inner = strip(expression)
     if kind(inner) == "DECL_REF_EXPR" and inner.referenced is not None:
-        key = inner.referenced.hash
-        if key in scope.loops:
-            return Index(scope.loops[key])
-        if key in scope.parameters:
-            return Index(argument=scope.parameters[key])
+        return Index(argument=scope.parameters.get(inner.referenced.hash))
     return UNKNOWN
+
+
+def _values(expression: Any, scope: Scope) -> tuple[int, ...] | None:
+    """Values of an expression of constants and loop variables; of two variables, all that the two can give together."""
+    value = constant(expression)
+    if value is not None:
+        return (value,)
+    inner = strip(expression)
+    if kind(inner) == "DECL_REF_EXPR" and inner.referenced is not None:
+        return scope.loops.get(inner.referenced.hash)
+    if operator(inner) in ARITHMETIC and kind(inner) == "BINARY_OPERATOR":
+        left, right = (_values(c, scope) for c in kids(inner))
+        if left is not None and right is not None and len(left) * len(right) <= MOST:
+            return tuple(sorted({ARITHMETIC[operator(inner)](x, y) for x in left for y in right}))
+    return None
 
 
 def place_of(expression: Any, scope: Scope) -> tuple[Any, Path] | None:

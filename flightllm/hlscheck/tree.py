@@ -9,6 +9,11 @@ from typing import Any
 INT = 1  # CXEval_Int
 WRAPPERS = {"UNEXPOSED_EXPR", "PAREN_EXPR", "CXX_STATIC_CAST_EXPR", "CSTYLE_CAST_EXPR", "CXX_FUNCTIONAL_CAST_EXPR"}
 BINARY = {  # CXBinaryOperatorKind
+    3: "*",
+    4: "/",
+    5: "%",
+    6: "+",
+    7: "-",
     8: "<<",
     9: ">>",
     11: "<",
