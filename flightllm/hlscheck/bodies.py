@@ -8,7 +8,7 @@ from typing import Any
 from flightllm.hlscheck.findings import Report
 from flightllm.hlscheck.functions import Function
 from flightllm.hlscheck.source import SHIMS, Source
-from flightllm.hlscheck.tree import file_of, has_stream, is_const, is_stream, is_virtual_base, kids, kind, pointee, walk
+from flightllm.hlscheck.tree import file_of, has_stream, is_const, is_stream, is_virtual_base, kids, kind, pointee
 
 #: kind of a statement or expression: rule and what it is
 FORBIDDEN = {
@@ -40,7 +40,7 @@ def check_bodies(source: Source, functions: list[Function], report: Report) -> N
                 source.name(function.file), function.cursor.location.line, "virtual", f"`{function.name}` is virtual"
             )
         _type(source, report, function.cursor, function.cursor.result_type, seen, "result of " + function.name)
-        for cursor in walk(function.cursor):
+        for cursor in function.nodes:
             _cursor(source, report, cursor, seen)
 
 

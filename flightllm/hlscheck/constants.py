@@ -33,7 +33,7 @@ def collect_constants(source: Source, functions: list[Function]) -> Constants:
     values: Constants = {}
     _collect(source, source.declarations, values, False)
     for function in functions:
-        for c in walk(function.cursor):
+        for c in function.nodes:
             if kind(c) == "VAR_DECL" and c.type.is_const_qualified() and (value := constant(c)) is not None:
                 values.setdefault(c.spelling, set()).add(value)
     return values

@@ -42,7 +42,7 @@ def check_dataflow(source: Source, functions: list[Function], pragmas: Pragmas, 
     for function in functions:
         if function.body is None:
             continue
-        for body in walk(function.body):
+        for body in function.nodes:
             if any(p.name == "dataflow" for p in pragmas.heading(function.file, body)):
                 seen.add((function.file, spans(body)))
                 _region(source, function, body, pragmas, accesses, report)
@@ -61,7 +61,7 @@ def _region(
             inline = [p for p in pragmas.heading(process.callee.file, process.callee.body) if p.name == "inline"]
             if inline and not inline[0].off:
                 report.add(*where, "dataflow-call", f"the process {process.callee.name} is inlined, so it is none")
-    variables = [c for c in walk(function.cursor) if kind(c) in ("VAR_DECL", "PARM_DECL")]
+    variables = [c for c in function.nodes if kind(c) in ("VAR_DECL", "PARM_DECL")]
     _streams(source, function, body, variables, processes, accesses, report)
     _shared(source, function, processes, accesses, report)
 
@@ -73,9 +73,9 @@ def _processes(
     for statement in kids(body):
         where = source.name(function.file), statement.location.line
         inner = strip(statement)
-        callees = [f for c, f in function.calls if c == inner]
-        if kind(inner) == "CALL_EXPR" and callees:
-            found.append(Process(inner, callees[0], bound))
+        callee = function.callees.get(inner.hash)
+        if kind(inner) == "CALL_EXPR" and callee is not None:
+            found.append(Process(inner, callee, bound))
             if any(
                 kind(c) == "CALL_EXPR" and kind(c.referenced or c) != "CONSTRUCTOR"
                 for a in arguments(inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,16 @@ class Function:
     file: str
     body: Any | None
     calls: list[tuple[Any, Function]] = field(default_factory=list)  # call, callee
+
+    @functools.cached_property
+    def nodes(self) -> list[Any]:
+        """The function and all below it; nothing of what the compiler writes itself."""
+        return list(walk(self.cursor)) if self.body is not None else []
+
+    @functools.cached_property
+    def callees(self) -> dict[int, Function]:
+        """What calls call, by the hash of the call."""
+        return {call.hash: callee for call, callee in self.calls}
 
     @property
     def name(self) -> str:
@@ -55,7 +66,7 @@ def reach(source: Source, report: Report) -> list[Function]:
     while at < len(order):
         caller = order[at]
         at += 1
-        for call in walk(caller.cursor) if caller.body is not None else ():
+        for call in caller.nodes:
             if kind(call) != "CALL_EXPR":
                 continue
             callee = _callee(source, report, caller, call)

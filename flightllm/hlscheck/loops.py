@@ -142,7 +142,7 @@ def check_loops(source: Source, functions: list[Function], pragmas: Pragmas, val
     lines = set()
     open_loops: dict[int, list[Any]] = {}  # function: loops of it without constant bounds, and of what it calls
     for function in functions:
-        for cursor in walk(function.body) if function.body is not None else ():
+        for cursor in function.nodes:
             if kind(cursor) in LOOPS:
                 lines.add((function.file, cursor.location.line))
                 _loop(source, function, cursor, pragmas, report)
@@ -153,7 +153,7 @@ def check_loops(source: Source, functions: list[Function], pragmas: Pragmas, val
         if mark.pipeline is not None:
             _pipeline(source, function, function.body, report, open_loops)
             _partial(source, function, function.body, pragmas, values, report)
-        for cursor in walk(function.body):
+        for cursor in function.nodes:
             if kind(cursor) in LOOPS:
                 loop = loop_of(cursor, source.texts[function.file])
                 if marks(pragmas, function.file, loop.body).pipeline is not None:

@@ -13,7 +13,7 @@ from flightllm.hlscheck.functions import Function
 from flightllm.hlscheck.loops import LOOPS
 from flightllm.hlscheck.pragmas import Pragma, Pragmas
 from flightllm.hlscheck.source import Source
-from flightllm.hlscheck.tree import body_of, dimensions, file_of, kids, kind, pointee, spans, walk
+from flightllm.hlscheck.tree import body_of, dimensions, file_of, kids, kind, pointee, spans
 
 DEFINITIONS = {"FUNCTION_DECL", "CXX_METHOD", "CONSTRUCTOR", "DESTRUCTOR", "FUNCTION_TEMPLATE", "CONVERSION_FUNCTION"}
 Span = tuple[int, int]
@@ -219,7 +219,7 @@ def _variable(
     if at is None:
         found = [c for c in kids(instances[0].cursor.semantic_parent) if kind(c) == "FIELD_DECL" and c.spelling == name]
     else:
-        found = [c for c in walk(instances[0].cursor) if kind(c) in ("VAR_DECL", "PARM_DECL") and spans(c)[0] == at]
+        found = [c for c in instances[0].nodes if kind(c) in ("VAR_DECL", "PARM_DECL") and spans(c)[0] == at]
     if not found:
         report.note(*where, f"the type of `{name}` is not known, so its members and dimensions are not checked")
         return

@@ -40,9 +40,7 @@ class Source:
 
     def name(self, path: str) -> str:
         """A file as messages name it."""
-        root = data_dir("hls").parent
-        path = path.removeprefix(FOLDER)
-        return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
+        return _name(path)
 
     def is_kernel(self, path: str) -> bool:
         """Whether a file is code of the kernel, not of the tool's headers."""
@@ -89,6 +87,13 @@ def parse(text: str, top: str, file: str) -> Source:
     if found is None:
         errors.append((file, 1, f"there is no function {top}"))
     return Source(unit, declarations, found, texts, errors)
+
+
+@functools.cache
+def _name(path: str) -> str:
+    root = data_dir("hls").parent
+    path = path.removeprefix(FOLDER)
+    return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
 def _cindex() -> Any:

@@ -27,7 +27,6 @@ from flightllm.hlscheck.tree import (
     operator,
     pointee,
     strip,
-    walk,
 )
 
 
@@ -70,10 +69,10 @@ class Scope:
 def scope_of(source: Source, function: Function) -> Scope:
     """The scope of a function."""
     scope = Scope()
-    changed = {c.referenced.hash for x in walk(function.cursor) if (c := changes(x)) is not None and c.referenced}
+    changed = {c.referenced.hash for x in function.nodes if (c := changes(x)) is not None and c.referenced}
     parameters = [c for c in kids(function.cursor) if kind(c) == "PARM_DECL"]
     scope.parameters = {c.hash: i for i, c in enumerate(parameters)}
-    for c in walk(function.cursor):
+    for c in function.nodes:
         if kind(c) in LOOPS and function.file in source.texts:
             loop = loop_of(c, source.texts[function.file])
             if loop.variable is not None and loop.values is not None:
@@ -167,7 +166,7 @@ class Accesses:
         scope = self.scope(function)
         found = []
         numbers = {c.hash: i for i, c in enumerate(c for c in kids(function.cursor) if kind(c) == "PARM_DECL")}
-        for call in walk(function.cursor):
+        for call in function.nodes:
             if kind(call) != "CALL_EXPR":
                 continue
             for variable, path, mode in self.at(function, call, scope):
@@ -195,15 +194,15 @@ class Accesses:
                     *where, "a stream is selected by a value of run time: whether the tool takes it is not known"
                 )
             return [(owner[0], owner[1], MODES[target.spelling])]
-        callees = [f for c, f in function.calls if c == call]
-        if not callees:
+        callee = function.callees.get(call.hash)
+        if callee is None:
             return []
         values = arguments(call)
         places: dict[int, tuple[Any, Path] | None] = {i: place_of(v, scope) for i, v in enumerate(values)}
         if kind(target) == "CXX_METHOD":
             places[THIS] = place_of(base[0], scope) if base else (None, ())
         found = []
-        for access in self.of(callees[0]):
+        for access in self.of(callee):
             owner = places.get(access.argument)
             if owner is not None:
                 path = tuple(_bind(x, values, scope) for x in access.path)

@@ -69,9 +69,10 @@ def kids(cursor: Any) -> list[Any]:
 
 def walk(cursor: Any) -> Iterator[Any]:
     """The cursor and all below it, in the order of the source."""
-    yield cursor
-    for child in cursor.get_children():
-        yield from walk(child)
+    left = [cursor]
+    while left:
+        yield (at := left.pop())
+        left += reversed(kids(at))
 
 
 def kind(cursor: Any) -> str:
