@@ -57,7 +57,7 @@ def _cursor(source: Source, report: Report, cursor: Any, seen: set[str]) -> None
     _type(source, report, cursor, cursor.type, seen, f"`{cursor.spelling}`")
     static = cursor.storage_class.name == "STATIC" if name == "VAR_DECL" else False
     if static and not is_const(cursor.type):
-        report.add(*where, "static", f"static `{cursor.spelling}`")
+        report.add(*where, "static", f"`{cursor.spelling}` keeps its value between calls")
     reference = cursor.type.get_canonical().kind.name in ("LVALUEREFERENCE", "RVALUEREFERENCE")
     if name == "PARM_DECL" and not reference and has_stream(cursor.type):
         # an array in a parameter list is a pointer, a reference to an array is none

@@ -163,7 +163,7 @@ def _stream(leaf: tuple[str | int, ...], uses: list[tuple[int, Path, str]], proc
             found.append(f"?which of {len(who)} processes {verb}s it depends on an index that is not known ({names})")
         elif not who:
             other = ", ".join(dict.fromkeys(processes[i].callee.name for i in users["wr"[mode == "w"]]))
-            found.append(f"no process {verb}s it, but {other} does the other")
+            found.append(f"{other} {'reads' if mode == 'w' else 'writes'} it and no process {verb}s it")
     if len(users["r"]) == 1 and set(users["r"]) == set(users["w"]):
         found.append(f"?{processes[next(iter(users['r']))].callee.name} alone writes and reads it")
     return found

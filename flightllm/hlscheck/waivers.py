@@ -33,7 +33,7 @@ WAIVERS = (
     Waiver(
         "stream-use",
         "hls/include/flightllm/matrix.hpp",
-        r"`mpu\[[0-9.]+\]\.(sigmas|mus)`: no process writes it, but scale does the other",
+        r"`mpu\[[0-9.]+\]\.(sigmas|mus)`: scale reads it and no process writes it",
         "Keys and values have no scales: scale reads these streams only for tiles that have. It needs a template argument, as weight_gearbox has.",
     ),
 )
