@@ -94,6 +94,9 @@ struct ChannelPorts {
   hls::stream<ChannelAnswer, 2> answers;
 };
 
+template <class Config>
+using Channels = ChannelPorts<Config>[Config::kChannels];
+
 // Streams of the instruction fetch, on channel 0 of a core.
 template <class Config>
 struct FetchPorts {
@@ -123,8 +126,7 @@ void channel(hls::burst_maxi<Word<Config>> port, ChannelPorts<Config>& s, Fetch&
   std::uint16_t moving = 0;  // words left of the burst whose data comes now
   Client client = Client::kLoad;
   int owed = 0;
-  std::uint16_t writing = 0;
-  bool stop = false;
+  bool stop = false, settling = false;  // no more writes come; responses are awaited
 
 serve:
   while (true) {
@@ -228,22 +230,22 @@ serve:
       }
     }
 
-    // one word leaves
-    if (!stop && !s.writes.empty()) {
+    // one word leaves, or a response comes
+    if (settling) {
+      moved = true;
+      if (owed > 0) {
+        port.write_response();
+        --owed;
+      } else {
+        settling = false;
+        if (!stop) s.answers.write(ChannelAnswer{false});
+      }
+    } else if (!stop && !s.writes.empty()) {
       const WriteRequest<Config> w = s.writes.read();
       moved = true;
       if (w.end) {
-      responses:
-        while (owed > 0) {
-#pragma HLS loop_tripcount min = 0 max = 16
-          port.write_response();
-          --owed;
-        }
-        if (w.strobe != 0) {
-          stop = true;
-        } else {
-          s.answers.write(ChannelAnswer{false});
-        }
+        settling = true;
+        stop = w.strobe != 0;
       } else {
         if (w.words) {
           if (owed == kWritesOwed) {
@@ -252,13 +254,11 @@ serve:
           }
           port.write_request(w.first, w.words);
           ++owed;
-          writing = w.words;
         }
         port.write(w.data, w.strobe);
-        --writing;
       }
     }
-    if (stop && flights == 0 && moving == 0) break;
+    if (stop && !settling && flights == 0 && moving == 0) break;
     if (!moved) FLIGHTLLM_IDLE();
   }
 

@@ -15,11 +15,17 @@ struct ExchangeWord {
   std::uint32_t element[kVbWord];
 };
 using ExchangeStream = hls::stream<ExchangeWord, 64>;
+// Streams from each core to the others: [from][its place among the others]. One core has one that nobody uses.
+template <class Config>
+constexpr int kOthers = Config::kCores > 1 ? Config::kCores - 1 : 1;
+template <class Config>
+using Exchanges = ExchangeStream[Config::kCores][kOthers<Config>];
+constexpr int place_of(int to, int from) { return to < from ? to : to - 1; }
 
 // Copies this core's rows to the others', theirs to here (docs/isa.md, XCHG). Words of all cores go in step, so the streams between
 // two cores never fill up.
-template <class Config>
-void exchange(const isa::xchg::Operands o, std::uint32_t core, ExchangeStream (&streams)[Config::kCores][Config::kCores], VectorBuffer<Config>& vb) {
+template <class Config, int Core>
+void exchange(const isa::xchg::Operands o, Exchanges<Config>& streams, VectorBuffer<Config>& vb) {
 rows:
   for (int t = 0; t < o.n0; ++t) {
 #pragma HLS loop_tripcount min = 1 max = 64
@@ -34,11 +40,11 @@ rows:
       }
       for (int k = 0; k < Config::kCores; ++k) {
 #pragma HLS unroll
-        if (k != static_cast<int>(core)) streams[core][k].write(own);
+        if (k != Core) streams[Core][place_of(k, Core)].write(own);
       }
       for (int k = 0; k < Config::kCores; ++k) {
 #pragma HLS unroll
-        const ExchangeWord word = k != static_cast<int>(core) ? streams[k][core].read() : own;
+        const ExchangeWord word = k != Core ? streams[k][place_of(Core, k)].read() : own;
         for (int l = 0; l < kVbWord; ++l) {
 #pragma HLS unroll
           vb.put(kVbWord * (o.dst + t * o.dst_row + k * o.n + w) + l, word.element[l]);
@@ -49,9 +55,9 @@ rows:
 }
 
 // Executes all instructions but those of the sequencer and the weight loads, in the order of the program. `error` is the first.
-template <class Config>
-void execute(std::uint32_t core, DispatchStream<Config>& dispatch, ChannelPorts<Config> (&channels)[Config::kChannels],
-             ExchangeStream (&streams)[Config::kCores][Config::kCores], std::uint8_t& error) {
+template <class Config, int Core>
+void execute(DispatchStream<Config>& dispatch, ChannelPorts<Config> (&channels)[Config::kChannels],
+             Exchanges<Config>& streams, std::uint8_t& error) {
   VectorBuffer<Config> vb;
 #pragma HLS array_partition variable = vb.word type = complete dim = 2
 #pragma HLS bind_storage variable = vb.word type = ram_t2p impl = uram
@@ -94,19 +100,21 @@ instructions:
         load_keys<Config>(o, blocks, channels);
         break;
       }
-      case isa::Opcode::MM:
-        matrix_weights<Config>(isa::mm::operands(d), channels, ab, vb);
+      case isa::Opcode::MM: {
+        const isa::mm::Operands o = isa::mm::operands(d);
+        weights_region<Config>(o, weight_tokens(o), channels, ab, vb);
         break;
+      }
       case isa::Opcode::MMQK: {
         const isa::mmqk::Operands o = isa::mmqk::operands(d);
         list_blocks<Config>(range_of(o), mb, blocks);
-        matrix_keys<Config>(o, blocks, channels, ab, vb);
+        keys_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
         break;
       }
       case isa::Opcode::MMPV: {
         const isa::mmpv::Operands o = isa::mmpv::operands(d);
         list_blocks<Config>(range_of(o), mb, blocks);
-        matrix_values<Config>(o, blocks, channels, ab, vb);
+        values_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
         break;
       }
       case isa::Opcode::NORM:
@@ -134,7 +142,7 @@ instructions:
         append<Config>(isa::stkv::operands(d), ab, channels);
         break;
       case isa::Opcode::XCHG:
-        exchange<Config>(isa::xchg::operands(d), core, streams, vb);
+        exchange<Config, Core>(isa::xchg::operands(d), streams, vb);
         break;
       default:
         break;
@@ -175,17 +183,17 @@ leftover:
 }
 
 // One core as a dataflow region. `port`: of its channels.
-template <class Config>
-void core(std::uint32_t number, const Arguments arguments, hls::burst_maxi<Word<Config>> (&port)[Config::kChannels],
-          ExchangeStream (&streams)[Config::kCores][Config::kCores], std::uint8_t& error) {
+template <class Config, int Core>
+void core(const Arguments arguments, hls::burst_maxi<Word<Config>> (&port)[Config::kChannels],
+          Exchanges<Config>& streams, std::uint8_t& error) {
 #pragma HLS dataflow
   ChannelPorts<Config> channels[Config::kChannels];
   FetchPorts<Config> fetch;
   NoFetch none;
   DispatchStream<Config> dispatch;
   FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, sequencer<Config>(arguments, number, fetch, channels, dispatch));
-  FLIGHTLLM_PROCESS(region, execute<Config>(number, dispatch, channels, streams, error));
+  FLIGHTLLM_PROCESS(region, sequencer<Config>(arguments, Core, fetch, channels, dispatch));
+  FLIGHTLLM_PROCESS(region, execute<Config, Core>(dispatch, channels, streams, error));
   FLIGHTLLM_PROCESS(region, channel<Config>(port[0], channels[0], fetch));
   for (int c = 1; c < Config::kChannels; ++c) {
 #pragma HLS unroll

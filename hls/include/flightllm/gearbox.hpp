@@ -63,7 +63,8 @@ constexpr int kMaxEntries = 2048;
 
 // The weight stream of one channel. `feed` gets the tiles as well, from channel 0.
 template <class Config, bool First>
-void weight_gearbox(const isa::mm::Operands o, WeightStream<Config>& in, Credits& credits, MpuStreams<Config>& out, hls::stream<Tile, 8>& feed) {
+void weight_gearbox(const isa::mm::Operands o, WeightStream<Config>& in, Credits& credits, MpuStreams<Config>& out, ScaleStreams<Config>& scales,
+                    hls::stream<Tile, 8>& feed) {
   Gearbox<Config> box;
 #pragma HLS array_partition variable = box.word type = complete
   box.have = 0;
@@ -114,7 +115,7 @@ strips:
         box.fill(in.read(), 0, kPortWords<Config>);
         taken.count(credits);
       }
-      out.headers.write(box.word[0]);
+      scales.headers.write(box.word[0]);
       box.drop(1);
     }
 
@@ -132,7 +133,6 @@ strips:
       Tile tile{};
       tile.first = e == 0;
       tile.last = e == entries - 1;
-      tile.scaled = true;
       tile.affine = (byte & 0x20) != 0;
       tile.rows = rows;
       tile.windows = windows;
@@ -174,7 +174,7 @@ strips:
 #pragma HLS unroll
               s.value[i / Config::kVpus][i % Config::kVpus] = static_cast<std::uint8_t>(box.word[i / 8] >> (8 * (i % 8)));
             }
-            out.sigmas.write(s);
+            scales.sigmas.write(s);
           } else if (mu) {
             Mus<Config> s;
             for (int i = 0; i < kQuad * Config::kVpus; ++i) {
@@ -184,7 +184,7 @@ strips:
               if (shift > 52) bits |= box.word[at + 1] << (64 - shift);
               s.value[i / Config::kVpus][i % Config::kVpus] = static_cast<std::int16_t>(static_cast<std::int16_t>(bits << 4) >> 4);
             }
-            out.mus.write(s);
+            scales.mus.write(s);
           } else {
             Beat<Config> beat;
             for (int i = 0; i < 2 * Config::kVpus; ++i) {
@@ -225,7 +225,7 @@ padding:
 
 // Keys: units of S slots side by side fill the VPUs, V / S units a tile.
 template <class Config>
-void key_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& credits, MpuStreams<Config>& out) {
+void key_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   static_assert(Config::kVpus % kSlots == 0, "VPUs take whole units");
   Gearbox<Config> box;
@@ -239,7 +239,7 @@ void key_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& cr
 tiles:
   while (true) {
 #pragma HLS loop_tripcount min = 1 max = 64
-    const Tile tile = out.gear_tiles.read();
+    const Tile tile = tiles.read();
     if (tile.end) break;
     int unit = 0, window = 0;
   fill:
@@ -284,7 +284,7 @@ tiles:
 
 // Values: a block of 64 positions is a tile. The cache has it window by window, the chains take it row by row.
 template <class Config>
-void value_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& credits, MpuStreams<Config>& out) {
+void value_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
   Gearbox<Config> box;
 #pragma HLS array_partition variable = box.word type = complete
   box.have = 0;
@@ -297,7 +297,7 @@ void value_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& 
 tiles:
   while (true) {
 #pragma HLS loop_tripcount min = 1 max = 64
-    const Tile tile = out.gear_tiles.read();
+    const Tile tile = tiles.read();
     if (tile.end) break;
     const int count = tile.rows * tile.windows;
     int row = 0, window = 0;

@@ -10,9 +10,6 @@
 
 namespace flight {
 
-template <class Config>
-using Channels = ChannelPorts<Config>[Config::kChannels];
-
 // Asks a channel for the words that hold `bytes` bytes from `address` on.
 template <class Config>
 int ask(ChannelPorts<Config>& channel, std::uint64_t address, std::uint32_t bytes) {

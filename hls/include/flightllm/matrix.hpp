@@ -82,7 +82,7 @@ tiles:
 // Rows of accumulators to the vector buffer: rho * float(I), times the token's scale, plus bias, plus what is there.
 template <class Config>
 void drain_weights(const isa::mm::Operands o, const Tokens tokens, hls::stream<std::uint32_t, Config::kAccEntries>& scales,
-                   MpuStreams<Config> (&mpu)[Config::kChannels], VectorBuffer<Config>& vb) {
+                   MpuStreams<Config> (&mpu)[Config::kChannels], ScaleStreams<Config> (&headers)[Config::kChannels], VectorBuffer<Config>& vb) {
   constexpr int kStrip = Config::kVpus * kMaxRows;
   std::uint32_t scale[Config::kAccEntries];
   std::uint32_t rho[Config::kChannels][kStrip + 1], bias[Config::kChannels][kStrip + 1];
@@ -107,7 +107,7 @@ strips:
 #pragma HLS loop_tripcount min = 8 max = 48
       for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-        const std::uint64_t word = mpu[c].headers.read();
+        const std::uint64_t word = headers[c].headers.read();
         const auto low = static_cast<std::uint32_t>(word), high = static_cast<std::uint32_t>(word >> 32);
         if (i < words) {
           rho[c][2 * i] = low;
@@ -152,11 +152,11 @@ strips:
 
 // The tiles of an attention instruction, to everybody who works on them.
 template <class Config>
-void tell(const Tile& tile, MpuStreams<Config> (&mpu)[Config::kChannels], hls::stream<Tile, 8>& feed) {
+void tell(const Tile& tile, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels], hls::stream<Tile, 8>& feed) {
 #pragma HLS inline
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-    mpu[c].gear_tiles.write(tile);
+    gears[c].write(tile);
     mpu[c].chain_tiles.write(tile);
     mpu[c].scale_tiles.write(tile);
   }
@@ -165,8 +165,8 @@ void tell(const Tile& tile, MpuStreams<Config> (&mpu)[Config::kChannels], hls::s
 
 // Keys: as many units as the VPUs take are a tile, and a strip of its own.
 template <class Config>
-void walk_keys(const isa::mmqk::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], hls::stream<Tile, 8>& feed,
-               hls::stream<Strip<Config>, 8>& strips) {
+void walk_keys(const isa::mmqk::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
+               hls::stream<Tile, 8>& feed, hls::stream<Strip<Config>, 8>& strips) {
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   constexpr int kUnits = Config::kVpus / kSlots;
   constexpr int kPositions = kSlots * Config::kChannels;
@@ -206,12 +206,12 @@ batches:
     tile.bits = o.bits ? 4 : 8;
     tile.capture = 1;
     tile.units = units;
-    tell<Config>(tile, mpu, feed);
+    tell<Config>(tile, mpu, gears, feed);
     strips.write(strip);
   }
   Tile end{};
   end.end = true;
-  tell<Config>(end, mpu, feed);
+  tell<Config>(end, mpu, gears, feed);
   Strip<Config> last;
   last.end = true;
   strips.write(last);
@@ -219,8 +219,8 @@ batches:
 
 // Values: every block is a tile, all of them are one strip.
 template <class Config>
-void walk_values(const isa::mmpv::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], hls::stream<Tile, 8>& feed,
-                 hls::stream<Strip<Config>, 8>& strips) {
+void walk_values(const isa::mmpv::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
+                 hls::stream<Tile, 8>& feed, hls::stream<Strip<Config>, 8>& strips) {
   const int slots = static_cast<int>(o.slots);
 blocks:
   for (int b = 0; b < blocks.count; ++b) {
@@ -237,11 +237,11 @@ blocks:
     tile.bits = o.bits ? 4 : 8;
     tile.window = first;
     tile.capture = ceil_div(slots, Config::kVpus);
-    tell<Config>(tile, mpu, feed);
+    tell<Config>(tile, mpu, gears, feed);
   }
   Tile end{};
   end.end = true;
-  tell<Config>(end, mpu, feed);
+  tell<Config>(end, mpu, gears, feed);
 rows:
   for (int row = 0; blocks.count && row * Config::kVpus < slots; ++row) {
 #pragma HLS loop_tripcount min = 1 max = 8
@@ -309,68 +309,70 @@ strips:
 }
 
 template <class Config>
-void matrix_weights(const isa::mm::Operands o, ChannelPorts<Config> (&channels)[Config::kChannels], const ActivationBuffer<Config>& ab,
+void weights_region(const isa::mm::Operands o, const Tokens tokens, Channels<Config>& channels, const ActivationBuffer<Config>& ab,
                     VectorBuffer<Config>& vb) {
 #pragma HLS dataflow
-  const Tokens tokens{o.tokens > 0 ? o.tokens : 0, 1, o.ab, o.ab_row, 0, o.dst, o.dst_row, 0, o.dual != 0};
   MpuStreams<Config> mpu[Config::kChannels];
+  ScaleStreams<Config> scale_streams[Config::kChannels];
   hls::stream<Tile, 8> tiles;
   hls::stream<std::uint32_t, Config::kAccEntries> scales;
   FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, weight_gearbox<Config, true>(o, channels[0].weights, channels[0].weight_credits, mpu[0], tiles));
+  FLIGHTLLM_PROCESS(region, weight_gearbox<Config, true>(o, channels[0].weights, channels[0].weight_credits, mpu[0], scale_streams[0], tiles));
   for (int c = 1; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, weight_gearbox<Config, false>(o, channels[c].weights, channels[c].weight_credits, mpu[c], tiles));
+    FLIGHTLLM_PROCESS_AT(region, c, weight_gearbox<Config, false>(o, channels[c].weights, channels[c].weight_credits, mpu[c], scale_streams[c], tiles));
   }
   FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
     FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], scale_streams[c]));
   }
-  FLIGHTLLM_PROCESS(region, drain_weights<Config>(o, tokens, scales, mpu, vb));
+  FLIGHTLLM_PROCESS(region, drain_weights<Config>(o, tokens, scales, mpu, scale_streams, vb));
   FLIGHTLLM_JOIN(region);
 }
 
 template <class Config>
-void matrix_keys(const isa::mmqk::Operands o, const Blocks& blocks, ChannelPorts<Config> (&channels)[Config::kChannels],
+void keys_region(const isa::mmqk::Operands o, const Tokens tokens, const Blocks& blocks, Channels<Config>& channels,
                  const ActivationBuffer<Config>& ab, VectorBuffer<Config>& vb) {
 #pragma HLS dataflow
-  const Tokens tokens = attention_tokens(o);
   MpuStreams<Config> mpu[Config::kChannels];
+  GearTiles gears[Config::kChannels];
+  NoScales none;
   hls::stream<Tile, 8> tiles;
   hls::stream<Strip<Config>, 8> strips;
   hls::stream<std::uint32_t, Config::kAccEntries> scales;
   FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, walk_keys<Config>(o, blocks, mpu, tiles, strips));
+  FLIGHTLLM_PROCESS(region, walk_keys<Config>(o, blocks, mpu, gears, tiles, strips));
   FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, key_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, key_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, gears[c], mpu[c]));
     FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], none));
   }
   FLIGHTLLM_PROCESS(region, drain_attention<Config>(tokens, strips, scales, mpu, vb));
   FLIGHTLLM_JOIN(region);
 }
 
 template <class Config>
-void matrix_values(const isa::mmpv::Operands o, const Blocks& blocks, ChannelPorts<Config> (&channels)[Config::kChannels],
+void values_region(const isa::mmpv::Operands o, const Tokens tokens, const Blocks& blocks, Channels<Config>& channels,
                    const ActivationBuffer<Config>& ab, VectorBuffer<Config>& vb) {
 #pragma HLS dataflow
-  const Tokens tokens = attention_tokens(o);
   MpuStreams<Config> mpu[Config::kChannels];
+  GearTiles gears[Config::kChannels];
+  NoScales none;
   hls::stream<Tile, 8> tiles;
   hls::stream<Strip<Config>, 8> strips;
   hls::stream<std::uint32_t, Config::kAccEntries> scales;
   FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, walk_values<Config>(o, blocks, mpu, tiles, strips));
+  FLIGHTLLM_PROCESS(region, walk_values<Config>(o, blocks, mpu, gears, tiles, strips));
   FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, value_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, value_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, gears[c], mpu[c]));
     FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], none));
   }
   FLIGHTLLM_PROCESS(region, drain_attention<Config>(tokens, strips, scales, mpu, vb));
   FLIGHTLLM_JOIN(region);

@@ -49,8 +49,11 @@ struct OrderedSum {
   }
 };
 
-// Elements of a vector of the vector buffer, 16 at a time from word `unit` on.
 constexpr int words_of(int len) { return (len + kVbWord - 1) / kVbWord; }
+
+// Issues of `Lanes` elements in a word.
+template <class Config>
+constexpr int kIssues = kVbWord / Config::kLanes;
 
 // Scale and multiplier of the codes for a largest magnitude (docs/numerics.md, "Quantised activations").
 struct CodeScale {
@@ -99,17 +102,18 @@ template <class Config>
 void quantise(VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab, std::uint32_t unit, int len, std::uint32_t a, Quant kind, std::uint32_t row) {
   const CodeScale s = code_scale(a, kind);
   put_header<Config>(ab, row, s.scale);
+  std::int32_t code[kWindow];
+#pragma HLS array_partition variable = code type = complete
 codes:
-  for (int w = 0; w < words_of(len); ++w) {
+  for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 256
-    std::int32_t code[kWindow];
-    for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-      const int e = w * kVbWord + l;
-      code[l] = e < len ? fp32::to_int(fp32::mul(vb.get(unit * kVbWord + e), s.inverse), -s.top, s.top) : 0;
+    for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+      const int e = g * Config::kLanes + l;
+      code[e % kWindow] = e < len ? fp32::to_int(fp32::mul(vb.get(unit * kVbWord + e), s.inverse), -s.top, s.top) : 0;
     }
-    put_codes<Config>(ab, row, w, kind == Quant::kDual, code);
+    if ((g + 1) % kIssues<Config> == 0) put_codes<Config>(ab, row, g / kIssues<Config>, kind == Quant::kDual, code);
   }
 }
 
@@ -139,12 +143,12 @@ vectors:
     if (layer) {
       sum.clear();
     mean:
-      for (int w = 0; w < words_of(len); ++w) {
+      for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 256
-        for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-          const int e = w * kVbWord + l;
+        for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+          const int e = g * Config::kLanes + l;
           if (e < len) sum.put(e, vb.get(src + e));
         }
       }
@@ -152,12 +156,12 @@ vectors:
     }
     sum.clear();
   square:
-    for (int w = 0; w < words_of(len); ++w) {
+    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-        const int e = w * kVbWord + l;
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const int e = g * Config::kLanes + l;
         if (e < len) {
           const std::uint32_t x = vb.get(src + e);
           const std::uint32_t c = layer ? fp32::add(x, minus_mean) : x;
@@ -168,12 +172,12 @@ vectors:
     const std::uint32_t r = fp32::rsqrt(fp32::add(fp32::mul(sum.sum(), o.inv_n), o.eps));
     std::uint32_t largest = 0;
   result:
-    for (int w = 0; w < words_of(len); ++w) {
+    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-        const int e = w * kVbWord + l;
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const int e = g * Config::kLanes + l;
         if (e < len) {
           const std::uint32_t x = vb.get(src + e);
           const std::uint32_t c = layer ? fp32::add(x, minus_mean) : x;
@@ -218,12 +222,12 @@ vectors:
     const std::uint32_t gate = (o.gate + i0 * o.gate_s0 + i1 * o.gate_s1) * kVbWord;
     std::uint32_t largest = 0;
   result:
-    for (int w = 0; w < words_of(len); ++w) {
+    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-        const int e = w * kVbWord + l;
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const int e = g * Config::kLanes + l;
         if (e < len) {
           std::uint32_t y = activation(static_cast<isa::act::Kind>(o.kind), vb.get(src + e));
           if (o.gated) y = fp32::mul(y, vb.get(gate + e));
@@ -250,12 +254,12 @@ vectors:
     const std::uint32_t other = (o.other + i0 * o.other_s0 + i1 * o.other_s1) * kVbWord;
     std::uint32_t largest = 0;
   result:
-    for (int w = 0; w < words_of(len); ++w) {
+    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-        const int e = w * kVbWord + l;
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const int e = g * Config::kLanes + l;
         if (e < len) {
           const std::uint32_t y = fp32::add(vb.get(src + e), vb.get(other + e));
           vb.put(dst + e, y);
@@ -311,6 +315,14 @@ struct Sight {
   }
 };
 
+// Position of the first key of issue `g` over the blocks.
+template <class Config>
+std::int32_t position(const Blocks& blocks, int g) {
+#pragma HLS inline
+  constexpr int kOfBlock = isa::kBlockPositions / Config::kLanes;
+  return blocks.block[g / kOfBlock] * isa::kBlockPositions + g % kOfBlock * Config::kLanes;
+}
+
 template <class Config>
 void softmax(const isa::softmax::Operands o, const Blocks& blocks, VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab) {
   constexpr int kWords = isa::kBlockPositions / kVbWord;
@@ -329,12 +341,12 @@ rows:
 
     std::uint32_t largest = fp32::kInfinity | fp32::kSign;
   scores:
-    for (int w = 0; w < blocks.count * kWords; ++w) {
+    for (int g = 0; g < blocks.count * kWords * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 128
-      for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-        const std::int32_t p = blocks.block[w / kWords] * isa::kBlockPositions + w % kWords * kVbWord + l;
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const std::int32_t p = position<Config>(blocks, g) + l;
         if (p < blocks.len && sight.sees(p)) {
           const std::uint32_t t = fp32::mul(fp32::mul(vb.get(src + p), vb.get(ks + p)), o.alpha);
           largest = fp32::maximum(largest, t);
@@ -345,12 +357,12 @@ rows:
     sum.clear();
     std::uint32_t top = 0;
   exponents:
-    for (int w = 0; w < blocks.count * kWords; ++w) {
+    for (int g = 0; g < blocks.count * kWords * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 128
-      for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-        const std::int32_t p = blocks.block[w / kWords] * isa::kBlockPositions + w % kWords * kVbWord + l;
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const std::int32_t p = position<Config>(blocks, g) + l;
         if (p < blocks.len) {
           std::uint32_t u = 0;
           if (sight.sees(p)) {
@@ -368,20 +380,20 @@ rows:
     const CodeScale s = code_scale(top, Quant::kDual);
     const std::uint32_t scale = fp32::mul(fp32::mul(top, numerics::kInvDual), fp32::recip(sum.sum()));
     put_header<Config>(ab, row, s.inverse == 0 ? 0 : scale);
+    std::int32_t code[kWindow];
+#pragma HLS array_partition variable = code type = complete
   codes:
-    for (int w = 0; w < blocks.count * kWords; ++w) {
+    for (int g = 0; g < blocks.count * kWords * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 2
 #pragma HLS loop_tripcount min = 4 max = 128
-      const std::int32_t p = blocks.block[w / kWords] * isa::kBlockPositions + w % kWords * kVbWord;
-      if (p < blocks.len) {
-        std::int32_t code[kWindow];
-        for (int l = 0; l < kVbWord; ++l) {
-#pragma HLS unroll factor = Config::kLanes
-          const bool seen = p + l < blocks.len && sight.sees(p + l);
-          code[l] = seen ? fp32::to_int(fp32::mul(vb.get(src + p + l), s.inverse), -s.top, s.top) : 0;
-        }
-        put_codes<Config>(ab, row, p / kWindow, true, code);
+      const std::int32_t at = position<Config>(blocks, g);
+      for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+        const bool seen = at + l < blocks.len && sight.sees(at + l);
+        code[(at + l) % kWindow] = seen ? fp32::to_int(fp32::mul(vb.get(src + at + l), s.inverse), -s.top, s.top) : 0;
       }
+      const std::int32_t window = at / kWindow;
+      if ((g + 1) % kIssues<Config> == 0 && window * kWindow < blocks.len) put_codes<Config>(ab, row, window, true, code);
     }
   }
 }

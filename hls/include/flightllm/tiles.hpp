@@ -29,7 +29,7 @@ constexpr int kTileBeats = [] {
 struct Tile {
   bool end;            // no tile: the instruction is over
   bool first, last;    // of its strip
-  bool scaled, affine;
+  bool affine;
   std::uint16_t rows, windows;  // VPU beats down the strip; windows of 16 columns
   std::uint16_t group;          // windows of a partial sum
   std::uint8_t share, bits;     // slots of a beat; bits of a code
@@ -81,14 +81,25 @@ struct Mus {
   std::int16_t value[kQuad][Config::kVpus];
 };
 
-// Streams of the processes of one channel.
+// What a weight stream has besides codes.
 template <class Config>
-struct MpuStreams {
-  hls::stream<Tile, 8> gear_tiles, chain_tiles, scale_tiles;
-  hls::stream<Beat<Config>, 64> beats;
+struct ScaleStreams {
   hls::stream<Sigmas<Config>, 16> sigmas;
   hls::stream<Mus<Config>, 16> mus;
   hls::stream<std::uint64_t, 4 * kMaxRows * Config::kVpus> headers;  // rho and bias of a strip and the next, two in a word
+};
+
+// In place of ScaleStreams for keys and values, which the special functions scale.
+struct NoScales {};
+
+// Tiles for the gearboxes of attention; those of weights find theirs in the stream.
+using GearTiles = hls::stream<Tile, 8>;
+
+// Streams of the processes of one channel.
+template <class Config>
+struct MpuStreams {
+  hls::stream<Tile, 8> chain_tiles, scale_tiles;
+  hls::stream<Beat<Config>, 64> beats;
   hls::stream<Activation, 64> activations;
   hls::stream<Partial<Config>, 32> partials[kMaxShare];
   hls::stream<Captured<Config>, Config::kAccEntries> captured;
@@ -110,6 +121,11 @@ struct Tokens {
     return dual ? count() : (count() + 1) / 2;
   }
 };
+
+inline Tokens weight_tokens(const isa::mm::Operands& o) {
+#pragma HLS inline
+  return Tokens{o.tokens > 0 ? o.tokens : 0, 1, o.ab, o.ab_row, 0, o.dst, o.dst_row, 0, o.dual != 0};
+}
 
 template <class Operands>
 Tokens attention_tokens(const Operands& o) {
