@@ -11,7 +11,7 @@ import pytest
 from packages import small_arch
 
 from flightllm.config.arch import ArchConfig
-from flightllm.executors.rtl.status import state_dump
+from flightllm.kernel.status import state_dump
 from flightllm.isa import encode_program
 from flightllm.isa.control import ALU, HALT, LOOP
 from flightllm.isa.fields import Instruction
