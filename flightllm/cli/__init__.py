@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": "Show what is in a package.",
     "check": "Say which operators of a model are supported.",
     "boards": "List the boards.",
+    "board": "List the cards of this machine, look into an xclbin, probe a card.",
     "resources": "Say what a config needs of an FPGA.",
     "doctor": "Say what is installed and what a missing tool costs.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
@@ -15,6 +15,7 @@ from flightllm.errors import FlightError
 if TYPE_CHECKING:
     from flightllm.executors.rtl.window import WindowDevice
     from flightllm.runtime.device import Device
+    from flightllm.runtime.driver import Placement
     from flightllm.runtime.model import Model
     from flightllm.runtime.sampling import SamplingOptions
 
@@ -30,8 +31,13 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
     help="Use the chat template. [default: without --prompt, if the package has one]",
 )
 @click.option("--system", help="System message; implies --chat.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
+@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl, board.")
 @click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
+@click.option("--xclbin", type=click.Path(), help="With --on board: what the card is programmed with.")
+@click.option("--device", type=click.IntRange(min=0), help="With --on board: number of the card. [default: 0]")
+@click.option(
+    "--timeout", type=float, help="With --on board: seconds that a run of the program may take. [default: 10]"
+)
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, help="Keep the k most probable tokens.")
@@ -53,6 +59,9 @@ def command(
     system: str | None,
     executor: str,
     rtl_window: str | None,
+    xclbin: str | None,
+    device: int | None,
+    timeout: float | None,
     max_new_tokens: int | None,
     chunk: int | None,
     stream: bool,
@@ -74,8 +83,14 @@ def command(
         raise click.UsageError("--system needs the chat template; leave out --no-chat")
     if rtl_window is not None and executor != "rtl":
         raise click.UsageError("--rtl-window needs --on rtl")
-    window = {} if rtl_window is None else {"rtl_window": rtl_window}
-    model = Model.open(package, on=executor, chunk=chunk, verify=verify, **window)
+    opts: dict[str, Any] = {} if rtl_window is None else {"rtl_window": rtl_window}
+    card = {"xclbin": xclbin, "device": device, "timeout": timeout}
+    given = {name: value for name, value in card.items() if value is not None}
+    if given and executor != "board":
+        raise click.UsageError(f"--{next(iter(given))} needs --on board")
+    if executor == "board":
+        opts |= given | {"report": _print_map}
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify, **opts)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and as_json:
         raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")
@@ -98,6 +113,14 @@ def command(
     _hint(model, chat)
     if stats and not as_json:
         _print_stats(model)
+
+
+def _print_map(placements: Sequence[Placement]) -> None:
+    """The memory map of a card on stderr, before anything is written there."""
+    from flightllm.runtime.board import map_lines
+
+    for line in map_lines(placements):
+        click.echo(line, err=True)
 
 
 def _hint(model: Model, chat: bool) -> None:
@@ -196,9 +219,8 @@ def _converse(
 
 def _is_window(device: Device) -> TypeGuard[WindowDevice]:
     """Whether only a window of the run is in RTL."""
-    from flightllm.executors.rtl.window import WindowDevice
-
-    return isinstance(device, WindowDevice)
+    module = sys.modules.get("flightllm.executors.rtl.window")  # where it is used it has been imported
+    return module is not None and isinstance(device, module.WindowDevice)
 
 
 def _print_window(model: Model) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from time import monotonic, sleep
-from typing import Any
 
 import numpy as np
 
 from flightllm.errors import ConfigError, FitError, FlightError, ProgramError
 from flightllm.kernel import signature
+from flightllm.kernel.parameters import build_digest
 from flightllm.kernel.xclbin import Bank, Instance, Xclbin
 from flightllm.package import Package
 from flightllm.runtime.card import Buffer, Card, open_card, xclbin_path
-from flightllm.runtime.driver import Driver, Placement, channel_bytes, check_kernel, memory_map
+from flightllm.runtime.driver import Driver, Placement, channel_bytes, check_kernel, differences, memory_map
 
 #: seconds that a run may take unless told otherwise: a chunk of a 7B model takes a fifth of one
 TIMEOUT_S = 10.0
@@ -78,8 +78,7 @@ class BoardDevice:
         """
         m = package.manifest
         kernel = self.xclbin.kernel(signature.NAME)
-        if self.xclbin.facts is not None:  # before the card is touched
-            _check_facts(self.xclbin, package)
+        check_facts(self.xclbin, package)  # before the card is touched
         banks = banks_of_ports(self.xclbin, kernel, package)
         if self._card is None:
             self._card = open_card(self.device)
@@ -170,18 +169,16 @@ class BoardDevice:
         return failure
 
 
-def _check_facts(xclbin: Xclbin, package: Package) -> None:
-    """What the container says about its config; ConfigError if the package was compiled for another."""
-    from flightllm.kernel.parameters import build_digest
-    from flightllm.runtime.driver import differences
-
-    facts, arch = xclbin.facts, package.manifest.arch
-    assert facts is not None
-    if build_digest(facts.arch) != build_digest(arch):
+def check_facts(xclbin: Xclbin, package: Package) -> None:
+    """What the container says about its config, if it does; ConfigError if the package was compiled for another."""
+    if xclbin.facts is None:
+        return
+    there, wanted = xclbin.facts.arch, package.manifest.arch
+    if build_digest(there) != build_digest(wanted):
         raise ConfigError(
             "the xclbin was built for another config",
             where=str(xclbin.path),
-            why="; ".join(differences(facts.arch, arch)),
+            why="; ".join(differences(there, wanted)),
             do="give the xclbin of the package's config, or compile the model for the xclbin's (--arch, --set)",
         )
 
@@ -219,7 +216,7 @@ def banks_of_ports(xclbin: Xclbin, kernel: Instance, package: Package) -> list[B
                 why=f"the xclbin connects argument {argument.name} to nothing",
                 do=again,
             )
-        bank = banks[len(banks) - 1]  # as pynq and XRT choose, where a port reaches several
+        bank = banks[-1]  # as pynq and XRT choose, where a port reaches several
         if not bank.used or not bank.size:
             raise ConfigError(
                 f"port {argument.port} of the kernel is connected to a memory that is not there",
@@ -284,8 +281,3 @@ def map_lines(placements: Sequence[Placement]) -> list[str]:
     """The memory map as text: a line per port, then the regions that all ports have."""
     lines = [f"  {signature.memory_port(p.port):12} {p.bank:10} {p.address:#14x}  {p.size:,} bytes" for p in placements]
     return ["memory map: port, bank, address, size", *lines]
-
-
-def map_json(placements: Sequence[Placement]) -> list[dict[str, Any]]:
-    """The memory map as plain values."""
-    return [p.to_json() for p in placements]

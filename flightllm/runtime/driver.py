@@ -129,14 +129,14 @@ def check_kernel(registers: Registers, arch: ArchConfig, facts: KernelFacts | No
 
 
 #: parameters in register BUILD, a byte each from the lowest
-_IN_BUILD = ("Cores", "Channels", "Vpus", "Lanes")
+IN_BUILD = ("Cores", "Channels", "Vpus", "Lanes")
 
 
 def build_differences(build: int, arch: ArchConfig) -> list[str]:
     """Parameters of register BUILD that differ from the config's, as `differences` names them."""
     known = {name: (value, text) for name, value, text in parameters(arch)}
     out = []
-    for i, name in enumerate(_IN_BUILD):
+    for i, name in enumerate(IN_BUILD):
         value, text = known[name]
         there = build >> (8 * i) & 255
         if there != value:

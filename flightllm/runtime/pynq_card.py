@@ -82,7 +82,9 @@ class PynqCard:
         self._registers = None
         try:
             self._overlay = pynq.Overlay(str(xclbin.path.resolve()), device=self._device)
-            ip = getattr(self._overlay, kernel.name)  # opens its context
+            # pynq's own driver of the kernel is not wanted: it knows arguments only, and not every type that they may have
+            ip = self._overlay.ip_dict[kernel.name]
+            self._device.open_context(ip)
         except Exception as error:
             raise ToolError(
                 "the card does not take the xclbin",
@@ -91,7 +93,7 @@ class PynqCard:
                 do="compare the platform with `flightllm board`; see that no other program uses the card",
             ) from error
         # the kernel has registers beyond its arguments, so the whole address space is taken and not what the arguments need
-        self._registers = pynq.MMIO(ip.mmio.base_addr, CONTROL_BYTES, device=self._device)
+        self._registers = pynq.MMIO(ip["phys_addr"], CONTROL_BYTES, device=self._device)
 
     def read(self, address: int, /) -> int:
         """A register."""
