@@ -115,7 +115,7 @@ class Xclbin:
             platform, uuid, sections = _split(data)
             banks = _banks(sections)
             instances = _instances(sections)
-        except (struct.error, ElementTree.ParseError, ValueError, KeyError, IndexError) as error:
+        except (struct.error, ElementTree.ParseError, ValueError, LookupError) as error:
             raise _damaged(path, f"{type(error).__name__}: {error}") from None
         return cls(path, platform, uuid, instances, banks, _facts(path, sections))
 

@@ -56,6 +56,7 @@ class BoardDevice:
         self._memory: _CardMemory | None = None
         self._nlog: int | None = None  # of a run that was begun and not ended
         self._lost = False  # the card had to be programmed again, and the cache is empty
+        self._doubted = False  # no run has succeeded since the kernel was reset in the middle of one
 
     @property
     def last(self) -> dict[str, int]:
@@ -92,7 +93,7 @@ class BoardDevice:
         driver = Driver(self._card, self._memory, package)
         driver.place()
         driver.start(self.xclbin.facts)
-        self._driver, self._nlog, self._lost = driver, None, False
+        self._driver, self._nlog, self._lost, self._doubted = driver, None, False, False
 
     def reset(self) -> None:
         """Begin a new conversation. The cache needs no clearing: keys past the position are never visible."""
@@ -126,7 +127,7 @@ class BoardDevice:
         self._nlog = None
         if driver.error():
             raise self._recover(driver, "")
-        self._lost = False
+        self._lost = self._doubted = False
         return driver.finish(nlog, detail=False)
 
     def close(self) -> None:
@@ -158,14 +159,17 @@ class BoardDevice:
         self._nlog = None
 
     def _recover(self, driver: Driver, what: str) -> FlightError:
-        """What went wrong; afterwards the kernel is ready for the next run, if need be because the card was programmed again."""
+        """What went wrong; afterwards the kernel is ready for the next run. what: for a run that did not end.
+
+        The card is programmed again if a reset does not help, or did not help the last time.
+        """
         failure = driver.failure(what)
         self._nlog = None
-        if not driver.recover():
-            self._lost = True
-            self._driver = None
+        if not driver.recover() or (what and self._doubted):
             self.load(driver.package)
             self._lost = True
+        else:
+            self._doubted = bool(what)
         return failure
 
 

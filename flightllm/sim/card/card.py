@@ -106,7 +106,7 @@ class SimulatedCard:
         self._used[index] = -(-(offset + size) // PAGE) * PAGE
         for port, behind in self._ports.items():
             if behind == index:
-                self._kernel().attach(port, bank.base, self._memory[index][: self._used[index]])
+                self.cut(port, None)
         return Allocation(bank, offset, np.zeros(size, np.uint8))
 
     def free(self, index: int) -> None:
@@ -135,9 +135,12 @@ class SimulatedCard:
         """Write a register, by its address on the card."""
         self._kernel().write(self._offset(address), value)
 
-    def inject(self, port: int, offset: int, write: bool) -> None:
-        """Answer accesses of the port to this offset in its bank with an AXI error."""
-        self._kernel().inject(port, self._banks[self._ports[port]].base + offset, write)
+    def cut(self, port: int, size: int | None) -> None:
+        """Let the port reach the first `size` bytes of its bank only; None: all that was allocated, as it should be."""
+        index = self._ports[port]
+        whole = self._used.get(index, 0)
+        reached = self._memory[index][: whole if size is None else min(size, whole)]
+        self._kernel().attach(port, self._banks[index].base, reached)
 
     def _offset(self, address: int) -> int:
         offset = address - self._registers

@@ -31,9 +31,6 @@ class SimulatedKernel(Protocol):
     def advance(self, cycles: int) -> None:
         """Go on for so many clock cycles at most; less if the kernel has ended a run before."""
 
-    def inject(self, port: int, address: int, write: bool) -> None:
-        """Answer accesses of the port that touch this address with an AXI error."""
-
     def close(self) -> None:
         """Free what it holds."""
 
@@ -62,10 +59,6 @@ class VerilatedKernel:
         stop = self._sim.run(cycles)
         if stop in (Stop.PROTOCOL, Stop.ASSERTION):
             raise ToolError("the simulated kernel is broken", why=self._sim.message, do="report this with the package")
-
-    def inject(self, port: int, address: int, write: bool) -> None:
-        """Answer accesses that touch this address with SLVERR."""
-        self._sim.inject(port, address - int(self._sim.bases[port]), write)
 
 
 def open_kernel(name: str, arch: ArchConfig) -> SimulatedKernel:
