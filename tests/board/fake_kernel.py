@@ -51,6 +51,8 @@ class FakeKernel:
 
     def write(self, address, value):
         name = _NAMES.get(address, "")
+        if self.running and name not in ("SOFT_RESET", "WATCHDOG", "AP_CTRL", "ISR"):
+            raise AssertionError(f"{name or hex(address)} is written during a run")
         if name == "AP_CTRL":
             if value & cm.CONTINUE:
                 self.done = False

@@ -85,9 +85,6 @@ def generate():
         "used": {name: used.count(name) for name in used},
         "placements": [p.to_json() for p in device.placements],
         "versions": [pynq.__version__, np.__version__],
-        "heavy": sorted(
-            {m.partition(".")[0] for m in sys.modules} & {"jinja2", "networkx", "onnx", "gguf", "torch", "tqdm"}
-        ),
     }
 
 

@@ -198,6 +198,17 @@ def test_fewer_ports_than_the_package_needs(tmp_path):
         opened(tmp_path, ARCHS["2x2"], xclbin=path)
 
 
+def test_another_register_map(tmp_path):
+    """A container of another version: its arguments have the right names, at other addresses."""
+    arch = ARCHS["1x2"]
+    path = make_xclbin(tmp_path / "c.xclbin", arch)
+    raw = path.read_bytes()
+    assert raw.count(b'offset="0x90"') == 1
+    path.write_bytes(raw.replace(b'offset="0x90"', b'offset="0x94"'))
+    with pytest.raises(ConfigError, match=r"argument mem1 of the kernel(.|\n)*at 0x94, not 0x90"):
+        opened(tmp_path, arch, xclbin=path)
+
+
 # --- what goes wrong in a run -------------------------------------------------------------------------------------
 def revive(device, card, arch, do=COPY):
     """The package's program does something else from now on, and that works."""

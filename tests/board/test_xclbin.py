@@ -68,6 +68,7 @@ def test_the_file_beside_it(tmp_path):
     assert beside(path).name == "c.xclbin.json"
     for text in (
         "",
+        KernelFacts(arch).to_json().replace("flightllm-kernel", "other"),
         "[]",
         '{"format": "other"}',
         KernelFacts(arch).to_json().replace('"rtl"', '"vhdl"'),
