@@ -16,6 +16,8 @@ import pynq
 from pynq.overlay import Overlay
 
 from flightllm.errors import FlightError
+from flightllm.isa import encode_program
+from flightllm.isa.control import ALU, HALT, LOOP
 from flightllm.package import Package
 from flightllm.runtime.board import BoardDevice
 from flightllm.runtime.model import Model
@@ -104,16 +106,23 @@ def cut():
     return {"first": whole, "errors": errors, "texts": texts, "programmed": card.programmed}
 
 
-def frozen():
-    """A kernel that never ends, in the middle of a run."""
+def endless():
+    """A program that goes on for longer than anybody waits."""
     card = make()
-    device = opened()
-    device.timeout = 3.0
-    run = card.kernel.advance
-    card.kernel.advance = lambda cycles: (run(cycles), setattr(card, "frozen", True))
+    device = opened(timeout=3.0)
+    loop = [LOOP(rd=9, count=(1 << 24) - 1, body=1), ALU(op="add", rd=10, imm=1), HALT()]
+    place(device, encode_program(loop))
     first = error(lambda: text(device))
-    card.kernel.advance, card.frozen, device.timeout = run, False, TIMEOUT
+    place(device, device.driver.package.program[: 64 * len(loop)])
+    device.timeout = TIMEOUT
     return {"errors": [first], "texts": [text(device)], "programmed": card.programmed}
+
+
+def place(device, code):
+    """Another beginning of the program, in the card's memory."""
+    m = device.driver.manifest
+    for core in range(m.arch.cores):
+        device.driver.memory.write(core * m.arch.channels, m.program_region().addr, np.frombuffer(code, np.uint8))
 
 
 def wired():
@@ -136,6 +145,6 @@ def refused():
 if __name__ == "__main__":
     print(
         json.dumps(
-            {"generate": generate, "cut": cut, "frozen": frozen, "wired": wired, "refused": refused}[sys.argv[1]]()
+            {"generate": generate, "cut": cut, "endless": endless, "wired": wired, "refused": refused}[sys.argv[1]]()
         )
     )

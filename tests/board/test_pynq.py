@@ -116,9 +116,9 @@ def test_axi_errors(folder):
 
 
 def test_a_kernel_that_never_ends(folder):
-    got = scenario(folder[0], "frozen")
+    got = scenario(folder[0], "endless")
     (error,) = got["errors"]
-    assert error["text"].startswith("the kernel did not end within 3 s") and "core 0: pc" in error["text"]
+    assert error["text"].startswith("the kernel did not end within 3 s") and "core 1: pc 1: " in error["text"]
     assert 3 <= error["seconds"] < 8
     good(got, folder[3])
     assert got["programmed"] == 1

@@ -48,7 +48,7 @@ class SimulatedCard:
         step: clock cycles between two looks at AP_CTRL.
 
     Attributes:
-        kernel: after `program`. programmed: how often it was. frozen: the clock stands still, whoever looks.
+        kernel: after `program`. programmed: how often it was. opened: somebody may reach the registers.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class SimulatedCard:
         self._make, self._arch, self._wires, self._step = make_kernel, arch, dict(wires or {}), step
         self.kernel: SimulatedKernel | None = None
         self.programmed = 0
-        self.frozen = False
         self.opened = False
         self._memory: dict[int, np.ndarray] = {}
         self._used: dict[int, int] = {}
@@ -87,7 +86,7 @@ class SimulatedCard:
         self._ports |= self._wires
         self._memory, self._used = {}, {}
         self.programmed += 1
-        self.frozen = self.opened = False
+        self.opened = False
 
     def close(self) -> None:
         """Free the kernel."""
@@ -127,7 +126,7 @@ class SimulatedCard:
     def read(self, address: int) -> int:
         """A register, by its address on the card. Looking at AP_CTRL lets the kernel go on."""
         offset = self._offset(address)
-        if offset == cm.ADDRESS["AP_CTRL"] and not self.frozen:
+        if offset == cm.ADDRESS["AP_CTRL"]:
             self._kernel().advance(self._step)
         return self._kernel().read(offset)
 
