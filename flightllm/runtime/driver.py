@@ -144,6 +144,11 @@ def build_differences(build: int, arch: ArchConfig) -> list[str]:
     return out
 
 
+def is_idle(registers: Registers) -> bool:
+    """Whether the kernel waits for a run."""
+    return registers.read(cm.ADDRESS["AP_CTRL"]) & (cm.START | cm.DONE | cm.IDLE) == cm.IDLE
+
+
 class Driver:
     """A kernel with a package.
 
@@ -322,7 +327,7 @@ class Driver:
         self._write("WATCHDOG", self.watchdog)
         self._acknowledge()
         self._write("AP_CTRL", cm.CONTINUE)
-        return self._read("AP_CTRL") == cm.IDLE
+        return is_idle(self.registers)
 
     def _acknowledge(self) -> None:
         if self.interrupts:

@@ -16,7 +16,7 @@ from flightllm.kernel.xclbin import Bank, Xclbin
 from flightllm.package import Package
 from flightllm.runtime.board import banks_of_ports, check_facts
 from flightllm.runtime.card import Card, open_card
-from flightllm.runtime.driver import IN_BUILD, channel_bytes, check_kernel
+from flightllm.runtime.driver import IN_BUILD, channel_bytes, check_kernel, is_idle
 
 
 @dataclass(frozen=True)
@@ -142,5 +142,5 @@ def _ask(card: Card) -> Answer:
         cm.FLAVOURS[flavour] if flavour < len(cm.FLAVOURS) else f"unknown ({flavour:#x})",
         {name.lower(): build >> (8 * i) & 255 for i, name in enumerate(IN_BUILD)},
         f"{read64(card, cm.ADDRESS['DIGEST']):016x}",
-        card.read(cm.ADDRESS["AP_CTRL"]) == cm.IDLE,
+        is_idle(card),
     )

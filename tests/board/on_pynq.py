@@ -28,7 +28,7 @@ FOLDER = Path(sys.argv[2])
 GIVEN = json.loads((FOLDER / "ids.json").read_text())
 PROMPT, NEW = GIVEN["prompt"], GIVEN["new"]
 #: seconds of a time-out; errors have to come soon after
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 def make(**options):

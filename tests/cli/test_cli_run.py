@@ -130,6 +130,8 @@ def test_without_limit_it_ends_with_the_context(flightllm, package):
         (["-p", "a", "--chunk", 9], "1 to 8"),
         (["-p", "a", "--on", "hls"], "'hls' is not in this version"),
         (["-p", "a", "--on", "gpu"], "unknown executor"),
+        (["-p", "a", "--on", "board"], "a card needs an xclbin"),
+        (["-p", "a", "--on", "board", "--xclbin", "none.xclbin"], "the xclbin cannot be read\n  where: none.xclbin"),
         (["-p", "a", "--top-p", 0], "top_p"),
     ],
 )
@@ -139,6 +141,12 @@ def test_errors(flightllm, package, args, message):
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--xclbin", "--device", "--timeout"])
+def test_options_of_a_card_need_one(flightllm, package, option):
+    result = flightllm("run", package, "-p", "a", option, "1")
+    assert result.exit_code == 2 and f"{option} needs --on board" in result.stderr
 
 
 def test_a_prompt_that_is_not_utf8(flightllm, package):
