@@ -1,4 +1,4 @@
-"""An executor against the functional one, in lock step: what `flightllm verify` does."""
+"""An executor against the functional one: what `flightllm verify` does. RTL in lock step, HLS run by run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flightllm.runtime.chunks import Chunk, chunks, random_ids
 from flightllm.runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from flightllm.executors.lockstep import Divergence, LockStep
+    from flightllm.executors.lockstep import Divergence, LockStep, RunByRun
 
 
 @dataclass
 class Verification:
-    """What was compared. runs: those that agree. counts: instructions, writes and cycles compared. divergence: what ended it, or None."""
+    """What was compared. runs: those that agree. counts: how much was compared. divergence: what ended it, or None."""
 
     package: str
     against: str
@@ -64,7 +64,7 @@ def verify(
 
     Args:
         package: folder, or an open `Package`.
-        against: "rtl".
+        against: "rtl" (instruction by instruction) or "hls" (logits and all memory after every run).
         prompt: text to feed; what follows it is greedy. None: `prompt_tokens` random tokens.
         new_tokens: tokens fed one by one after it. chunk: prompt tokens per run.
         seed: of the tokens, and of all that is random in the simulation.
@@ -78,11 +78,9 @@ def verify(
         ToolError: no such executor, or Verilator fails. PackageError: damaged package. FlightError: no tokens, or too many.
         ProgramError: the hardware reports an error.
     """
-    if against != "rtl":
-        raise ToolError(f"executor {against!r} cannot be compared in lock step", do="use --against rtl")
-    from flightllm.executors.lockstep import Divergence, LockStep
-    from flightllm.executors.rtl import RtlDevice
-    from flightllm.sim.simulator import SimOptions
+    if against not in ("rtl", "hls"):
+        raise ToolError(f"executor {against!r} cannot be compared", do="use --against rtl or --against hls")
+    from flightllm.executors.lockstep import Divergence
 
     opened = package if isinstance(package, Package) else Package.open(package, verify=True)
     m = opened.manifest
@@ -94,7 +92,7 @@ def verify(
     else:
         ids = random_ids(m.model.vocab, prompt_tokens + new_tokens, seed)
     plan = chunks(m.limits, prompt_tokens, new_tokens, chunk)
-    device = LockStep(RtlDevice(SimOptions(jitter_ns=jitter_ns, stall=stall, seed=seed)), progress=progress)
+    device = _both(against, jitter_ns, stall, seed, progress)
     device.load(opened)
     result = Verification(m.name, against, seed, prompt_tokens)
     try:
@@ -111,6 +109,29 @@ def verify(
     return result
 
 
-def _counts(device: LockStep) -> dict[str, int]:
+def _both(
+    against: str, jitter_ns: float, stall: float, seed: int, progress: Callable[[str, int, int], None] | None
+) -> LockStep | RunByRun:
+    """The functional executor and the other one as one device."""
+    from flightllm.executors.lockstep import LockStep, RunByRun
+
+    if against == "hls":
+        from flightllm.executors.hls import HlsDevice
+
+        return RunByRun(HlsDevice(), against)
+    from flightllm.executors.rtl import RtlDevice
+    from flightllm.sim.simulator import SimOptions
+
+    return LockStep(RtlDevice(SimOptions(jitter_ns=jitter_ns, stall=stall, seed=seed)), progress=progress)
+
+
+#: what counts as compared, by executor
+_COUNTED = {
+    "rtl": ("compared_instructions", "compared_writes", "cycles"),
+    "hls": ("compared_runs", "compared_logits", "compared_bytes"),
+}
+
+
+def _counts(device: LockStep | RunByRun) -> dict[str, int]:
     counters = device.counters()
-    return {name: counters.get(name, 0) for name in ("compared_instructions", "compared_writes", "cycles")}
+    return {name: counters.get(name, 0) for name in _COUNTED[device.name]}

@@ -17,7 +17,10 @@ from flightllm.isa.footprint import Access
 #: decides whether two operations whose spans meet do touch the same place: (op, op, space) -> bool
 Exact = Callable[[Op, Op, str], bool]
 
-_Entry = tuple[int, int, Unit, int, int | None, Op]
+#: first, behind the last, number among its unit's operations, channel
+_Entry = tuple[int, int, int, int | None, Op]
+#: by space and whether it wrote; by unit
+_History = dict[tuple[str, bool], dict[Unit, list[_Entry]]]
 
 
 def check_races(order: list[Op], exact: Exact | None = None) -> int:
@@ -29,7 +32,7 @@ def check_races(order: list[Op], exact: Exact | None = None) -> int:
     clock: dict[Unit, list[int]] = {u: [0] * len(TOKEN_UNITS) for u in TOKEN_UNITS}
     count = [0] * len(TOKEN_UNITS)
     tokens: dict[tuple[Unit, Unit], deque[list[int]]] = defaultdict(deque)
-    history: dict[tuple[str, bool], list[_Entry]] = defaultdict(list)
+    history: _History = defaultdict(lambda: defaultdict(list))
     ordered = 0
     for op in order:
         unit = op.inst.unit
@@ -54,29 +57,27 @@ def check_races(order: list[Op], exact: Exact | None = None) -> int:
                     tokens[unit, target].append(done)
         for space, write, lo, hi, channel in op.places:
             for kind in (True, False) if write else (True,):
-                for a, b, other, at, ch, old in history[space, kind]:
-                    if a < hi and lo < b and other != unit and (ch is None or channel is None or ch == channel):
-                        if known[other] > at:
-                            ordered += 1
-                        elif exact is None or exact(old, op, space):
-                            raise _race(old, op, space, max(lo, a), min(hi, b), kind, write)
+                for other, entries in history[space, kind].items():
+                    if other == unit:
+                        continue
+                    for a, b, at, ch, old in entries:
+                        if a < hi and lo < b and (ch is None or channel is None or ch == channel):
+                            if known[other] > at:
+                                ordered += 1
+                            elif exact is None or exact(old, op, space):
+                                raise _race(old, op, space, max(lo, a), min(hi, b), kind, write)
         for space, write, lo, hi, channel in op.places:
-            _remember(history, (space, write), (lo, hi, unit, index, channel, op))
+            _remember(history, (space, write), unit, (lo, hi, index, channel, op))
     return ordered
 
 
-def _remember(history: dict[tuple[str, bool], list[_Entry]], key: tuple[str, bool], new: _Entry) -> None:
+def _remember(history: _History, key: tuple[str, bool], unit: Unit, new: _Entry) -> None:
     """Add an access; one of the same unit that it covers is implied by it (a write covers reads too)."""
-    lo, hi, unit, _, channel, _ = new
+    lo, hi, _, channel, _ = new
     for kind in (True, False) if key[1] else (False,):
-        entries = history[key[0], kind]
-        if any(e[2] == unit and lo <= e[0] and e[1] <= hi for e in entries):
-            entries[:] = [
-                e
-                for e in entries
-                if not (e[2] == unit and lo <= e[0] and e[1] <= hi and (channel is None or channel == e[4]))
-            ]
-    history[key].append(new)
+        entries = history[key[0], kind][unit]
+        entries[:] = [e for e in entries if not (lo <= e[0] and e[1] <= hi and (channel is None or channel == e[3]))]
+    history[key][unit].append(new)
 
 
 def _race(old: Op, new: Op, space: str, lo: int, hi: int, wrote: bool, writes: bool) -> ProgramError:

@@ -42,10 +42,9 @@ def command(
                 "no card was found: is XRT's setup.sh sourced, and does `xrt-smi examine` (`xbutil examine`) list one?"
             )
         return
-    from flightllm.package import Package
     from flightllm.runtime.probe import probe as look
 
-    result = look(xclbin, None if package is None else Package.open(package), device if probe else None)
+    result = look(xclbin, package, device if probe else None)
     if as_json:
         print_json(result.to_json())
     else:

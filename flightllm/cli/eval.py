@@ -15,7 +15,7 @@ from flightllm.cli.common import common, print_json, progress_line, table
 @click.option("--windows", default=8, show_default=True, help="Windows to evaluate.")
 @click.option("--tokens", default=512, show_default=True, help="Tokens of a window.")
 @click.option("--reference", metavar="MODEL", help="Evaluate the uncompressed model too, and give the ratio.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl.")
+@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl.")
 @click.option("--chunk", type=int, help="Tokens per run of the program. Does not change results.")
 @click.option(
     "--verify/--no-verify", default=True, help="Compare the checksums of the memory images first. [default: verify]"

@@ -31,7 +31,9 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
     help="Use the chat template. [default: without --prompt, if the package has one]",
 )
 @click.option("--system", help="System message; implies --chat.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, rtl, board.")
+@click.option(
+    "--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl, board."
+)
 @click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
 @click.option("--xclbin", type=click.Path(), help="With --on board: what the card is programmed with.")
 @click.option("--device", type=click.IntRange(min=0), help="With --on board: number of the card. [default: 0]")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command("verify", short_help="Compare executors instruction by instruction.")
 @click.argument("package", type=click.Path())
-@click.option("--against", "executor", default="rtl", show_default=True, help="Executor to compare: rtl.")
+@click.option("--against", "executor", default="rtl", show_default=True, help="Executor to compare: rtl, hls.")
 @click.option("-p", "--prompt", help="Feed this text; what is generated after it is greedy. [default: random tokens]")
 @click.option(
     "--prompt-tokens", type=click.IntRange(min=1), default=16, show_default=True, help="Random tokens of the prompt."
@@ -48,10 +48,10 @@ def command(
     stall: float,
     as_json: bool,
 ) -> None:
-    """Run PACKAGE on the functional executor and on another one in lock step; stop at the first difference.
+    """Run PACKAGE on the functional executor and on another one; stop at the first difference.
 
-    Every write of every instruction is compared. The report names core, instruction, tensor and index. Exit code 1 if there is a
-    difference.
+    RTL goes in lock step: every write of every instruction is compared, and the report names core, instruction, tensor and index. Of
+    HLS the logits and all of memory are compared after every run. Exit code 1 if there is a difference.
     """
     from flightllm.verification import verify
 
@@ -82,6 +82,8 @@ def command(
 
 
 def _text(c: dict[str, int]) -> str:
+    if "compared_runs" in c:
+        return f"{c['compared_logits']:,} logits and {c['compared_bytes']:,} bytes of memory agree so far"
     return (
         f"{c['cycles']:,} cycles so far, {c['compared_instructions']:,} instructions and "
         f"{c['compared_writes']:,} writes agree"

@@ -14,7 +14,8 @@ class History(Generic[Mark]):
     """Accesses so far, each with a mark that grows along a unit's items: their number, or the cycle in which they end."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, list[tuple[int, int, bool, Unit, Mark]]] = {}
+        # by space; by unit and whether it wrote: first, behind the last, mark, in the order of marks
+        self._entries: dict[str, dict[tuple[Unit, bool], list[tuple[int, int, Mark]]]] = {}
 
     def clear(self) -> None:
         """Forget everything."""
@@ -25,9 +26,12 @@ class History(Generic[Mark]):
         found: dict[Unit, Mark] = {}
         for ranges, write in ((item.reads, False), (item.writes, True)):
             for space, lo, hi in ranges:
-                for a, b, wrote, unit, mark in self._entries.get(space, ()):
-                    if unit != item.inst.unit and (write or wrote) and a < hi and lo < b:
-                        found[unit] = max(found.get(unit, mark), mark)
+                for (unit, wrote), known in self._entries.get(space, {}).items():
+                    if unit == item.inst.unit or not (write or wrote):
+                        continue
+                    last = next((mark for a, b, mark in reversed(known) if a < hi and lo < b), None)
+                    if last is not None:
+                        found[unit] = max(found.get(unit, last), last)
         return found
 
     def add(self, item: Item, mark: Mark) -> None:
@@ -35,6 +39,6 @@ class History(Generic[Mark]):
         unit = item.inst.unit
         for ranges, write in ((item.reads, False), (item.writes, True)):
             for space, lo, hi in ranges:
-                known = self._entries.setdefault(space, [])
-                known[:] = [e for e in known if not (e[3] == unit and e[2] == write and lo <= e[0] and e[1] <= hi)]
-                known.append((lo, hi, write, unit, mark))
+                known = self._entries.setdefault(space, {}).setdefault((unit, write), [])
+                known[:] = [e for e in known if not (lo <= e[0] and e[1] <= hi)]
+                known.append((lo, hi, mark))

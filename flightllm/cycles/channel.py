@@ -19,6 +19,9 @@ MAX_BURSTS, WEIGHT_BURSTS = 16, 4
 #: writes that wait: from so many, or so many ns, on they go before reads (sim/axi_memory.hpp: serve)
 DRAIN_WRITES, DRAIN_NS = 8, 500.0
 
+#: no client has a request
+IDLE = [None, None, None]
+
 #: called when a burst's times are known: cycles of the port in which its first and last beat come, and their number
 Arrival = Callable[[float, float, int], None]
 
@@ -38,7 +41,7 @@ class Channel:
         start: cycles since the reset of the memory.
 
     Attributes:
-        free: [client] set when its request has been cut up. answered: set when no write is open any more.
+        free: [client] set when its request has been cut up.
         read_beats: of 64 bytes, so far. written_bytes: with a strobe. fetched_beats, alone_bytes: of these, those that no other channel has: of the
         program, and of writes to one channel.
     """
@@ -49,18 +52,17 @@ class Channel:
         self._kernel, self._period, self._parts = kernel, period_ns, BEAT * 8 // port_bits
         self.memory = HbmChannel(timing, phase)
         self.memory.begin(start * period_ns)
-        self._open: list[_Request | None] = [None, None, None]
+        self._open: list[_Request | None] = [*IDLE]
         self.free = [Signal(kernel) for _ in range(3)]
-        self.answered = Signal(kernel)
-        self._asked, self._served, self._queued = Signal(kernel), Signal(kernel), Signal(kernel)
+        self._asked, self._served, self._queued, self._begun = (Signal(kernel) for _ in range(4))
         self._turn = 0
         # bursts that the memory has not begun: arrival in ns, address, beats, client
         self._reads: deque[tuple[float, int, int, Arrival, int]] = deque()
         self._ends: deque[tuple[float, int]] = deque()  # cycles in which begun bursts end, client
         self._weights, self._full = 0, False  # bursts of the weights in flight; they wait, and none of these has begun
         self._writes: deque[tuple[float, int]] = deque()  # arrival in ns, address
-        self.writing = 0  # writes without an answer
-        self._port_free = 0.0  # first cycle in which the port has no beat of a begun burst
+        self._written = (0.0, 0.0)  # cycle in which the last write that has begun did, ns of its answer
+        self._port_free = 0  # first cycle in which the port has no beat of a begun burst
         self.read_beats = 0
         self.written_bytes = 0
         self.fetched_beats = self.alone_bytes = 0
@@ -73,16 +75,29 @@ class Channel:
 
     def request(self, client: int, addr: int, beats: int, arrived: Arrival) -> None:
         """The reader takes a request for `beats` beats of 64 bytes in this cycle; the client must not be busy."""
-        self._open[client] = _Request(addr, beats, arrived, self._kernel.now)
-        self._asked.set()
+        now, alone = self._kernel.now, self._open == IDLE
+        self._open[client] = _Request(addr, beats, arrived, now)
+        if alone:
+            self._asked.set_at(now + 1)  # the reader has nothing else to do
+        else:
+            self._asked.set()
 
     def write(self, addr: int, nbytes: int, alone: bool = False) -> None:
         """Address and data of a beat, `nbytes` of it with a strobe, are at the port in this cycle. alone: other channels have no such write."""
         self._writes.append((self._kernel.now * self._period, addr))
-        self.writing += 1
         self.written_bytes += nbytes
         self.alone_bytes += nbytes if alone else 0
-        self._queued.set()
+        if self._queued.waiting:
+            self._queued.set()
+
+    def answered(self) -> Process:
+        """Wait until no write is open any more."""
+        while self._writes:
+            yield self._begun
+        begun, done = self._written
+        at = max(begun, ceil(done / self._period)) + 1
+        if at > self._kernel.now:
+            yield at
 
     # --- the reader ------------------------------------------------------------------------------------------------
     def _reader(self) -> Process:
@@ -130,7 +145,11 @@ class Channel:
             self._turn = (client + 1) % 3
             if not request.beats:
                 self._open[client] = None
-            self._queued.set()
+            if self._queued.waiting:
+                self._queued.set()
+            if not self.free[client].waiting and self._open == IDLE:
+                yield self._asked  # whoever asks from now on is served from the cycle after on
+                continue
             yield kernel.now + 1
             if self._open[client] is None:
                 self.free[client].set()
@@ -139,49 +158,50 @@ class Channel:
     def _memory(self) -> Process:
         """Begins a burst when the data bus is free a cycle later, as sim/axi_memory.hpp does; reads first, unless writes have waited."""
         kernel, memory, reads, writes, period = self._kernel, self.memory, self._reads, self._writes, self._period
+        t, burst, ends, parts = memory.timing, memory.burst, self._ends, self._parts
+        half, whole = memory.half, t.ccd_short_ns * (BEAT // ATOM - 1) if parts < 2 else 0.0
         draining = False
         while True:
             if not reads and not writes:
                 yield self._queued
                 continue
             at = ceil(memory.bus_free / period) - 1
-            if reads and not writes:
-                at = max(at, round(reads[0][0] / period))
+            if not writes and (came := round(reads[0][0] / period)) > at:
+                at = came
             if at > kernel.now:
                 yield at
                 continue
-            now = kernel.now * period
-            draining = bool(writes) and (draining or len(writes) >= DRAIN_WRITES or now - writes[0][0] > DRAIN_NS)
-            if writes and (draining or not reads or reads[0][0] > now):
-                arrival, addr = writes.popleft()
-                _, last = memory.burst(addr, BEAT, arrival, write=True)
-                done = max(last, arrival) + memory.timing.write_ns
-                kernel.at(max(kernel.now, ceil(done / period)) + 1, self._answer())
-                continue
+            if writes:
+                now = kernel.now * period
+                draining = draining or len(writes) >= DRAIN_WRITES or now - writes[0][0] > DRAIN_NS
+                if draining or not reads or reads[0][0] > now:
+                    arrival, addr = writes.popleft()
+                    _, last = burst(addr, BEAT, arrival, write=True)
+                    self._written = (kernel.now, max(last, arrival) + t.write_ns)
+                    if not writes:
+                        self._begun.set()
+                    continue
+            else:  # a pause of reads and writes does not end the draining, a read without a write does
+                draining = False
             arrival, addr, beats, arrived, client = reads.popleft()
-            first, last = memory.burst(addr, BEAT * beats, arrival)
+            first, last = burst(addr, BEAT * beats, arrival)
             # the first beat is there with its last atom
-            first += (
-                memory.timing.ccd_short_ns * (min(BEAT // self._parts, BEAT) // ATOM - 1) if self._parts < 2 else 0.0
-            )
-            begin = max(ceil((first + memory.half) / period - 1e-9), self._port_free)
-            end = max(ceil((last + memory.half) / period - 1e-9), begin + beats * self._parts - 1)
+            begin = ceil((first + whole + half) / period - 1e-9)
+            if begin < self._port_free:
+                begin = self._port_free
+            end = ceil((last + half) / period - 1e-9)
+            if end < begin + beats * parts - 1:
+                end = begin + beats * parts - 1
             self._port_free = end + 1
-            self._ends.append((end, client))
-            arrived(begin + self._parts - 1, end, beats)
-            self._served.set()
+            ends.append((end, client))
+            arrived(begin + parts - 1, end, beats)
+            if self._served.waiting:
+                self._served.set()
             if self._full:
                 self._full = False
                 self._asked.set()
 
     def _wake(self) -> Process:
         self._asked.set()
-        return
-        yield  # a generator
-
-    def _answer(self) -> Process:
-        self.writing -= 1
-        if not self.writing:
-            self.answered.set()
         return
         yield  # a generator

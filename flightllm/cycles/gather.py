@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from flightllm.cycles.channel import Arrival
 
@@ -12,10 +11,10 @@ class Gather:
     """Brings arrivals of `channels` channels together, each of which has the same bursts in the same order.
 
     Args:
-        put: called burst by burst with its beats and the latest cycles of their first and last.
+        put: called burst by burst with the latest cycles of the first and the last beat, and their number.
     """
 
-    def __init__(self, channels: int, put: Callable[[int, float, float], None]) -> None:
+    def __init__(self, channels: int, put: Arrival) -> None:
         self._channels, self._put = channels, put
         self._bursts: deque[list[float]] = deque()  # channels that have it, beats, first, last
         self._base = 0  # bursts that all channels have
@@ -23,6 +22,8 @@ class Gather:
 
     def of(self, channel: int) -> Arrival:
         """What to call when a burst of this channel comes."""
+        if self._channels == 1:
+            return self._put
 
         def arrived(first: float, last: float, beats: int) -> None:
             place = self._next[channel] - self._base
@@ -35,6 +36,6 @@ class Gather:
             if burst[0] == self._channels:
                 self._bursts.popleft()
                 self._base += 1
-                self._put(int(burst[1]), burst[2], burst[3])
+                self._put(burst[2], burst[3], int(burst[1]))
 
         return arrived

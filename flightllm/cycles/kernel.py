@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Generator
 from itertools import count
 from typing import TypeVar
@@ -16,42 +17,52 @@ Process = Part[None]
 
 
 class Signal:
-    """Something that processes wait for. Whoever is woken looks again whether it is what it waited for."""
+    """Something that processes wait for. Whoever is woken looks again whether it is what it waited for.
 
-    __slots__ = ("_kernel", "_waiting")
+    Attributes:
+        waiting: that sleep until `set`.
+    """
+
+    __slots__ = ("_kernel", "waiting")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._waiting: list[Process] = []
+        self.waiting: list[Process] = []
 
     def set(self) -> None:
         """Wake all that wait, in this cycle, behind whatever is due in it already."""
-        if self._waiting:
-            kernel, waiting = self._kernel, self._waiting
-            self._waiting = []
-            for process in waiting:
-                kernel.at(kernel.now, process)
+        if self.waiting:
+            self._kernel.due.extend(self.waiting)
+            self.waiting.clear()
 
-    def wait(self, process: Process) -> None:
-        """Put a process to sleep until `set`."""
-        self._waiting.append(process)
+    def set_at(self, time: float) -> None:
+        """Wake all that wait now, in a cycle to come: for those that would find nothing to do before."""
+        for process in self.waiting:
+            self._kernel.at(time, process)
+        self.waiting.clear()
 
 
 class Kernel:
     """Runs processes in order of time; those of one cycle in the order in which they became due.
 
     Attributes:
-        now: the cycle.
+        now: the cycle. due: what became due in this cycle for this cycle; it goes on behind what was due when the cycle began.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._heap: list[tuple[float, int, Process]] = []
+        self.due: deque[Process] = deque()
+        self._heap: list[
+            tuple[float, int, Process]
+        ] = []  # all others: most signals are for the same cycle and never come here
         self._order = count()
 
     def at(self, time: float, process: Process) -> None:
         """Go on with a process in a cycle that is not past."""
-        heapq.heappush(self._heap, (time, next(self._order), process))
+        if time <= self.now:
+            self.due.append(process)
+        else:
+            heapq.heappush(self._heap, (time, next(self._order), process))
 
     def start(self, process: Process) -> None:
         """Begin a process in this cycle."""
@@ -63,20 +74,25 @@ class Kernel:
         Raises:
             ProgramError: the clock passes `limit`.
         """
-        heap, push, pop, order = self._heap, heapq.heappush, heapq.heappop, self._order
-        while heap:
-            time, _, process = pop(heap)
-            self.now = time
-            if time > limit:
-                raise ProgramError(
-                    f"the run has not ended after {limit:,.0f} cycles",
-                    do="give a higher limit, or report this with the package",
-                )
-            try:
-                wanted = next(process)
-            except StopIteration:
+        heap, due, push, pop, order = self._heap, self.due, heapq.heappush, heapq.heappop, self._order
+        now = self.now
+        while heap or due:
+            if heap and (not due or heap[0][0] <= now):
+                now, _, process = pop(heap)
+                self.now = now
+                if now > limit:
+                    raise ProgramError(
+                        f"the run has not ended after {limit:,.0f} cycles",
+                        do="give a higher limit, or report this with the package",
+                    )
+            else:
+                process = due.popleft()
+            wanted = next(process, None)
+            if wanted is None:
                 continue
             if isinstance(wanted, Signal):
-                wanted.wait(process)
+                wanted.waiting.append(process)
+            elif wanted > now:
+                push(heap, (wanted, next(order), process))
             else:
-                push(heap, (max(wanted, time), next(order), process))
+                due.append(process)

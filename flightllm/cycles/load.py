@@ -96,7 +96,7 @@ class LoadUnit(Unit):
         kernel.start(self._walk())
         kernel.start(self._use())
 
-    def _come(self, beats: int, first: float, last: float) -> None:
+    def _come(self, first: float, last: float, beats: int) -> None:
         self._beats.append((beats, first + STAGED, last + STAGED))
         self._came.set()
 

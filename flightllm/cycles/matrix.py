@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -17,13 +17,13 @@ import numpy as np
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.kernel import Kernel, Part, Process, Signal
-from flightllm.cycles.matrix_items import Item, Tile, entry_item, header_pieces, key_tile, value_tile
+from flightllm.cycles.matrix_items import AHEAD, STEADY_WORDS, Item, Tile, header_pieces, key_tile, value_tile
 from flightllm.cycles.rings import Ring
+from flightllm.cycles.streams import Strip
 from flightllm.isa.blocks import active_blocks, runs
 from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.matrix import MM, MMQK
-from flightllm.streams.layout import EntryShape
 
 # fetch_plan: cycles from the cycle in which it takes something to the first in which it offers the next item
 PLAN_STRIP, PLAN_ENTRY, PLAN_RUNS, PLAN_RUN = 3, 7, 5, 6
@@ -31,8 +31,6 @@ PLAN_STRIP, PLAN_ENTRY, PLAN_RUNS, PLAN_RUN = 3, 7, 5, 6
 MASKED_BLOCK = 4
 #: from an item to the first possible firing of its first piece: the walk, its section, the queue of pops
 WALKED = 3
-#: pieces that may wait behind the walk (a section, the queue): it takes the next item in the cycle after the firing so many before the last
-AHEAD = 5
 #: from a firing to the popped words at the format table, and a byte of them parsed each
 TABLE = 5
 #: from the cycle in which execute frees a tile's beats, a scale row or the drain a strip's rho to the firing that takes the room
@@ -77,13 +75,22 @@ class _Strip:
 
 @dataclass(slots=True)
 class _Load:
-    """What a strip asks of the array: cycles, tiles, pairs of tokens; scale operations one after the other, within so many cycles."""
+    """What a strip asks of the array: cycles; pairs of tokens of each tile; scale operations one after the other, within so many cycles."""
 
     cycles: int = 0
-    tiles: int = 0
     pairs: int = 0
     run: int = 0
     period: int = 1
+
+
+@cache
+def _work(count: int, two: int, pairs: int, last_ops: int) -> tuple[int, int, int]:
+    """Cycles of the array for a tile of `count` windows, `two` scale operations a pair and `last_ops` of the last; and `run`, `period` of a `_Load`."""
+    step = max(count, two)
+    took = (pairs - 1) * step + max(count, last_ops)
+    if two >= count and pairs > 1:  # without a gap from pair to pair
+        return took, (pairs - 1) * step + last_ops, took
+    return took, last_ops if pairs == 1 else two, count
 
 
 @dataclass(slots=True)
@@ -121,7 +128,8 @@ class _Log:
         """So many more get free in this cycle."""
         self.total += count
         self.entries.append((self.total, time))
-        self.signal.set()
+        if self.signal.waiting:
+            self.signal.set()
 
     def until(self, count: int) -> float | None:
         """Cycle in which `count` in all are free, None if it is not known yet. Ask in order."""
@@ -137,7 +145,7 @@ class MatrixUnit(Unit):
 
     Args:
         w_ring, k_ring: what it pops. level_age: cycles until a ring's level is seen. mask: bytes of the mask buffer.
-        entries: formats of the strips of the next MM: for each the formats of its blocks, as shapes, and bytes of its format table.
+        strips: of the next MM.
     """
 
     name = UnitName.M
@@ -151,16 +159,17 @@ class MatrixUnit(Unit):
         k_ring: Ring,
         level_age: int,
         mask: np.ndarray,
-        entries: Callable[[Operands], Iterator[tuple[list[EntryShape], int]]],
+        strips: Callable[[Operands], Iterator[Strip]],
     ) -> None:
         super().__init__(kernel, tokens, arch.queue_depth)
-        self._arch, self._w, self._k, self._mask, self._entries = arch, w_ring, k_ring, mask, entries
+        self._arch, self._w, self._k, self._mask, self._strips = arch, w_ring, k_ring, mask, strips
         self._lanes = min(16, 4 * arch.channels)
         self._window = level_age + 2  # cycles over which the words of pops may not exceed the level that is shown
         self.beats = 0.0  # of the array
         # between the stages
         self._mops: deque[_Mop] = deque()
-        self._tiles: deque[tuple[Tile, list[float], bool, _Strip | None]] = deque()
+        # tile; cycle, and for each window how much later its last piece fires; first of its strip or tile of keys; strip that ends with it
+        self._tiles: deque[tuple[Tile, float, Sequence[float], bool, _Strip | None]] = deque()
         self._handed, self._tile_there, self._tokens_taken = Signal(kernel), Signal(kernel), Signal(kernel)
         self._mop_places = _Log(Signal(kernel))
         self._beats_free = _Log(Signal(kernel))
@@ -204,35 +213,32 @@ class MatrixUnit(Unit):
         """Strips of a weight stream; returns the cycle from which on the plan takes an instruction."""
         v, lanes, channels = self._arch.vpus, self._lanes, self._arch.channels
         begun = self._w_words
-        strips = list(self._entries(o))
-        for index, (shapes, table) in enumerate(strips):
-            slots = shapes[0].slots
-            if table:
+        strips = list(self._strips(o))
+        for index, popped in enumerate(strips):
+            if popped.table:
                 accepted = self._accept(at + PLAN_STRIP)
-                words = (table + 7) // 8
+                words = (popped.table + 7) // 8
                 for k in range(words):
                     yield from self._pop_w((1,), accepted + WALKED + k)
-                ready = self._fired + TABLE + table
+                ready = self._fired + TABLE + popped.table
             else:
                 ready = at + PLAN_STRIP
             accepted = self._accept(ready)
-            pieces = header_pieces(slots, bool(o.bias))
+            pieces = header_pieces(popped.slots, bool(o.bias))
             self._rho_used += 1
             while (free := self._rho_free.until(self._rho_used - STRIPS)) is None:
                 yield self._rho_free.signal
             yield from self._pop_w(pieces, max(accepted + WALKED, free + FREED if free else 0.0))
             self._accepts = max(accepted + len(pieces), self._fires[0] + 1)
-            full, rest = divmod(slots, v)
+            full, rest = divmod(popped.slots, v)
             strip = _Strip([-(-v * channels // lanes)] * full, index == len(strips) - 1)
             if rest:
                 strip.steps.append(-(-rest * channels // lanes))
             ready = accepted + PLAN_ENTRY
-            for number, shape in enumerate(shapes):
+            last = len(popped.items) - 1
+            for number, item in enumerate(popped.items):
                 accepted = self._accept(ready)
-                item = entry_item(shape)
-                yield from self._pop_entry(
-                    item, accepted + WALKED, number == 0, strip if number == len(shapes) - 1 else None
-                )
+                yield from self._pop_entry(item, accepted + WALKED, number == 0, strip if number == last else None)
                 self._accepts = max(accepted + item.pieces, self._fires[0] + 1)
                 ready = accepted + PLAN_ENTRY
             at = accepted
@@ -278,28 +284,51 @@ class MatrixUnit(Unit):
                     time = free + FREED
             fires.append(time)
         used, last = self._beats_used, len(item.tiles) - 1
+        times: Sequence[float]
         for number, tile in enumerate(item.tiles):
-            times = []
-            for window in tile.windows:
-                used += 1
-                while (free := beats.until(used - REPLAY_BEATS)) is None:
-                    yield beats.signal
-                if free + FREED > time + 1:
-                    time = free + FREED - 1
-                for words in window:
-                    total += words
-                    while total > ring.coming:
-                        yield ring.arrived
-                    came = time_of(total)
-                    time = time + 1 if came <= time + 1 else came
-                    if words > 12:
-                        time = self._level(time, words)
-                    fires.append(time)
-                times.append(time)
+            while (free := beats.until(used + 1 - REPLAY_BEATS)) is None:
+                yield beats.signal
+            if free + FREED > time + 1:
+                time = free + FREED - 1
+            room = beats.last[0] + REPLAY_BEATS - used
+            if room >= tile.count and tile.steady and ring.come(total + tile.words, time + 1):
+                # nothing holds up the tile any more: a piece a cycle
+                begin, times = time, tile.ends
+                time += times[-1]
+                if number >= item.tail:  # nobody asks for those before
+                    fires.extend([begin + k + 1 for k in range(times[-1])])
+            else:
+                times = yield from self._pop_tile(tile, time, total, used)
+                begin, time = 0.0, times[-1]
+            total += tile.words
+            used += tile.count
             ring.pop(total, time)
-            self._tiles.append((tile, times, first and number == 0, strip if number == last else None))
-            self._tile_there.set()
+            self._tiles.append((tile, begin, times, first and number == 0, strip if number == last else None))
+            if self._tile_there.waiting:
+                self._tile_there.set()
         self._beats_used, self._w_words, self._fired = used, total, time
+
+    def _pop_tile(self, tile: Tile, time: float, total: int, used: int) -> Part[Sequence[float]]:
+        """A tile of the W ring, piece by piece; returns the cycle of each window's last. total, used: words and beats before it."""
+        ring, beats, fires = self._w, self._beats_free, self._fires
+        times = []
+        for window in tile.windows:
+            used += 1
+            while (free := beats.until(used - REPLAY_BEATS)) is None:
+                yield beats.signal
+            if free + FREED > time + 1:
+                time = free + FREED - 1
+            for words in window:
+                total += words
+                while total > ring.coming:
+                    yield ring.arrived
+                came = ring.time_of(total)
+                time = time + 1 if came <= time + 1 else came
+                if words > STEADY_WORDS:
+                    time = self._level(time, words)
+                fires.append(time)
+            times.append(time)
+        return times
 
     def _level(self, time: float, words: int) -> float:
         """A pop waits while the words of the last ones and its own are more than a level can show."""
@@ -319,7 +348,7 @@ class MatrixUnit(Unit):
         if not blocks:
             accepted = self._accept(at + 1)
             self._accepts = accepted + 1
-            self._tiles.append((Tile((), 0, 0), [], True, _Strip([], True)))
+            self._tiles.append((Tile((), 0, 0), 0.0, (), True, _Strip([], True)))
             self._fired = max(self._fired + 1, accepted + WALKED)
             self._tile_there.set()
             return accepted + 1
@@ -397,7 +426,7 @@ class MatrixUnit(Unit):
             times.append(time)
         ring.pop(total, time)
         self._k_words, self._fired = total, time
-        self._tiles.append((tile, times, first, strip))
+        self._tiles.append((tile, 0.0, times, first, strip))
         self._tile_there.set()
 
     @staticmethod
@@ -414,7 +443,7 @@ class MatrixUnit(Unit):
         steps = max(strip.steps)
         unit, reads = READ + steps, tokens * len(strip.steps)
         run, period = load.run, load.period
-        wait = _in_step(run, period, unit) if load.pairs > load.tiles else run * (run + 1) / (2 * period)
+        wait = _in_step(run, period, unit) if load.pairs > 1 else run * (run + 1) / (2 * period)
         if wait > STARVED:
             turn = steps + 4 | 1
             active = load.cycles * turn // (turn - 1)
@@ -429,25 +458,12 @@ class MatrixUnit(Unit):
         mop, tile = self._mops[0], self._tiles[0][0]
         if not mop.pairs or not tile.count:
             return load
-        self._add_load(load, tile, mop.pairs, tile.one if mop.odd else tile.two)
+        took, load.run, load.period = _work(tile.count, tile.two, mop.pairs, tile.one if mop.odd else tile.two)
+        load.cycles, load.pairs = took, mop.pairs
         if isinstance(mop.inst, MM):  # as its first tile, so are all
             o = mop.o
-            load.cycles = load.cycles * -(-o.slots // self._arch.vpus) * -(-o.k // 16) // tile.count
+            load.cycles = took * -(-o.slots // self._arch.vpus) * -(-o.k // 16) // tile.count
         return load
-
-    @staticmethod
-    def _add_load(load: _Load, tile: Tile, pairs: int, last_ops: int) -> None:
-        """A tile more."""
-        count = tile.count
-        step = count if count > tile.two else tile.two
-        took = (pairs - 1) * step + (count if count > last_ops else last_ops)
-        load.cycles += took
-        load.tiles += 1
-        load.pairs += pairs
-        if tile.two >= count and pairs > 1:  # without a gap from pair to pair
-            load.run, load.period = (pairs - 1) * step + last_ops, took
-        else:
-            load.run, load.period = last_ops if pairs == 1 else tile.two, count
 
     # --- execute and drain -------------------------------------------------------------------------------------------
     def _execute(self) -> Process:
@@ -471,26 +487,28 @@ class MatrixUnit(Unit):
             issued = kernel.now + mop.tokens
             pairs, odd = mop.pairs, mop.odd
             free = 0.0  # the first cycle in which a pair's last beat may be issued
-            load = _Load()  # of this strip
+            load = _Load(pairs=pairs)  # of this strip
             while True:
                 while not self._tiles:
                     yield self._tile_there
-                tile, times, first, strip = self._tiles.popleft()
+                tile, at, times, first, strip = self._tiles.popleft()
                 count = tile.count
                 if first and count:
                     issued = max(issued, halves[0])
                 if pairs and count:
                     begin = issued
-                    if times[-1] + AVAILABLE <= issued + 1:
+                    if at + times[-1] + AVAILABLE <= issued + 1:
                         issued += count
                     else:
-                        for time in times:
-                            issued = issued + 1 if time + AVAILABLE <= issued + 1 else time + AVAILABLE
+                        for later in times:
+                            there = at + later + AVAILABLE
+                            issued = issued + 1 if there <= issued + 1 else there
                     if issued < free:
                         issued = free
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
-                    self._add_load(load, tile, pairs, last_ops)
+                    took, load.run, load.period = _work(count, tile.two, pairs, last_ops)
+                    load.cycles += took
                     issued += (pairs - 1) * step
                     if turn and begin < busy_to:
                         pause += max(0.0, min(issued, busy_to) - max(begin, busy_from)) / turn
@@ -499,7 +517,7 @@ class MatrixUnit(Unit):
                     free = issued + last_ops
                     self.beats += pairs * count
                 else:
-                    issued = max(issued + 1, (times[-1] if times else self._fired) + AVAILABLE + 1)
+                    issued = max(issued + 1, (at + times[-1] if times else self._fired) + AVAILABLE + 1)
                     last_ops = 1
                 if count:
                     self._beats_free.add(count, issued)
@@ -514,7 +532,7 @@ class MatrixUnit(Unit):
                     waits, turn = self._read_waits(mop.tokens, strip, self._load_behind() if strip.op_last else load)
                     work += waits
                     busy_from, busy_to = read, read + work
-                    load = _Load()
+                    load = _Load(pairs=pairs)
                     release = read + work - 1 if work else read - 1
                     if count:
                         halves.append(release + 1)

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from itertools import accumulate
 
 from flightllm.isa.blocks import key_slots
 from flightllm.streams.layout import EntryShape
 
 #: words of a pop at most
 POP_WORDS = 16
+#: words of a pop that a ring's level never holds up (matrix: LEVEL)
+STEADY_WORDS = 12
+#: pieces that may wait behind the walk (a section, the queue): it takes the next item in the cycle after the firing so many before the last
+AHEAD = 5
 #: scale beats of a row of the scale FIFOs
 ROW_BEATS = 8
 WORD_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tile:
     """Windows of one set of rows that share one scale operation per row.
 
@@ -33,28 +38,53 @@ class Tile:
     frees_row: bool = False
     held: int = 0
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Windows."""
         return len(self.windows)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Words of all pieces."""
         return sum(map(sum, self.windows))
 
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Pieces up to the end of each window."""
+        return tuple(accumulate(map(len, self.windows)))
 
-@dataclass(frozen=True, slots=True)
+    @cached_property
+    def steady(self) -> bool:
+        """Its pieces can be popped one a cycle, because no ring's level is too small to show so many words."""
+        return all(words <= STEADY_WORDS for window in self.windows for words in window)
+
+
+@dataclass(frozen=True)
 class Item:
     """One entry of a weight stream. scales: pieces of sigma and mu; True where a piece needs a row of the scale FIFOs."""
 
     scales: tuple[tuple[int, bool], ...]
     tiles: tuple[Tile, ...]
 
-    @property
+    @cached_property
+    def words(self) -> int:
+        """Words of all pieces."""
+        return sum(words for words, _ in self.scales) + sum(tile.words for tile in self.tiles)
+
+    @cached_property
     def pieces(self) -> int:
         """Pops of the whole item."""
         return len(self.scales) + sum(len(w) for t in self.tiles for w in t.windows)
+
+    @cached_property
+    def tail(self) -> int:
+        """The tile from which on all pieces are that the walk of the next item may wait for."""
+        pieces = 0
+        for number in reversed(range(len(self.tiles))):
+            pieces += self.tiles[number].ends[-1]
+            if pieces > AHEAD:
+                return number
+        return 0
 
 
 def cut(words: int) -> tuple[int, ...]:
@@ -70,7 +100,6 @@ def _scale_pieces(scales: int, bytes_per_beat: float, needs_row: bool) -> Iterat
             yield words, needs_row and i == 0
 
 
-@cache
 def entry_item(shape: EntryShape) -> Item:
     """The item of an entry: sigma, mu, then row beat by row beat, group by group, the codes of each window and their indices."""
     share, windows_of_group = shape.fmt.share, shape.group // 16

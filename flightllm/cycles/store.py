@@ -42,6 +42,10 @@ class Exchange:
             yield self.all
 
 
+#: cycle in which it comes to the port, channel, address, bytes, whether no other channel has it
+_Beat = tuple[float, Channel, int, int, bool]
+
+
 class StoreUnit(Unit):
     """Carries out the stores, one at a time.
 
@@ -56,6 +60,7 @@ class StoreUnit(Unit):
     ) -> None:
         super().__init__(kernel, tokens, arch.queue_depth)
         self._arch, self._channels, self._exchange = arch, channels, exchange
+        self._beats: list[_Beat] = []  # of the instruction at hand, in order of time
         kernel.start(self._run())
 
     def _run(self) -> Process:
@@ -68,12 +73,12 @@ class StoreUnit(Unit):
             yield from self.wait_tokens(inst.wait)
             if isinstance(inst, STV):
                 if o.rows > 0 and o.slots:
-                    yield from self._vectors(o)
+                    self._vectors(o)
                 yield from self._drain()
             elif isinstance(inst, STKV):
                 yield max(kernel.now + BEGIN, products)
                 if o.n0 > 0 and o.n1:
-                    yield from self._append(o)
+                    self._append(o)
                 yield from self._drain()
             else:
                 yield max(kernel.now + BEGIN, products)
@@ -85,38 +90,42 @@ class StoreUnit(Unit):
             self.finish()
 
     def _drain(self) -> Process:
-        """All beats are answered."""
-        yield self.kernel.now + BEAT_OUT
+        """All beats come to the ports and are answered."""
+        kernel, beats = self.kernel, self._beats
+        end = kernel.now + BEAT_OUT
+        for time, channel, addr, nbytes, alone in beats:
+            if time > kernel.now:
+                yield time
+            channel.write(addr, nbytes, alone)
+        self.current.written += sum(nbytes for *_, nbytes, _ in beats)
+        self.current.alone += sum(nbytes for *_, nbytes, alone in beats if alone)
+        beats.clear()
+        yield end
         for channel in self._channels:
-            while channel.writing:
-                yield channel.answered
-        yield self.kernel.now + ANSWERED
+            yield from channel.answered()
+        yield kernel.now + ANSWERED
 
-    def _vectors(self, o: Operands) -> Process:
-        kernel, c = self.kernel, self._arch.channels
-        time = kernel.now + VECTOR
+    def _vectors(self, o: Operands) -> None:
+        c = self._arch.channels
+        time = self.kernel.now + VECTOR
         for row in range(o.rows):
             for beat in range(-(-o.slots // 16)):
                 slots = min(16, o.slots - 16 * beat)
                 time += -(-slots * c // 16)
                 for channel in self._channels:
-                    kernel.at(time + BEAT_OUT, self._write(channel, o.addr + row * o.row + BEAT * beat, 4 * slots))
-        yield time
+                    self._write(time, channel, o.addr + row * o.row + BEAT * beat, 4 * slots)
 
-    def _write(self, channel: Channel, addr: int, nbytes: int, alone: bool = False) -> Process:
-        channel.write(addr // BEAT * BEAT, nbytes, alone)
-        self.current.written += nbytes
-        self.current.alone += nbytes if alone else 0
-        return
-        yield  # a generator
+    def _write(self, time: float, channel: Channel, addr: int, nbytes: int, alone: bool = False) -> None:
+        """A beat of which the last word or step is in the register at `time`."""
+        self._beats.append((time + BEAT_OUT, channel, addr // BEAT * BEAT, nbytes, alone))
 
-    def _append(self, o: Operands) -> Process:
+    def _append(self, o: Operands) -> None:
         """Steps of the rows: a header and the windows of each; a beat is written when its last step has been taken."""
-        kernel, c = self.kernel, self._arch.channels
+        c = self._arch.channels
         slots, four = key_slots(c), int(o.bits) == 4
         piece = 8 if four else 16
         turns = 4 if c >= 16 else 2 if c == 8 else 1
-        time = kernel.now + APPEND
+        time = self.kernel.now + APPEND
         scale = o.scales
         for token in range(o.n0):
             pos = o.pos + token
@@ -125,7 +134,7 @@ class StoreUnit(Unit):
                 # the scale: two bytes of one channel
                 time += 1
                 at = scale + 2 * (slot * o.n1 + head)
-                kernel.at(time + BEAT_OUT, self._write(channel, at, 2, alone=True))
+                self._write(time, channel, at, 2, alone=True)
                 base = o.addr + head * o.head
                 if o.kind == "K":
                     at = base + slot // slots * o.unit_bytes + slot % slots * piece
@@ -133,7 +142,6 @@ class StoreUnit(Unit):
                 else:
                     at = base + pos // 16 * o.unit_bytes + pos % 16
                     time = self._value(at, o.len // c, four, max(1, c // 16), time)
-        yield time
 
     def _key(self, channel: Channel, at: int, windows: int, stride: int, piece: int, turns: int, time: float) -> float:
         """A row of keys, `stride` bytes from window to window: a window is one step, or two if it crosses into the next 16 bytes; a step takes a turn
@@ -144,12 +152,12 @@ class StoreUnit(Unit):
             while place < end:
                 stop = min(end, (place // 16 + 1) * 16)
                 if place // BEAT != beat:
-                    self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written, alone=True))
+                    self._write(time, channel, beat * BEAT, written, alone=True)
                     beat, written = place // BEAT, 0
                 time += (stop - 1) % 16 // part - place % 16 // part + 1
                 written += stop - place
                 place = stop
-        self.kernel.at(time + BEAT_OUT, self._write(channel, beat * BEAT, written, alone=True))
+        self._write(time, channel, beat * BEAT, written, alone=True)
         return time
 
     def _value(self, at: int, rows: int, four: bool, parts: int, time: float) -> float:
@@ -163,6 +171,6 @@ class StoreUnit(Unit):
             place = at + 16 * byte
             if byte == stored - 1 or (place + 16) // BEAT != place // BEAT:
                 for channel in self._channels:
-                    self.kernel.at(time + BEAT_OUT, self._write(channel, place, done))
+                    self._write(time, channel, place, done)
                 done = 0
         return time

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 from flightllm.config.arch import ArchConfig
+from flightllm.cycles.matrix_items import WORD_BYTES, Item, entry_item
 from flightllm.cycles.memory import ChannelMemory
 from flightllm.isa.fields import Operands
 from flightllm.streams.formats import EntryFormat
 from flightllm.streams.layout import EntryShape, Geometry, header_sizes
 
-#: a strip as the matrix unit pops it: shapes of its entries in order, bytes of its format table
-Strip = tuple[list[EntryShape], int]
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A strip as the matrix unit pops it: its slots, the items of its entries in order, bytes of its format table."""
+
+    slots: int
+    items: list[Item]
+    table: int
+
+
 #: bytes of a format table at most (fetch_plan: TableBytes)
 TABLE_BYTES = 1024
+
+
+@cache
+def _entry(byte: int, slots: int, columns: int, group: int, vpus: int) -> tuple[Item, bool]:
+    """The item of an entry of this format byte, and whether another pass of its block follows."""
+    fmt = EntryFormat.from_byte(byte)
+    return entry_item(EntryShape(fmt, slots, columns, group, vpus)), fmt.more
 
 
 class Streams:
@@ -41,9 +59,10 @@ class Streams:
         key = (o.slots, o.k, int(o.group), o.bias, int(o.rows_per_vpu), o.format)
         if key not in self._known:
             geo = self._geometry(o)
-            fmt = EntryFormat.from_byte(o.format)
+            columns = [geo.columns_of(block) for block in range(geo.blocks)]
             self._known[key] = [
-                ([self._shape(geo, strip, block, fmt) for block in range(geo.blocks)], 0) for strip in range(geo.strips)
+                Strip(slots, [_entry(o.format, slots, count, geo.group, geo.vpus)[0] for count in columns], 0)
+                for slots in map(geo.slots_of, range(geo.strips))
             ]
         return iter(self._known[key])
 
@@ -53,20 +72,17 @@ class Streams:
             o.slots * arch.channels, o.k, int(o.group), bool(o.bias), arch.channels, arch.vpus, int(o.rows_per_vpu)
         )
 
-    @staticmethod
-    def _shape(geo: Geometry, strip: int, block: int, fmt: EntryFormat) -> EntryShape:
-        return EntryShape(fmt, geo.slots_of(strip), geo.columns_of(block), geo.group, geo.vpus)
-
     def _from_tables(self, o: Operands, addr: int) -> Iterator[Strip]:
         geo = self._geometry(o)
-        for strip in range(geo.strips):
-            shapes, count = [], 0
+        columns = [geo.columns_of(block) for block in range(geo.blocks)]
+        for slots in map(geo.slots_of, range(geo.strips)):
+            items: list[Item] = []
             table = self._memory.read(addr, TABLE_BYTES).tolist()
-            for block in range(geo.blocks):
+            for count in columns:
                 more = True
                 while more:
-                    fmt = EntryFormat.from_byte(table[count])
-                    count, more = count + 1, fmt.more
-                    shapes.append(self._shape(geo, strip, block, fmt))
-            addr += sum(header_sizes(geo.slots_of(strip), geo.bias, count)) + sum(s.size for s in shapes)
-            yield shapes, count
+                    item, more = _entry(table[len(items)], slots, count, geo.group, geo.vpus)
+                    items.append(item)
+            header = sum(header_sizes(slots, geo.bias, len(items)))
+            addr += header + WORD_BYTES * sum(item.words for item in items)
+            yield Strip(slots, items, len(items))

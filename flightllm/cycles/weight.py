@@ -34,7 +34,7 @@ class WeightUnit(Unit):
         self._channels, self._ring = channels, ring
         seen = PUSHED + level_age
 
-        def put(beats: int, first: float, last: float) -> None:
+        def put(first: float, last: float, beats: int) -> None:
             ring.put(BEAT_WORDS * beats, first + seen, last + seen)
 
         gather = Gather(len(channels), put)
@@ -52,23 +52,23 @@ class WeightUnit(Unit):
             self.begin()
             addr, left = o.addr, o.nbytes // BEAT
             self.current.beats = left
-            yield kernel.now + 1
+            begin = kernel.now + 1  # in which a request may be made
             while left:
                 beats = min(left, self._most)
                 asked += BEAT_WORDS * beats
-                begin = kernel.now
                 while (room := ring.room_for(asked)) is None:
                     yield ring.popped
-                yield room + ROOM if room else 0.0
-                self.counters["space"] += kernel.now - begin
+                allowed = max(begin, kernel.now, room + ROOM if room else 0.0)
+                self.counters["space"] += allowed - begin
                 # the request stands in a register; each channel takes it when its last one has been cut up
-                yield kernel.now + 1
+                yield allowed + 1
                 for channel, arrived in zip(self._channels, self._arrived, strict=True):
                     while channel.busy(WEIGHTS):
                         yield channel.free[WEIGHTS]
                     channel.request(WEIGHTS, addr, beats, arrived)
                 addr += BEAT * beats
                 left -= beats
-                yield kernel.now + 1
+                begin = kernel.now + 1
+            yield begin
             self.give(0)
             self.finish()

@@ -81,7 +81,21 @@ def _instruction(cls: type[Instruction]) -> dict[str, Any]:
             if isinstance(f, Addr | Count)
         ],
         "op_fields": _op_fields(cls),
+        "hls_fields": _hls_fields(cls),
+        "hls_resolved": [
+            {"name": f.name, "address": isinstance(f, Addr)} for f in cls.fields.values() if isinstance(f, Addr | Count)
+        ],
     }
+
+
+def _hls_fields(cls: type[Instruction]) -> list[dict[str, Any]]:
+    """Fields of an instruction in C++: type, and the number of the resolved operand (None: as it stands in the word)."""
+    resolved = [f.name for f in cls.fields.values() if isinstance(f, Addr | Count)]
+    out = []
+    for f in cls.fields.values():
+        kind = "std::int32_t" if isinstance(f, Count) else f"std::uint{32 if f.bits <= 32 else 64}_t"
+        out.append({"name": f.name, "type": kind, "index": resolved.index(f.name) if f.name in resolved else None})
+    return out
 
 
 def _op_fields(cls: type[Instruction]) -> list[dict[str, Any]]:

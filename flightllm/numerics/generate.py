@@ -1,4 +1,4 @@
-"""Files generated from the numerics: constants and interpolation tables for the RTL.
+"""Files generated from the numerics: constants and interpolation tables for RTL and HLS.
 
 Run `python -m flightllm.numerics.generate` to write them, `--check` to compare (exit code 1 if one is not current).
 """
@@ -16,7 +16,10 @@ from flightllm.numerics.constants import GELU_C, GELU_K, INV_QMAX, LOG2E, QMAX, 
 from flightllm.numerics.tables import SEGMENTS, exp2_table, recip_table, rsqrt_tables
 
 #: template -> generated file, both relative to the repository
-OUTPUTS = {"flightllm_numerics_pkg.sv.j2": "rtl/flightllm_numerics_pkg.sv"}
+OUTPUTS = {
+    "flightllm_numerics_pkg.sv.j2": "rtl/flightllm_numerics_pkg.sv",
+    "flightllm_numerics.hpp.j2": "hls/include/flightllm_numerics.hpp",
+}
 
 
 def _width(values: np.ndarray) -> int:

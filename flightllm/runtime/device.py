@@ -11,7 +11,7 @@ from flightllm.errors import FlightError, ToolError
 from flightllm.package import Manifest, Package
 
 #: executors that `open_device` knows, and whether this version has them
-DEVICES = {"functional": True, "rtl": True, "hls": False, "board": True}
+DEVICES = {"functional": True, "rtl": True, "hls": True, "board": True}
 
 
 @runtime_checkable
@@ -133,6 +133,10 @@ def open_device(name: str, package: Package, **opts: Any) -> Device:
         from flightllm.runtime.board import BoardDevice
 
         device = BoardDevice(**opts)
+    elif name == "hls":
+        from flightllm.executors.hls import HlsDevice
+
+        device = HlsDevice(**opts)
     else:
         from flightllm.executors.functional import FunctionalDevice
 

@@ -47,6 +47,25 @@ class Memory(Protocol):
         """uint8 [count]."""
 
 
+class ArrayMemory:
+    """Memory in this process. rows: uint8 [ports, bytes]. bases: addresses of the rows; None: zero."""
+
+    def __init__(self, rows: np.ndarray, bases: np.ndarray | None = None) -> None:
+        self.rows, self.bases = rows, bases
+
+    def address(self, port: int, /) -> int:
+        """Where the row begins."""
+        return 0 if self.bases is None else int(self.bases[port])
+
+    def write(self, port: int, offset: int, data: np.ndarray, /) -> None:
+        """Copy into the row."""
+        self.rows[port, offset : offset + data.size] = data
+
+    def read(self, port: int, offset: int, count: int, /) -> np.ndarray:
+        """A view of the row."""
+        return self.rows[port, offset : offset + count]
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where a port's memory is. bank: name of the memory; "" if it has none. address: as the kernel sees it. size: bytes. regions: name, offset, bytes."""
@@ -82,6 +101,30 @@ def memory_map(manifest: Manifest, memory: Memory, bank: Callable[[int], str] = 
         )
         out.append(Placement(port, bank(port), memory.address(port), size, regions))
     return out
+
+
+def place(package: Package, memory: Memory, zero: bool = True) -> None:
+    """Copy the images, and the program to channel 0 of each core. zero: what lies behind the images is not zero yet.
+
+    Raises:
+        PackageError: an image cannot be read, or the memory map has no room for the program.
+    """
+    m = package.manifest
+    program = np.frombuffer(bytes(package.program), np.uint8)
+    region, size = m.program_region(), channel_bytes(m)
+    if m.image_bytes > size:
+        why = f"images of {m.image_bytes} bytes, regions end at {size}"
+        raise PackageError("the memory map is smaller than the images", where=m.name, why=why, do="compile it again")
+    nothing = np.zeros(min(_PIECE, size), np.uint8)
+    for port in range(ports(m.arch)):
+        core, channel = divmod(port, m.arch.channels)
+        image = package.image(core, channel)
+        for first in range(0, image.size, _PIECE):
+            memory.write(port, first, image[first : first + _PIECE])
+        for first in range(image.size, size if zero else 0, _PIECE):
+            memory.write(port, first, nothing[: size - first])
+        if channel == 0:
+            memory.write(port, region.addr, program)
 
 
 def differences(have: ArchConfig, want: ArchConfig) -> list[str]:
@@ -199,30 +242,9 @@ class Driver:
         self._write("GIE", int(self.interrupts))
         self._write("IER", int(self.interrupts))
 
-    def place(self, zero: bool = True) -> None:
-        """Copy the images, and the program to channel 0 of each core. zero: what lies behind the images is not zero yet.
-
-        Raises:
-            PackageError: an image cannot be read, or the memory map has no room for the program.
-        """
-        m = self.manifest
-        program = np.frombuffer(bytes(self.package.program), np.uint8)
-        region, size = m.program_region(), channel_bytes(m)
-        if m.image_bytes > size:
-            why = f"images of {m.image_bytes} bytes, regions end at {size}"
-            raise PackageError(
-                "the memory map is smaller than the images", where=m.name, why=why, do="compile it again"
-            )
-        nothing = np.zeros(min(_PIECE, size), np.uint8)
-        for port in range(ports(m.arch)):
-            core, channel = divmod(port, m.arch.channels)
-            image = self.package.image(core, channel)
-            for first in range(0, image.size, _PIECE):
-                self.memory.write(port, first, image[first : first + _PIECE])
-            for first in range(image.size, size if zero else 0, _PIECE):
-                self.memory.write(port, first, nothing[: size - first])
-            if channel == 0:
-                self.memory.write(port, region.addr, program)
+    def place(self) -> None:
+        """Copy everything into memory (`place`)."""
+        place(self.package, self.memory)
 
     # --- a run -----------------------------------------------------------------------------------------------------
     def begin(self, ids: list[int], pos: int, nlog: int, masken: bool) -> None:

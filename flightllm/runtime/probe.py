@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,19 +94,27 @@ class Probe:
         return "\n".join(lines)
 
 
-def probe(xclbin: Path, package: Package | None = None, device: int | None = None, card: Card | None = None) -> Probe:
-    """Look into an xclbin, and with `device` or `card` program a card with it and ask its kernel.
+def probe(
+    xclbin: str | os.PathLike[str],
+    package: str | os.PathLike[str] | Package | None = None,
+    device: int | None = None,
+    card: Card | None = None,
+) -> Probe:
+    """Look into an xclbin, and with `device` or `card` program a card with it and ask its kernel: `flightllm board --xclbin`.
 
     Args:
         xclbin: the file.
-        package: what should run on it.
-        device: number of the card.
+        package: what should run on it: a folder, or an open `Package`.
+        device: number of the card (`find_cards`).
         card: an open card, instead.
 
     Raises:
         ConfigError: it is no xclbin, or has no kernel of ours. ToolError: there is no such card, or it refuses the xclbin.
+        PackageError: not a package.
     """
-    container = Xclbin.read(xclbin)
+    if package is not None and not isinstance(package, Package):
+        package = Package.open(package)
+    container = Xclbin.read(Path(xclbin))
     kernel = container.kernel(signature.NAME)
     by_index = {b.index: b for b in container.banks}
     ports = {

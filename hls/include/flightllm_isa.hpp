@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace flightllm::isa {
+namespace flight::isa {
 
 constexpr int kInstructionBits = 512;
 constexpr int kInstructionBytes = 64;
@@ -75,6 +75,43 @@ constexpr std::uint64_t extract(const std::uint64_t (&word)[8], Field f) {
   return f.bits == 64 ? value : value & ((std::uint64_t{1} << f.bits) - 1);
 }
 
+// Whether all bits from `lo` on are zero.
+constexpr bool zero_from(const std::uint64_t (&word)[8], int lo) {
+  std::uint64_t rest = 0;
+  for (int i = 0; i < 8; ++i) {
+#pragma HLS unroll
+    if (64 * i >= lo) {
+      rest |= word[i];
+    } else if (64 * (i + 1) > lo) {
+      rest |= word[i] >> (lo - 64 * i);
+    }
+  }
+  return rest == 0;
+}
+
+// base + R[r] * stride, modulo the size of the field.
+inline std::uint64_t resolve_address(const std::uint64_t (&word)[8], Field base, Field reg, Field stride,
+                                     const std::int32_t (&regs)[kRegisters]) {
+#pragma HLS inline
+  const std::uint64_t value = static_cast<std::uint64_t>(static_cast<std::int64_t>(regs[extract(word, reg)]));
+  return (extract(word, base) + value * extract(word, stride)) & ((std::uint64_t{1} << base.bits) - 1);
+}
+
+// immediate + R[r], 32 bits signed.
+inline std::uint64_t resolve_count(const std::uint64_t (&word)[8], Field immediate, Field reg,
+                                   const std::int32_t (&regs)[kRegisters]) {
+#pragma HLS inline
+  return (extract(word, immediate) + static_cast<std::uint32_t>(regs[extract(word, reg)])) & 0xFFFFFFFF;
+}
+
+// An instruction on its way to its unit.
+constexpr int kMaxOperands = 8;
+struct Dispatch {
+  std::uint64_t word[8];
+  std::uint64_t operand[kMaxOperands];
+  std::uint8_t error;  // not 0: the program cannot go on
+};
+
 constexpr Field kOpcode{0, 6};
 constexpr Field kWait{6, 4};
 constexpr Field kSignal{10, 4};
@@ -92,6 +129,26 @@ constexpr Field ra{22, 5};
 constexpr Field rb{27, 5};
 constexpr Field imm{32, 32};
 enum class Op : std::uint8_t { kAdd = 0, kSub = 1, kMul = 2, kAnd = 3, kShl = 4, kShr = 5, kMin = 6, kMax = 7 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t op;
+  std::uint32_t rd;
+  std::uint32_t ra;
+  std::uint32_t rb;
+  std::uint32_t imm;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.op = static_cast<std::uint32_t>(extract(d.word, op));
+  o.rd = static_cast<std::uint32_t>(extract(d.word, rd));
+  o.ra = static_cast<std::uint32_t>(extract(d.word, ra));
+  o.rb = static_cast<std::uint32_t>(extract(d.word, rb));
+  o.imm = static_cast<std::uint32_t>(extract(d.word, imm));
+  return o;
+}
 }  // namespace alu
 
 namespace loop {
@@ -99,6 +156,22 @@ constexpr Field rd{14, 5};
 constexpr Field count{19, 24};
 constexpr Field count_r{43, 5};
 constexpr Field body{48, 24};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t rd;
+  std::int32_t count;
+  std::uint32_t body;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.rd = static_cast<std::uint32_t>(extract(d.word, rd));
+  o.count = static_cast<std::int32_t>(d.operand[0]);
+  o.body = static_cast<std::uint32_t>(extract(d.word, body));
+  return o;
+}
 }  // namespace loop
 
 namespace ldw {
@@ -106,6 +179,20 @@ constexpr Field addr{14, 40};
 constexpr Field addr_r{54, 5};
 constexpr Field addr_s{59, 40};
 constexpr Field nbytes{99, 32};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint64_t addr;
+  std::uint32_t nbytes;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.addr = static_cast<std::uint64_t>(d.operand[0]);
+  o.nbytes = static_cast<std::uint32_t>(extract(d.word, nbytes));
+  return o;
+}
 }  // namespace ldw
 
 namespace ldv {
@@ -122,6 +209,30 @@ constexpr Field dst_r{193, 5};
 constexpr Field dst_s{198, 20};
 constexpr Field dst_row{218, 20};
 enum class Dtype : std::uint8_t { kF32 = 0, kF16 = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t dtype;
+  std::uint64_t addr;
+  std::uint32_t row;
+  std::uint32_t slots;
+  std::int32_t rows;
+  std::uint32_t dst;
+  std::uint32_t dst_row;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.dtype = static_cast<std::uint32_t>(extract(d.word, dtype));
+  o.addr = static_cast<std::uint64_t>(d.operand[0]);
+  o.row = static_cast<std::uint32_t>(extract(d.word, row));
+  o.slots = static_cast<std::uint32_t>(extract(d.word, slots));
+  o.rows = static_cast<std::int32_t>(d.operand[1]);
+  o.dst = static_cast<std::uint32_t>(d.operand[2]);
+  o.dst_row = static_cast<std::uint32_t>(extract(d.word, dst_row));
+  return o;
+}
 }  // namespace ldv
 
 namespace ldg {
@@ -140,6 +251,34 @@ constexpr Field dst_r{257, 5};
 constexpr Field dst_s{262, 20};
 constexpr Field dst_row{282, 20};
 enum class Dtype : std::uint8_t { kF32 = 0, kF16 = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t dtype;
+  std::uint64_t ids;
+  std::uint64_t table;
+  std::uint32_t row;
+  std::uint32_t limit;
+  std::uint32_t slots;
+  std::int32_t rows;
+  std::uint32_t dst;
+  std::uint32_t dst_row;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.dtype = static_cast<std::uint32_t>(extract(d.word, dtype));
+  o.ids = static_cast<std::uint64_t>(d.operand[0]);
+  o.table = static_cast<std::uint64_t>(extract(d.word, table));
+  o.row = static_cast<std::uint32_t>(extract(d.word, row));
+  o.limit = static_cast<std::uint32_t>(extract(d.word, limit));
+  o.slots = static_cast<std::uint32_t>(extract(d.word, slots));
+  o.rows = static_cast<std::int32_t>(d.operand[1]);
+  o.dst = static_cast<std::uint32_t>(d.operand[2]);
+  o.dst_row = static_cast<std::uint32_t>(extract(d.word, dst_row));
+  return o;
+}
 }  // namespace ldg
 
 namespace ldm {
@@ -150,6 +289,22 @@ constexpr Field nbytes{99, 16};
 constexpr Field dst{115, 16};
 constexpr Field dst_r{131, 5};
 constexpr Field dst_s{136, 16};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint64_t addr;
+  std::uint32_t nbytes;
+  std::uint32_t dst;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.addr = static_cast<std::uint64_t>(d.operand[0]);
+  o.nbytes = static_cast<std::uint32_t>(extract(d.word, nbytes));
+  o.dst = static_cast<std::uint32_t>(d.operand[1]);
+  return o;
+}
 }  // namespace ldm
 
 namespace lds {
@@ -166,6 +321,30 @@ constexpr Field dst{167, 20};
 constexpr Field dst_r{187, 5};
 constexpr Field dst_s{192, 20};
 constexpr Field dst_head{212, 20};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::int32_t len;
+  std::uint32_t sink;
+  std::int32_t first;
+  std::uint64_t addr;
+  std::uint32_t heads;
+  std::uint32_t dst;
+  std::uint32_t dst_head;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.len = static_cast<std::int32_t>(d.operand[0]);
+  o.sink = static_cast<std::uint32_t>(extract(d.word, sink));
+  o.first = static_cast<std::int32_t>(d.operand[1]);
+  o.addr = static_cast<std::uint64_t>(d.operand[2]);
+  o.heads = static_cast<std::uint32_t>(extract(d.word, heads));
+  o.dst = static_cast<std::uint32_t>(d.operand[3]);
+  o.dst_head = static_cast<std::uint32_t>(extract(d.word, dst_head));
+  return o;
+}
 }  // namespace lds
 
 namespace ldk {
@@ -185,6 +364,32 @@ constexpr Field addr_r{156, 5};
 constexpr Field addr_s{161, 40};
 constexpr Field unit_bytes{201, 20};
 enum class Kind : std::uint8_t { kK = 0, kV = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::int32_t len;
+  std::uint32_t sink;
+  std::int32_t first;
+  std::uint32_t mask;
+  std::int32_t masked;
+  std::uint32_t kind;
+  std::uint64_t addr;
+  std::uint32_t unit_bytes;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.len = static_cast<std::int32_t>(d.operand[0]);
+  o.sink = static_cast<std::uint32_t>(extract(d.word, sink));
+  o.first = static_cast<std::int32_t>(d.operand[1]);
+  o.mask = static_cast<std::uint32_t>(d.operand[2]);
+  o.masked = static_cast<std::int32_t>(d.operand[3]);
+  o.kind = static_cast<std::uint32_t>(extract(d.word, kind));
+  o.addr = static_cast<std::uint64_t>(d.operand[4]);
+  o.unit_bytes = static_cast<std::uint32_t>(extract(d.word, unit_bytes));
+  return o;
+}
 }  // namespace ldk
 
 namespace mm {
@@ -209,6 +414,44 @@ constexpr Field accumulate{223, 1};
 constexpr Field dual{224, 1};
 enum class Group : std::uint8_t { k32 = 0, k64 = 1, k128 = 2 };
 enum class RowsPerVpu : std::uint8_t { k1 = 0, k2 = 1, k4 = 2, k8 = 3 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t ab;
+  std::uint32_t ab_row;
+  std::int32_t tokens;
+  std::uint32_t k;
+  std::uint32_t slots;
+  std::uint32_t dst;
+  std::uint32_t dst_row;
+  std::uint32_t format;
+  std::uint32_t table;
+  std::uint32_t group;
+  std::uint32_t rows_per_vpu;
+  std::uint32_t bias;
+  std::uint32_t accumulate;
+  std::uint32_t dual;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.ab = static_cast<std::uint32_t>(d.operand[0]);
+  o.ab_row = static_cast<std::uint32_t>(extract(d.word, ab_row));
+  o.tokens = static_cast<std::int32_t>(d.operand[1]);
+  o.k = static_cast<std::uint32_t>(extract(d.word, k));
+  o.slots = static_cast<std::uint32_t>(extract(d.word, slots));
+  o.dst = static_cast<std::uint32_t>(d.operand[2]);
+  o.dst_row = static_cast<std::uint32_t>(extract(d.word, dst_row));
+  o.format = static_cast<std::uint32_t>(extract(d.word, format));
+  o.table = static_cast<std::uint32_t>(extract(d.word, table));
+  o.group = static_cast<std::uint32_t>(extract(d.word, group));
+  o.rows_per_vpu = static_cast<std::uint32_t>(extract(d.word, rows_per_vpu));
+  o.bias = static_cast<std::uint32_t>(extract(d.word, bias));
+  o.accumulate = static_cast<std::uint32_t>(extract(d.word, accumulate));
+  o.dual = static_cast<std::uint32_t>(extract(d.word, dual));
+  return o;
+}
 }  // namespace mm
 
 namespace mmqk {
@@ -239,6 +482,48 @@ constexpr Field dst_s1{297, 20};
 constexpr Field dual{317, 1};
 constexpr Field k{318, 16};
 enum class Bits : std::uint8_t { k8 = 0, k4 = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::int32_t len;
+  std::uint32_t sink;
+  std::int32_t first;
+  std::uint32_t mask;
+  std::int32_t masked;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t bits;
+  std::uint32_t dst;
+  std::uint32_t dst_s0;
+  std::uint32_t dst_s1;
+  std::uint32_t dual;
+  std::uint32_t k;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.len = static_cast<std::int32_t>(d.operand[0]);
+  o.sink = static_cast<std::uint32_t>(extract(d.word, sink));
+  o.first = static_cast<std::int32_t>(d.operand[1]);
+  o.mask = static_cast<std::uint32_t>(d.operand[2]);
+  o.masked = static_cast<std::int32_t>(d.operand[3]);
+  o.ab = static_cast<std::uint32_t>(d.operand[4]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[5]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.bits = static_cast<std::uint32_t>(extract(d.word, bits));
+  o.dst = static_cast<std::uint32_t>(d.operand[6]);
+  o.dst_s0 = static_cast<std::uint32_t>(extract(d.word, dst_s0));
+  o.dst_s1 = static_cast<std::uint32_t>(extract(d.word, dst_s1));
+  o.dual = static_cast<std::uint32_t>(extract(d.word, dual));
+  o.k = static_cast<std::uint32_t>(extract(d.word, k));
+  return o;
+}
 }  // namespace mmqk
 
 namespace mmpv {
@@ -270,6 +555,50 @@ constexpr Field dual{317, 1};
 constexpr Field slots{318, 12};
 constexpr Field row_slots{330, 12};
 enum class Bits : std::uint8_t { k8 = 0, k4 = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::int32_t len;
+  std::uint32_t sink;
+  std::int32_t first;
+  std::uint32_t mask;
+  std::int32_t masked;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t bits;
+  std::uint32_t dst;
+  std::uint32_t dst_s0;
+  std::uint32_t dst_s1;
+  std::uint32_t dual;
+  std::uint32_t slots;
+  std::uint32_t row_slots;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.len = static_cast<std::int32_t>(d.operand[0]);
+  o.sink = static_cast<std::uint32_t>(extract(d.word, sink));
+  o.first = static_cast<std::int32_t>(d.operand[1]);
+  o.mask = static_cast<std::uint32_t>(d.operand[2]);
+  o.masked = static_cast<std::int32_t>(d.operand[3]);
+  o.ab = static_cast<std::uint32_t>(d.operand[4]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[5]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.bits = static_cast<std::uint32_t>(extract(d.word, bits));
+  o.dst = static_cast<std::uint32_t>(d.operand[6]);
+  o.dst_s0 = static_cast<std::uint32_t>(extract(d.word, dst_s0));
+  o.dst_s1 = static_cast<std::uint32_t>(extract(d.word, dst_s1));
+  o.dual = static_cast<std::uint32_t>(extract(d.word, dual));
+  o.slots = static_cast<std::uint32_t>(extract(d.word, slots));
+  o.row_slots = static_cast<std::uint32_t>(extract(d.word, row_slots));
+  return o;
+}
 }  // namespace mmpv
 
 namespace norm {
@@ -300,6 +629,52 @@ constexpr Field inv_n{368, 32};
 constexpr Field eps{400, 32};
 enum class Quant : std::uint8_t { kNone = 0, kA8 = 1, kDual = 2, kKv8 = 3, kKv4 = 4 };
 enum class Kind : std::uint8_t { kRms = 0, kLayer = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t src;
+  std::uint32_t src_s0;
+  std::uint32_t src_s1;
+  std::uint32_t dst;
+  std::uint32_t dst_s0;
+  std::uint32_t dst_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t len;
+  std::uint32_t quant;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::uint32_t kind;
+  std::uint32_t gamma;
+  std::uint32_t beta;
+  std::uint32_t inv_n;
+  std::uint32_t eps;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.src = static_cast<std::uint32_t>(d.operand[0]);
+  o.src_s0 = static_cast<std::uint32_t>(extract(d.word, src_s0));
+  o.src_s1 = static_cast<std::uint32_t>(extract(d.word, src_s1));
+  o.dst = static_cast<std::uint32_t>(d.operand[1]);
+  o.dst_s0 = static_cast<std::uint32_t>(extract(d.word, dst_s0));
+  o.dst_s1 = static_cast<std::uint32_t>(extract(d.word, dst_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[2]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.len = static_cast<std::uint32_t>(extract(d.word, len));
+  o.quant = static_cast<std::uint32_t>(extract(d.word, quant));
+  o.ab = static_cast<std::uint32_t>(d.operand[3]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.kind = static_cast<std::uint32_t>(extract(d.word, kind));
+  o.gamma = static_cast<std::uint32_t>(extract(d.word, gamma));
+  o.beta = static_cast<std::uint32_t>(extract(d.word, beta));
+  o.inv_n = static_cast<std::uint32_t>(extract(d.word, inv_n));
+  o.eps = static_cast<std::uint32_t>(extract(d.word, eps));
+  return o;
+}
 }  // namespace norm
 
 namespace act {
@@ -332,6 +707,52 @@ constexpr Field gate_s0{375, 20};
 constexpr Field gate_s1{395, 20};
 enum class Quant : std::uint8_t { kNone = 0, kA8 = 1, kDual = 2, kKv8 = 3, kKv4 = 4 };
 enum class Kind : std::uint8_t { kCopy = 0, kRelu = 1, kSilu = 2, kGelu = 3 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t src;
+  std::uint32_t src_s0;
+  std::uint32_t src_s1;
+  std::uint32_t dst;
+  std::uint32_t dst_s0;
+  std::uint32_t dst_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t len;
+  std::uint32_t quant;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::uint32_t kind;
+  std::uint32_t gated;
+  std::uint32_t gate;
+  std::uint32_t gate_s0;
+  std::uint32_t gate_s1;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.src = static_cast<std::uint32_t>(d.operand[0]);
+  o.src_s0 = static_cast<std::uint32_t>(extract(d.word, src_s0));
+  o.src_s1 = static_cast<std::uint32_t>(extract(d.word, src_s1));
+  o.dst = static_cast<std::uint32_t>(d.operand[1]);
+  o.dst_s0 = static_cast<std::uint32_t>(extract(d.word, dst_s0));
+  o.dst_s1 = static_cast<std::uint32_t>(extract(d.word, dst_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[2]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.len = static_cast<std::uint32_t>(extract(d.word, len));
+  o.quant = static_cast<std::uint32_t>(extract(d.word, quant));
+  o.ab = static_cast<std::uint32_t>(d.operand[3]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.kind = static_cast<std::uint32_t>(extract(d.word, kind));
+  o.gated = static_cast<std::uint32_t>(extract(d.word, gated));
+  o.gate = static_cast<std::uint32_t>(d.operand[4]);
+  o.gate_s0 = static_cast<std::uint32_t>(extract(d.word, gate_s0));
+  o.gate_s1 = static_cast<std::uint32_t>(extract(d.word, gate_s1));
+  return o;
+}
 }  // namespace act
 
 namespace add {
@@ -361,6 +782,48 @@ constexpr Field other_s{352, 20};
 constexpr Field other_s0{372, 20};
 constexpr Field other_s1{392, 20};
 enum class Quant : std::uint8_t { kNone = 0, kA8 = 1, kDual = 2, kKv8 = 3, kKv4 = 4 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t src;
+  std::uint32_t src_s0;
+  std::uint32_t src_s1;
+  std::uint32_t dst;
+  std::uint32_t dst_s0;
+  std::uint32_t dst_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t len;
+  std::uint32_t quant;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::uint32_t other;
+  std::uint32_t other_s0;
+  std::uint32_t other_s1;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.src = static_cast<std::uint32_t>(d.operand[0]);
+  o.src_s0 = static_cast<std::uint32_t>(extract(d.word, src_s0));
+  o.src_s1 = static_cast<std::uint32_t>(extract(d.word, src_s1));
+  o.dst = static_cast<std::uint32_t>(d.operand[1]);
+  o.dst_s0 = static_cast<std::uint32_t>(extract(d.word, dst_s0));
+  o.dst_s1 = static_cast<std::uint32_t>(extract(d.word, dst_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[2]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.len = static_cast<std::uint32_t>(extract(d.word, len));
+  o.quant = static_cast<std::uint32_t>(extract(d.word, quant));
+  o.ab = static_cast<std::uint32_t>(d.operand[3]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.other = static_cast<std::uint32_t>(d.operand[4]);
+  o.other_s0 = static_cast<std::uint32_t>(extract(d.word, other_s0));
+  o.other_s1 = static_cast<std::uint32_t>(extract(d.word, other_s1));
+  return o;
+}
 }  // namespace add
 
 namespace rope {
@@ -387,6 +850,46 @@ constexpr Field ab_s1{307, 20};
 constexpr Field table{327, 20};
 constexpr Field table_s0{347, 20};
 enum class Quant : std::uint8_t { kNone = 0, kA8 = 1, kDual = 2, kKv8 = 3, kKv4 = 4 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t src;
+  std::uint32_t src_s0;
+  std::uint32_t src_s1;
+  std::uint32_t dst;
+  std::uint32_t dst_s0;
+  std::uint32_t dst_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t len;
+  std::uint32_t quant;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::uint32_t table;
+  std::uint32_t table_s0;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.src = static_cast<std::uint32_t>(d.operand[0]);
+  o.src_s0 = static_cast<std::uint32_t>(extract(d.word, src_s0));
+  o.src_s1 = static_cast<std::uint32_t>(extract(d.word, src_s1));
+  o.dst = static_cast<std::uint32_t>(d.operand[1]);
+  o.dst_s0 = static_cast<std::uint32_t>(extract(d.word, dst_s0));
+  o.dst_s1 = static_cast<std::uint32_t>(extract(d.word, dst_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[2]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.len = static_cast<std::uint32_t>(extract(d.word, len));
+  o.quant = static_cast<std::uint32_t>(extract(d.word, quant));
+  o.ab = static_cast<std::uint32_t>(d.operand[3]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.table = static_cast<std::uint32_t>(extract(d.word, table));
+  o.table_s0 = static_cast<std::uint32_t>(extract(d.word, table_s0));
+  return o;
+}
 }  // namespace rope
 
 namespace softmax {
@@ -422,6 +925,58 @@ constexpr Field ab_r{422, 5};
 constexpr Field ab_s{427, 20};
 constexpr Field ab_s0{447, 20};
 constexpr Field ab_s1{467, 20};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::int32_t len;
+  std::uint32_t sink;
+  std::int32_t first;
+  std::uint32_t mask;
+  std::int32_t masked;
+  std::uint32_t src;
+  std::uint32_t src_s0;
+  std::uint32_t src_s1;
+  std::uint32_t ks;
+  std::uint32_t vs;
+  std::uint32_t kv_s;
+  std::uint32_t group;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::int32_t qpos;
+  std::uint32_t window;
+  std::uint32_t sink_tokens;
+  std::uint32_t alpha;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.len = static_cast<std::int32_t>(d.operand[0]);
+  o.sink = static_cast<std::uint32_t>(extract(d.word, sink));
+  o.first = static_cast<std::int32_t>(d.operand[1]);
+  o.mask = static_cast<std::uint32_t>(d.operand[2]);
+  o.masked = static_cast<std::int32_t>(d.operand[3]);
+  o.src = static_cast<std::uint32_t>(d.operand[4]);
+  o.src_s0 = static_cast<std::uint32_t>(extract(d.word, src_s0));
+  o.src_s1 = static_cast<std::uint32_t>(extract(d.word, src_s1));
+  o.ks = static_cast<std::uint32_t>(extract(d.word, ks));
+  o.vs = static_cast<std::uint32_t>(extract(d.word, vs));
+  o.kv_s = static_cast<std::uint32_t>(extract(d.word, kv_s));
+  o.group = static_cast<std::uint32_t>(extract(d.word, group));
+  o.n0 = static_cast<std::int32_t>(d.operand[5]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.qpos = static_cast<std::int32_t>(d.operand[6]);
+  o.window = static_cast<std::uint32_t>(extract(d.word, window));
+  o.sink_tokens = static_cast<std::uint32_t>(extract(d.word, sink_tokens));
+  o.alpha = static_cast<std::uint32_t>(extract(d.word, alpha));
+  o.ab = static_cast<std::uint32_t>(d.operand[7]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  return o;
+}
 }  // namespace softmax
 
 namespace stv {
@@ -436,6 +991,28 @@ constexpr Field addr{120, 40};
 constexpr Field addr_r{160, 5};
 constexpr Field addr_s{165, 40};
 constexpr Field row{205, 32};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t src;
+  std::uint32_t src_row;
+  std::int32_t rows;
+  std::uint32_t slots;
+  std::uint64_t addr;
+  std::uint32_t row;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.src = static_cast<std::uint32_t>(d.operand[0]);
+  o.src_row = static_cast<std::uint32_t>(extract(d.word, src_row));
+  o.rows = static_cast<std::int32_t>(d.operand[1]);
+  o.slots = static_cast<std::uint32_t>(extract(d.word, slots));
+  o.addr = static_cast<std::uint64_t>(d.operand[2]);
+  o.row = static_cast<std::uint32_t>(extract(d.word, row));
+  return o;
+}
 }  // namespace stv
 
 namespace stkv {
@@ -462,6 +1039,42 @@ constexpr Field scales_r{354, 5};
 constexpr Field scales_s{359, 40};
 enum class Kind : std::uint8_t { kK = 0, kV = 1 };
 enum class Bits : std::uint8_t { k8 = 0, k4 = 1 };
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t kind;
+  std::uint32_t bits;
+  std::uint32_t ab;
+  std::uint32_t ab_s0;
+  std::uint32_t ab_s1;
+  std::int32_t n0;
+  std::uint32_t n1;
+  std::uint32_t len;
+  std::int32_t pos;
+  std::uint64_t addr;
+  std::uint32_t head;
+  std::uint32_t unit_bytes;
+  std::uint64_t scales;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.kind = static_cast<std::uint32_t>(extract(d.word, kind));
+  o.bits = static_cast<std::uint32_t>(extract(d.word, bits));
+  o.ab = static_cast<std::uint32_t>(d.operand[0]);
+  o.ab_s0 = static_cast<std::uint32_t>(extract(d.word, ab_s0));
+  o.ab_s1 = static_cast<std::uint32_t>(extract(d.word, ab_s1));
+  o.n0 = static_cast<std::int32_t>(d.operand[1]);
+  o.n1 = static_cast<std::uint32_t>(extract(d.word, n1));
+  o.len = static_cast<std::uint32_t>(extract(d.word, len));
+  o.pos = static_cast<std::int32_t>(d.operand[2]);
+  o.addr = static_cast<std::uint64_t>(d.operand[3]);
+  o.head = static_cast<std::uint32_t>(extract(d.word, head));
+  o.unit_bytes = static_cast<std::uint32_t>(extract(d.word, unit_bytes));
+  o.scales = static_cast<std::uint64_t>(d.operand[4]);
+  return o;
+}
 }  // namespace stkv
 
 namespace xchg {
@@ -476,6 +1089,198 @@ constexpr Field dst_row{124, 20};
 constexpr Field n{144, 20};
 constexpr Field n0{164, 16};
 constexpr Field n0_r{180, 5};
+
+// Fields as the unit works with them: addresses and counts resolved.
+struct Operands {
+  std::uint32_t src;
+  std::uint32_t src_row;
+  std::uint32_t dst;
+  std::uint32_t dst_row;
+  std::uint32_t n;
+  std::int32_t n0;
+};
+
+inline Operands operands(const Dispatch& d) {
+#pragma HLS inline
+  Operands o;
+  o.src = static_cast<std::uint32_t>(d.operand[0]);
+  o.src_row = static_cast<std::uint32_t>(extract(d.word, src_row));
+  o.dst = static_cast<std::uint32_t>(d.operand[1]);
+  o.dst_row = static_cast<std::uint32_t>(extract(d.word, dst_row));
+  o.n = static_cast<std::uint32_t>(extract(d.word, n));
+  o.n0 = static_cast<std::int32_t>(d.operand[2]);
+  return o;
+}
 }  // namespace xchg
 
-}  // namespace flightllm::isa
+// Whether an instruction has a known opcode, legal choices, and zeros where it has no fields.
+inline bool legal(const std::uint64_t (&word)[8]) {
+#pragma HLS inline
+  switch (static_cast<Opcode>(extract(word, kOpcode))) {
+    case Opcode::HALT:
+      return zero_from(word, 14);
+    case Opcode::BARRIER:
+      return zero_from(word, 14);
+    case Opcode::ALU:
+      return zero_from(word, 64);
+    case Opcode::LOOP:
+      return zero_from(word, 72);
+    case Opcode::LDW:
+      return zero_from(word, 131);
+    case Opcode::LDV:
+      return zero_from(word, 238);
+    case Opcode::LDG:
+      return zero_from(word, 302);
+    case Opcode::LDM:
+      return zero_from(word, 152);
+    case Opcode::LDS:
+      return zero_from(word, 232);
+    case Opcode::LDK:
+      return zero_from(word, 221);
+    case Opcode::MM:
+      return zero_from(word, 225) && extract(word, Field{218, 2}) <= 2;
+    case Opcode::MMQK:
+      return zero_from(word, 334);
+    case Opcode::MMPV:
+      return zero_from(word, 342);
+    case Opcode::NORM:
+      return zero_from(word, 432) && extract(word, Field{239, 3}) <= 4;
+    case Opcode::ACT:
+      return zero_from(word, 415) && extract(word, Field{239, 3}) <= 4;
+    case Opcode::ADD:
+      return zero_from(word, 412) && extract(word, Field{239, 3}) <= 4;
+    case Opcode::ROPE:
+      return zero_from(word, 367) && extract(word, Field{239, 3}) <= 4;
+    case Opcode::SOFTMAX:
+      return zero_from(word, 487);
+    case Opcode::STV:
+      return zero_from(word, 237);
+    case Opcode::STKV:
+      return zero_from(word, 399);
+    case Opcode::XCHG:
+      return zero_from(word, 185);
+    default:
+      return false;
+  }
+}
+
+// Addresses and counts of an instruction for these registers, in the order of its fields.
+inline void resolve(const std::uint64_t (&word)[8], const std::int32_t (&regs)[kRegisters],
+                    std::uint64_t (&operand)[kMaxOperands]) {
+#pragma HLS inline
+  switch (static_cast<Opcode>(extract(word, kOpcode))) {
+    case Opcode::LOOP:
+      operand[0] = resolve_count(word, loop::count, loop::count_r, regs);
+      break;
+    case Opcode::LDW:
+      operand[0] = resolve_address(word, ldw::addr, ldw::addr_r, ldw::addr_s, regs);
+      break;
+    case Opcode::LDV:
+      operand[0] = resolve_address(word, ldv::addr, ldv::addr_r, ldv::addr_s, regs);
+      operand[1] = resolve_count(word, ldv::rows, ldv::rows_r, regs);
+      operand[2] = resolve_address(word, ldv::dst, ldv::dst_r, ldv::dst_s, regs);
+      break;
+    case Opcode::LDG:
+      operand[0] = resolve_address(word, ldg::ids, ldg::ids_r, ldg::ids_s, regs);
+      operand[1] = resolve_count(word, ldg::rows, ldg::rows_r, regs);
+      operand[2] = resolve_address(word, ldg::dst, ldg::dst_r, ldg::dst_s, regs);
+      break;
+    case Opcode::LDM:
+      operand[0] = resolve_address(word, ldm::addr, ldm::addr_r, ldm::addr_s, regs);
+      operand[1] = resolve_address(word, ldm::dst, ldm::dst_r, ldm::dst_s, regs);
+      break;
+    case Opcode::LDS:
+      operand[0] = resolve_count(word, lds::len, lds::len_r, regs);
+      operand[1] = resolve_count(word, lds::first, lds::first_r, regs);
+      operand[2] = resolve_address(word, lds::addr, lds::addr_r, lds::addr_s, regs);
+      operand[3] = resolve_address(word, lds::dst, lds::dst_r, lds::dst_s, regs);
+      break;
+    case Opcode::LDK:
+      operand[0] = resolve_count(word, ldk::len, ldk::len_r, regs);
+      operand[1] = resolve_count(word, ldk::first, ldk::first_r, regs);
+      operand[2] = resolve_address(word, ldk::mask, ldk::mask_r, ldk::mask_s, regs);
+      operand[3] = resolve_count(word, ldk::masked, ldk::masked_r, regs);
+      operand[4] = resolve_address(word, ldk::addr, ldk::addr_r, ldk::addr_s, regs);
+      break;
+    case Opcode::MM:
+      operand[0] = resolve_address(word, mm::ab, mm::ab_r, mm::ab_s, regs);
+      operand[1] = resolve_count(word, mm::tokens, mm::tokens_r, regs);
+      operand[2] = resolve_address(word, mm::dst, mm::dst_r, mm::dst_s, regs);
+      break;
+    case Opcode::MMQK:
+      operand[0] = resolve_count(word, mmqk::len, mmqk::len_r, regs);
+      operand[1] = resolve_count(word, mmqk::first, mmqk::first_r, regs);
+      operand[2] = resolve_address(word, mmqk::mask, mmqk::mask_r, mmqk::mask_s, regs);
+      operand[3] = resolve_count(word, mmqk::masked, mmqk::masked_r, regs);
+      operand[4] = resolve_address(word, mmqk::ab, mmqk::ab_r, mmqk::ab_s, regs);
+      operand[5] = resolve_count(word, mmqk::n0, mmqk::n0_r, regs);
+      operand[6] = resolve_address(word, mmqk::dst, mmqk::dst_r, mmqk::dst_s, regs);
+      break;
+    case Opcode::MMPV:
+      operand[0] = resolve_count(word, mmpv::len, mmpv::len_r, regs);
+      operand[1] = resolve_count(word, mmpv::first, mmpv::first_r, regs);
+      operand[2] = resolve_address(word, mmpv::mask, mmpv::mask_r, mmpv::mask_s, regs);
+      operand[3] = resolve_count(word, mmpv::masked, mmpv::masked_r, regs);
+      operand[4] = resolve_address(word, mmpv::ab, mmpv::ab_r, mmpv::ab_s, regs);
+      operand[5] = resolve_count(word, mmpv::n0, mmpv::n0_r, regs);
+      operand[6] = resolve_address(word, mmpv::dst, mmpv::dst_r, mmpv::dst_s, regs);
+      break;
+    case Opcode::NORM:
+      operand[0] = resolve_address(word, norm::src, norm::src_r, norm::src_s, regs);
+      operand[1] = resolve_address(word, norm::dst, norm::dst_r, norm::dst_s, regs);
+      operand[2] = resolve_count(word, norm::n0, norm::n0_r, regs);
+      operand[3] = resolve_address(word, norm::ab, norm::ab_r, norm::ab_s, regs);
+      break;
+    case Opcode::ACT:
+      operand[0] = resolve_address(word, act::src, act::src_r, act::src_s, regs);
+      operand[1] = resolve_address(word, act::dst, act::dst_r, act::dst_s, regs);
+      operand[2] = resolve_count(word, act::n0, act::n0_r, regs);
+      operand[3] = resolve_address(word, act::ab, act::ab_r, act::ab_s, regs);
+      operand[4] = resolve_address(word, act::gate, act::gate_r, act::gate_s, regs);
+      break;
+    case Opcode::ADD:
+      operand[0] = resolve_address(word, add::src, add::src_r, add::src_s, regs);
+      operand[1] = resolve_address(word, add::dst, add::dst_r, add::dst_s, regs);
+      operand[2] = resolve_count(word, add::n0, add::n0_r, regs);
+      operand[3] = resolve_address(word, add::ab, add::ab_r, add::ab_s, regs);
+      operand[4] = resolve_address(word, add::other, add::other_r, add::other_s, regs);
+      break;
+    case Opcode::ROPE:
+      operand[0] = resolve_address(word, rope::src, rope::src_r, rope::src_s, regs);
+      operand[1] = resolve_address(word, rope::dst, rope::dst_r, rope::dst_s, regs);
+      operand[2] = resolve_count(word, rope::n0, rope::n0_r, regs);
+      operand[3] = resolve_address(word, rope::ab, rope::ab_r, rope::ab_s, regs);
+      break;
+    case Opcode::SOFTMAX:
+      operand[0] = resolve_count(word, softmax::len, softmax::len_r, regs);
+      operand[1] = resolve_count(word, softmax::first, softmax::first_r, regs);
+      operand[2] = resolve_address(word, softmax::mask, softmax::mask_r, softmax::mask_s, regs);
+      operand[3] = resolve_count(word, softmax::masked, softmax::masked_r, regs);
+      operand[4] = resolve_address(word, softmax::src, softmax::src_r, softmax::src_s, regs);
+      operand[5] = resolve_count(word, softmax::n0, softmax::n0_r, regs);
+      operand[6] = resolve_count(word, softmax::qpos, softmax::qpos_r, regs);
+      operand[7] = resolve_address(word, softmax::ab, softmax::ab_r, softmax::ab_s, regs);
+      break;
+    case Opcode::STV:
+      operand[0] = resolve_address(word, stv::src, stv::src_r, stv::src_s, regs);
+      operand[1] = resolve_count(word, stv::rows, stv::rows_r, regs);
+      operand[2] = resolve_address(word, stv::addr, stv::addr_r, stv::addr_s, regs);
+      break;
+    case Opcode::STKV:
+      operand[0] = resolve_address(word, stkv::ab, stkv::ab_r, stkv::ab_s, regs);
+      operand[1] = resolve_count(word, stkv::n0, stkv::n0_r, regs);
+      operand[2] = resolve_count(word, stkv::pos, stkv::pos_r, regs);
+      operand[3] = resolve_address(word, stkv::addr, stkv::addr_r, stkv::addr_s, regs);
+      operand[4] = resolve_address(word, stkv::scales, stkv::scales_r, stkv::scales_s, regs);
+      break;
+    case Opcode::XCHG:
+      operand[0] = resolve_address(word, xchg::src, xchg::src_r, xchg::src_s, regs);
+      operand[1] = resolve_address(word, xchg::dst, xchg::dst_r, xchg::dst_s, regs);
+      operand[2] = resolve_count(word, xchg::n0, xchg::n0_r, regs);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace flight::isa

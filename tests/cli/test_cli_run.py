@@ -128,7 +128,6 @@ def test_without_limit_it_ends_with_the_context(flightllm, package):
         (["-p", "x" * 65], "0 tokens are in it, 65 more do not fit into the package's 64"),
         (["-p", ""], "no tokens"),
         (["-p", "a", "--chunk", 9], "1 to 8"),
-        (["-p", "a", "--on", "hls"], "'hls' is not in this version"),
         (["-p", "a", "--on", "gpu"], "unknown executor"),
         (["-p", "a", "--on", "board"], "a card needs an xclbin"),
         (["-p", "a", "--on", "board", "--xclbin", "none.xclbin"], "the xclbin cannot be read\n  where: none.xclbin"),

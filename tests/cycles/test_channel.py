@@ -81,8 +81,7 @@ def test_writes_wait_for_reads_but_not_for_ever():
     def writes():
         yield 40
         memory.write(1 << 20, BEAT)
-        while memory.writing:
-            yield memory.answered
+        yield from memory.answered()
         answered.append(kernel.now)
 
     kernel.start(asks())
@@ -116,6 +115,39 @@ def test_a_ring_says_when_words_come_and_when_there_is_room():
     assert ring.room_for(72) == 120
 
 
+def test_a_ring_says_whether_words_have_come():
+    ring = Ring(Kernel(), 64)
+    ring.put(32, 100, 103)
+    ring.put(32, 200, 203)
+    assert not ring.come(8, 102), "only pieces that have come whole count"
+    assert ring.time_of(8) == 100
+    assert ring.come(32, 103)
+    assert ring.time_of(32) <= 103
+    assert not ring.come(33, 150)
+    assert ring.come(64, 203)
+    assert not ring.come(65, 1000), "not coming yet"
+
+
+def test_a_pop_wakes_whom_it_makes_room_for():
+    kernel, woken = Kernel(), []
+    ring = Ring(kernel, 64)
+
+    def fills():
+        while ring.room_for(80) is None:
+            yield ring.popped
+            woken.append(kernel.now)
+
+    def pops():
+        for words in (8, 15, 16):
+            yield words
+            ring.pop(words, words)
+
+    kernel.start(fills())
+    kernel.start(pops())
+    kernel.run(100)
+    assert woken == [16]
+
+
 def test_gathering_waits_for_the_slowest():
     found = []
     gather = Gather(3, lambda *burst: found.append(burst))
@@ -125,7 +157,7 @@ def test_gathering_waits_for_the_slowest():
     arrivals[2](12, 19, 8)
     assert not found
     arrivals[1](5, 25, 8)
-    assert found == [(8, 12, 25)]
+    assert found == [(12, 25, 8)]
     arrivals[1](26, 30, 8)
     arrivals[2](20, 40, 8)
-    assert found[1:] == [(8, 26, 40)]
+    assert found[1:] == [(26, 40, 8)]

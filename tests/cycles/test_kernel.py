@@ -46,6 +46,40 @@ def test_a_signal_wakes_all_that_wait_and_nobody_later():
     assert seen == [(5, "a"), (5, "b"), (9, "c")]
 
 
+def test_what_becomes_due_in_a_cycle_goes_behind_what_is_due_in_it():
+    kernel, seen = Kernel(), []
+    signal = Signal(kernel)
+
+    def process(name, wanted):
+        yield wanted
+        seen.append((kernel.now, name))
+        signal.set()
+
+    for name, wanted in (("a", 5), ("woken", signal), ("b", 5)):
+        kernel.start(process(name, wanted))
+    kernel.run(100)
+    assert seen == [(5, "a"), (5, "b"), (5, "woken")]
+
+
+def test_a_signal_for_a_cycle_to_come():
+    kernel, seen = Kernel(), []
+    signal = Signal(kernel)
+
+    def waits():
+        yield signal
+        seen.append(kernel.now)
+
+    def sets():
+        yield 5
+        signal.set_at(8)
+        signal.set()  # nobody waits any more
+
+    kernel.start(waits())
+    kernel.start(sets())
+    kernel.run(100)
+    assert seen == [8]
+
+
 def test_a_run_that_does_not_end():
     kernel = Kernel()
 

@@ -2,5 +2,6 @@
 
 from flightllm.executors.lockstep.device import LockStep, ObservedDevice
 from flightllm.executors.lockstep.report import Divergence
+from flightllm.executors.lockstep.run_by_run import RunByRun
 
-__all__ = ["Divergence", "LockStep", "ObservedDevice"]
+__all__ = ["Divergence", "LockStep", "ObservedDevice", "RunByRun"]

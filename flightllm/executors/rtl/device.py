@@ -10,7 +10,7 @@ import numpy as np
 
 from flightllm.errors import FlightError, ProgramError, ToolError
 from flightllm.package import Package
-from flightllm.runtime.driver import Driver, channel_bytes
+from flightllm.runtime.driver import ArrayMemory, Driver, channel_bytes, place
 from flightllm.sim.hbm import HbmTiming
 from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 
@@ -20,22 +20,6 @@ LIMIT = 2_000_000_000
 QUIET = 20_000_000
 #: cycles between two calls of an observer: bounds the events that are kept
 EVENT_CYCLES = 2048
-
-
-class _SimulatedMemory:
-    """The simulator's memory, as the driver reaches it."""
-
-    def __init__(self, sim: Simulator) -> None:
-        self.sim = sim
-
-    def address(self, port: int) -> int:
-        return int(self.sim.bases[port])
-
-    def write(self, port: int, offset: int, data: np.ndarray) -> None:
-        self.sim.memory[port, offset : offset + data.size] = data
-
-    def read(self, port: int, offset: int, count: int) -> np.ndarray:
-        return self.sim.memory[port, offset : offset + count]
 
 
 class RtlDevice:
@@ -99,9 +83,10 @@ class RtlDevice:
         library = self.library or build_kernel(m.arch, options.trace, probe=options.probe)
         self.sim = Simulator(m.arch, size, options, library)
         self.package = package
-        self._driver = Driver(self.sim, _SimulatedMemory(self.sim), package, self.watchdog, interrupts=True)
+        memory = ArrayMemory(self.sim.memory, self.sim.bases)
+        self._driver = Driver(self.sim, memory, package, self.watchdog, interrupts=True)
         self._tracing, self._ran = False, 0
-        self._driver.place(zero=False)
+        place(package, memory, zero=False)
         self._driver.start()
 
     def close(self) -> None:
@@ -171,7 +156,7 @@ class RtlDevice:
         self._tracing = False
         # a model in which an assertion failed cannot go on; memory is kept
         self.sim = Simulator(sim.arch, sim.memory.shape[1], sim.options, sim.library, sim.memory)
-        driver.registers, driver.memory = self.sim, _SimulatedMemory(self.sim)
+        driver.registers, driver.memory = self.sim, ArrayMemory(self.sim.memory, self.sim.bases)
         driver.start()
         return failure
 

@@ -1,0 +1,197 @@
+// Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
+//
+// A core: sequencer, execute process, and a process for each memory channel.
+#pragma once
+
+#include "load.hpp"
+#include "matrix.hpp"
+#include "sequencer.hpp"
+#include "special.hpp"
+
+namespace flight {
+
+// Words of vectors that go from one core to another.
+struct ExchangeWord {
+  std::uint32_t element[kVbWord];
+};
+using ExchangeStream = hls::stream<ExchangeWord, 64>;
+
+// Copies this core's rows to the others', theirs to here (docs/isa.md, XCHG). Words of all cores go in step, so the streams between
+// two cores never fill up.
+template <class Config>
+void exchange(const isa::xchg::Operands o, std::uint32_t core, ExchangeStream (&streams)[Config::kCores][Config::kCores], VectorBuffer<Config>& vb) {
+rows:
+  for (int t = 0; t < o.n0; ++t) {
+#pragma HLS loop_tripcount min = 1 max = 64
+  words:
+    for (std::uint32_t w = 0; w < o.n; ++w) {
+#pragma HLS pipeline II = 4
+#pragma HLS loop_tripcount min = 4 max = 256
+      ExchangeWord own;
+      for (int l = 0; l < kVbWord; ++l) {
+#pragma HLS unroll
+        own.element[l] = vb.get(kVbWord * (o.src + t * o.src_row + w) + l);
+      }
+      for (int k = 0; k < Config::kCores; ++k) {
+#pragma HLS unroll
+        if (k != static_cast<int>(core)) streams[core][k].write(own);
+      }
+      for (int k = 0; k < Config::kCores; ++k) {
+#pragma HLS unroll
+        const ExchangeWord word = k != static_cast<int>(core) ? streams[k][core].read() : own;
+        for (int l = 0; l < kVbWord; ++l) {
+#pragma HLS unroll
+          vb.put(kVbWord * (o.dst + t * o.dst_row + k * o.n + w) + l, word.element[l]);
+        }
+      }
+    }
+  }
+}
+
+// Executes all instructions but those of the sequencer and the weight loads, in the order of the program. `error` is the first.
+template <class Config>
+void execute(std::uint32_t core, DispatchStream<Config>& dispatch, ChannelPorts<Config> (&channels)[Config::kChannels],
+             ExchangeStream (&streams)[Config::kCores][Config::kCores], std::uint8_t& error) {
+  VectorBuffer<Config> vb;
+#pragma HLS array_partition variable = vb.word complete dim = 2
+#pragma HLS bind_storage variable = vb.word type = ram_t2p impl = uram
+  ActivationBuffer<Config> ab;
+#pragma HLS array_partition variable = ab.window complete dim = 2
+#pragma HLS bind_storage variable = ab.window type = ram_t2p impl = uram
+  MaskBuffer<Config> mb;
+  Blocks blocks;
+  vb.beyond = false;
+  std::uint8_t first = kNoError;
+
+instructions:
+  while (true) {
+#pragma HLS loop_tripcount min = 1000 max = 100000
+    const isa::Dispatch d = dispatch.read();
+    const auto opcode = static_cast<isa::Opcode>(isa::extract(d.word, isa::kOpcode));
+    if (opcode == isa::Opcode::HALT) {
+      if (first == kNoError) first = d.error;
+      break;
+    }
+    switch (opcode) {
+      case isa::Opcode::LDV:
+        load_vectors<Config>(isa::ldv::operands(d), channels, vb);
+        break;
+      case isa::Opcode::LDG:
+        if (!gather<Config>(isa::ldg::operands(d), channels, vb) && first == kNoError) first = kTokenId;
+        break;
+      case isa::Opcode::LDM:
+        load_mask<Config>(isa::ldm::operands(d), channels, mb);
+        break;
+      case isa::Opcode::LDS: {
+        const isa::lds::Operands o = isa::lds::operands(d);
+        list_blocks<Config>(Range{o.len, o.sink, o.first, 0, 0}, mb, blocks);
+        load_scales<Config>(o, blocks, channels, vb);
+        break;
+      }
+      case isa::Opcode::LDK: {
+        const isa::ldk::Operands o = isa::ldk::operands(d);
+        list_blocks<Config>(range_of(o), mb, blocks);
+        load_keys<Config>(o, blocks, channels);
+        break;
+      }
+      case isa::Opcode::MM:
+        matrix_weights<Config>(isa::mm::operands(d), channels, ab, vb);
+        break;
+      case isa::Opcode::MMQK: {
+        const isa::mmqk::Operands o = isa::mmqk::operands(d);
+        list_blocks<Config>(range_of(o), mb, blocks);
+        matrix_keys<Config>(o, blocks, channels, ab, vb);
+        break;
+      }
+      case isa::Opcode::MMPV: {
+        const isa::mmpv::Operands o = isa::mmpv::operands(d);
+        list_blocks<Config>(range_of(o), mb, blocks);
+        matrix_values<Config>(o, blocks, channels, ab, vb);
+        break;
+      }
+      case isa::Opcode::NORM:
+        norm<Config>(isa::norm::operands(d), vb, ab);
+        break;
+      case isa::Opcode::ACT:
+        act<Config>(isa::act::operands(d), vb, ab);
+        break;
+      case isa::Opcode::ADD:
+        add<Config>(isa::add::operands(d), vb, ab);
+        break;
+      case isa::Opcode::ROPE:
+        rope<Config>(isa::rope::operands(d), vb, ab);
+        break;
+      case isa::Opcode::SOFTMAX: {
+        const isa::softmax::Operands o = isa::softmax::operands(d);
+        list_blocks<Config>(range_of(o), mb, blocks);
+        softmax<Config>(o, blocks, vb, ab);
+        break;
+      }
+      case isa::Opcode::STV:
+        store_vectors<Config>(isa::stv::operands(d), vb, channels);
+        break;
+      case isa::Opcode::STKV:
+        append<Config>(isa::stkv::operands(d), ab, channels);
+        break;
+      case isa::Opcode::XCHG:
+        exchange<Config>(isa::xchg::operands(d), core, streams, vb);
+        break;
+      default:
+        break;
+    }
+    if (vb.beyond && first == kNoError) first = kBuffer;
+  }
+
+  // stop the channels; what is left in the rings goes, so that the next run finds them empty
+  for (int c = 0; c < Config::kChannels; ++c) {
+#pragma HLS unroll
+    WriteRequest<Config> stop{};
+    stop.end = true;
+    stop.strobe = 1;
+    channels[c].writes.write(stop);
+  }
+  bool left = false;
+stop:
+  for (int c = 0; c < Config::kChannels; ++c) {
+    left |= channels[c].answers.read().left;
+  }
+leftover:
+  for (int c = 0; c < Config::kChannels; ++c) {
+    Word<Config> word;
+    KeyWord<Config> key;
+  weights:
+    while (channels[c].weights.read_nb(word)) {
+#pragma HLS loop_tripcount min = 0 max = 1
+      left = true;
+    }
+  keys:
+    while (channels[c].keys.read_nb(key)) {
+#pragma HLS loop_tripcount min = 0 max = 1
+      left = true;
+    }
+  }
+  if (left && first == kNoError) first = kHalt;
+  error = first;
+}
+
+// One core as a dataflow region. `port`: of its channels.
+template <class Config>
+void core(std::uint32_t number, const Arguments arguments, hls::burst_maxi<Word<Config>> (&port)[Config::kChannels],
+          ExchangeStream (&streams)[Config::kCores][Config::kCores], std::uint8_t& error) {
+#pragma HLS dataflow
+  ChannelPorts<Config> channels[Config::kChannels];
+  FetchPorts<Config> fetch;
+  NoFetch none;
+  DispatchStream<Config> dispatch;
+  FLIGHTLLM_REGION(region);
+  FLIGHTLLM_PROCESS(region, sequencer<Config>(arguments, number, fetch, channels, dispatch));
+  FLIGHTLLM_PROCESS(region, execute<Config>(number, dispatch, channels, streams, error));
+  FLIGHTLLM_PROCESS(region, channel<Config>(port[0], channels[0], fetch));
+  for (int c = 1; c < Config::kChannels; ++c) {
+#pragma HLS unroll
+    FLIGHTLLM_PROCESS_AT(region, c, channel<Config>(port[c], channels[c], none));
+  }
+  FLIGHTLLM_JOIN(region);
+}
+
+}  // namespace flight
