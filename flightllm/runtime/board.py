@@ -14,7 +14,16 @@ from flightllm.kernel.parameters import build_digest
 from flightllm.kernel.xclbin import Bank, Instance, Xclbin
 from flightllm.package import Package
 from flightllm.runtime.card import Buffer, Card, open_card, xclbin_path
-from flightllm.runtime.driver import Driver, Placement, channel_bytes, check_kernel, differences, memory_map
+from flightllm.runtime.driver import (
+    Driver,
+    Placement,
+    channel_bytes,
+    check_kernel,
+    differences,
+    greet,
+    is_silent,
+    memory_map,
+)
 
 #: seconds that a run may take unless told otherwise: a chunk of a 7B model takes a fifth of one
 TIMEOUT_S = 10.0
@@ -85,15 +94,31 @@ class BoardDevice:
             self._card = open_card(self.device)
         self._driver = None
         self._card.program(self.xclbin, kernel)
-        check_kernel(self._card, m.arch, self.xclbin.facts)
+        silent = is_silent(self._card)
+        if not silent:
+            check_kernel(self._card, m.arch, self.xclbin.facts)
         self._memory = _CardMemory(self._card, banks, channel_bytes(m))
         self.placements = memory_map(m, self._memory, lambda port: banks[port].tag)
         if self.report is not None:
             self.report(self.placements)
+        if silent:
+            self._greet(self._card, package)
         driver = Driver(self._card, self._memory, package)
         driver.place()
         driver.start(self.xclbin.facts)
         self._driver, self._nlog, self._lost, self._doubted = driver, None, False, False
+
+    def _greet(self, card: Card, package: Package) -> None:
+        """Have a kernel made from HLS say what it is before its memory is filled."""
+        assert self._memory is not None
+        if not greet(card, self._memory, package.manifest.arch, self.timeout):
+            raise ProgramError(
+                f"the kernel did not end an empty program within {self.timeout:g} s",
+                where=str(self.xclbin.path),
+                why="it does not say what it was built for before its first run, and it does not run",
+                do="give the xclbin of the package's config; see that its platform is the card's (`flightllm board`)",
+            )
+        check_kernel(card, package.manifest.arch, self.xclbin.facts)
 
     def reset(self) -> None:
         """Begin a new conversation. The cache needs no clearing: keys past the position are never visible."""

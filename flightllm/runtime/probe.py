@@ -17,12 +17,12 @@ from flightllm.kernel.xclbin import Bank, Xclbin
 from flightllm.package import Package
 from flightllm.runtime.board import banks_of_ports, check_facts
 from flightllm.runtime.card import Card, open_card
-from flightllm.runtime.driver import IN_BUILD, channel_bytes, check_kernel, is_idle
+from flightllm.runtime.driver import IN_BUILD, channel_bytes, check_kernel, is_idle, is_silent
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the kernel on a card says about itself: its registers. idle: it waits for a run."""
+    """What the kernel on a card says about itself: its registers. idle: it waits for a run. One made from HLS says nothing before its first run: flavour "", digest ""."""
 
     flavour: str
     build: dict[str, int]
@@ -85,9 +85,12 @@ class Probe:
             place = "connected to nothing" if bank is None else f"{bank.tag:10} {bank.base:#14x}  {bank.size:,} bytes"
             lines.append(f"  {name:12} {place}")
         if self.answer is not None:
-            built = ", ".join(f"{value} {name}" for name, value in self.answer.build.items())
             state = "idle" if self.answer.idle else "not idle"
-            lines.append(f"card: {built}; digest {self.answer.digest}, made from {self.answer.flavour}, {state}")
+            built = ", ".join(f"{value} {name}" for name, value in self.answer.build.items())
+            tells = f"{built}; digest {self.answer.digest}, made from {self.answer.flavour}"
+            if not self.answer.flavour:
+                tells = "the kernel says nothing before its first run, as one made from HLS does"
+            lines.append(f"card: {tells}, {state}")
         if self.package:
             head = f"package {self.package}, {self.needs:,} bytes behind each port: "
             lines.append(head + ("runs on it" if self.problem is None else f"does not run on it\n{self.problem}"))
@@ -135,7 +138,7 @@ def probe(
         card = card or open_card(device or 0)
         card.program(container, kernel)
         out.answer = _ask(card)
-        if package is not None and out.problem is None:
+        if package is not None and out.problem is None and out.answer.flavour:
             try:
                 check_kernel(card, package.manifest.arch, container.facts)
             except FlightError as error:
@@ -145,6 +148,8 @@ def probe(
 
 
 def _ask(card: Card) -> Answer:
+    if is_silent(card):
+        return Answer("", {}, "", is_idle(card))
     build = card.read(cm.ADDRESS["BUILD"])
     flavour = card.read(cm.ADDRESS["FLAVOUR"])
     return Answer(

@@ -19,7 +19,8 @@ _NAMES = {address: name for name, address in cm.ADDRESS.items()}
 class FakeKernel:
     """A `SimulatedKernel`. A run takes `cycles`; what it does says the program, read through the port at the address in BASE.
 
-    deaf: a reset does not help. flavour: of the kernel. listens: addresses that were read.
+    deaf: a reset does not help. flavour: of the kernel; one made from HLS says nothing before the end of its first run. listens: addresses
+    that were read.
     """
 
     def __init__(self, arch: ArchConfig, cycles: int = 7000, flavour: int = 0, deaf: bool = False) -> None:
@@ -35,6 +36,7 @@ class FakeKernel:
         self.left = self.quiet = 0
         self.listens: list[int] = []
         self.closed = False
+        self.silent = flavour == 1
 
     def attach(self, port, base, memory):
         self.memory[port] = (base, memory)
@@ -47,7 +49,7 @@ class FakeKernel:
         if address == cm.ADDRESS["AP_CTRL"]:
             ready = (cm.DONE | cm.READY) * self.done
             return cm.START * self.running | ready | (cm.IDLE if not self.running and not self.done else 0)
-        return self.values.get(address, 0)
+        return 0 if self.silent and address >= cm.ADDRESS["ERROR"] else self.values.get(address, 0)
 
     def write(self, address, value):
         name = _NAMES.get(address, "")
@@ -85,7 +87,7 @@ class FakeKernel:
             self.stuck = True
             return
         self.values[cm.ADDRESS["ERROR"]] = error
-        self.running, self.done = False, True
+        self.running, self.done, self.silent = False, True, False
         if self.values[cm.ADDRESS["IER"]] & 1:
             self.values[cm.ADDRESS["ISR"]] |= 1
 

@@ -1,6 +1,6 @@
-"""Runs in the environment of unmodified pynq, as its own process: on_pynq.py SCENARIO FOLDER. Prints one JSON document.
+"""Runs in the environment of unmodified pynq, as its own process: on_pynq.py SCENARIO FOLDER KERNEL. Prints one JSON document.
 
-FOLDER has what test_pynq.py put there: p.flpkg, card.xclbin, ids.json, library.txt.
+FOLDER has what test_pynq.py put there: p.flpkg, card.xclbin, ids.json, KERNEL.txt. KERNEL: rtl or hls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flightllm.runtime.model import Model
 from flightllm.sim.card import SimulatedCard, open_kernel
 from flightllm.sim.card.plugin import plug_in
 
-FOLDER = Path(sys.argv[2])
+FOLDER, KERNEL = Path(sys.argv[2]), sys.argv[3]
 GIVEN = json.loads((FOLDER / "ids.json").read_text())
 PROMPT, NEW = GIVEN["prompt"], GIVEN["new"]
 #: seconds of a time-out; errors have to come soon after
@@ -32,9 +32,9 @@ TIMEOUT = 60.0
 
 
 def make(**options):
-    """A plugged-in card of pynq's, its kernel the RTL."""
-    library = (FOLDER / "library.txt").read_text()
-    card = SimulatedCard(partial(open_kernel, f"rtl:{library}"), **options)
+    """A plugged-in card of pynq's."""
+    library = (FOLDER / f"{KERNEL}.txt").read_text()
+    card = SimulatedCard(partial(open_kernel, f"{KERNEL}:{library}"), **options)
     plug_in(card)
     return card
 
@@ -100,7 +100,9 @@ def cut():
     errors, texts = [], []
     for port, size in ((1, weights.addr + 64), (2, kv.addr)):
         card.cut(port, size)
+        device.timeout = 5.0 if KERNEL == "hls" else TIMEOUT  # one made from HLS stands still
         errors.append(error(lambda: text(device)))
+        device.timeout = TIMEOUT
         card.cut(port, None)
         texts.append(text(device))
     return {"first": whole, "errors": errors, "texts": texts, "programmed": card.programmed}

@@ -326,6 +326,24 @@ def test_made_from_hls(tmp_path):
     assert not [a for a in card.kernel.listens if a >= cm.CORE], "it has no such registers"
 
 
+def from_hls(arch, **options):
+    return FakeKernel(arch, flavour=1, **options)
+
+
+def test_a_kernel_that_says_nothing_before_its_first_run(tmp_path):
+    """It is asked by an empty program before its memory is filled."""
+    arch = ARCHS["2x2"]
+    image = np.random.default_rng(1).integers(0, 256, (4, 512), np.uint8)
+    device, card = opened(tmp_path, arch, kernel=from_hls, image=image)
+    assert device.driver.flavour == "hls" and np.array_equal(card._memory[0][:512], image[0])
+    check(device, arch, IDS)
+    other = make_xclbin(tmp_path / "o.xclbin", arch, tells=False)
+    with pytest.raises(ConfigError, match=r"the kernel was built for another config(.|\n)*\(Vpus\): 12, not 4"):
+        opened(tmp_path, arch, kernel=lambda _: from_hls(replace(arch, vpus=12)), xclbin=other)
+    with pytest.raises(ProgramError, match="did not end an empty program within 0.2 s"):
+        opened(tmp_path, arch, kernel=lambda a: from_hls(a, cycles=1 << 60))
+
+
 # --- without a card -----------------------------------------------------------------------------------------------
 def test_what_is_needed(tmp_path):
     p = package(tmp_path / "p.flpkg", ARCHS["1x2"])

@@ -1,4 +1,4 @@
-"""The kernel of a simulated card: the protocol, the Verilated one, the choice by name."""
+"""The kernel of a simulated card: the protocol, the Verilated one, the choice by name. The one made from HLS is in `native`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def open_kernel(name: str, arch: ArchConfig) -> SimulatedKernel:
     """A kernel by name.
 
     Args:
-        name: "rtl"; "rtl:LIBRARY", a simulator that is built already (`build_kernel`); or "MODULE:FUNCTION", which takes the config.
+        name: "rtl" or "hls"; "rtl:LIBRARY" or "hls:LIBRARY" for one that is built already (`build_kernel`, `build_hls`); or
+            "MODULE:FUNCTION", which takes the config.
         arch: what it is to be built for.
 
     Raises:
@@ -74,12 +75,16 @@ def open_kernel(name: str, arch: ArchConfig) -> SimulatedKernel:
     kind, _, rest = name.partition(":")
     if kind == "rtl":
         return VerilatedKernel(arch, Path(rest) if rest else None)
+    if kind == "hls":
+        from flightllm.sim.card.native import NativeKernel
+
+        return NativeKernel(arch, Path(rest) if rest else None)
     try:
         kernel: SimulatedKernel = getattr(importlib.import_module(kind), rest)(arch)
     except (ImportError, AttributeError, ValueError) as error:
         raise ToolError(
             f"there is no simulated kernel {name!r}",
             why=f"{type(error).__name__}: {error}",
-            do='use "rtl", "rtl:LIBRARY", or "MODULE:FUNCTION" of a function that takes the config',
+            do='use "rtl", "hls", either with ":LIBRARY" behind it, or "MODULE:FUNCTION" of a function that takes the config',
         ) from error
     return kernel
