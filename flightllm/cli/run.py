@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
-from flightllm.cli.common import RTL_WINDOW, common, print_json
+from flightllm.cli.common import RTL_WINDOW, card, card_options, common, print_json
 from flightllm.errors import FlightError
 
 if TYPE_CHECKING:
     from flightllm.executors.rtl.window import WindowDevice
     from flightllm.runtime.device import Device
-    from flightllm.runtime.driver import Placement
     from flightllm.runtime.model import Model
     from flightllm.runtime.sampling import SamplingOptions
 
@@ -35,11 +34,7 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
     "--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl, board."
 )
 @click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
-@click.option("--xclbin", type=click.Path(), help="With --on board: what the card is programmed with.")
-@click.option("--device", type=click.IntRange(min=0), help="With --on board: number of the card. [default: 0]")
-@click.option(
-    "--timeout", type=float, help="With --on board: seconds that a run of the program may take. [default: 10]"
-)
+@card_options
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, help="Keep the k most probable tokens.")
@@ -86,12 +81,7 @@ def command(
     if rtl_window is not None and executor != "rtl":
         raise click.UsageError("--rtl-window needs --on rtl")
     opts: dict[str, Any] = {} if rtl_window is None else {"rtl_window": rtl_window}
-    card = {"xclbin": xclbin, "device": device, "timeout": timeout}
-    given = {name: value for name, value in card.items() if value is not None}
-    if given and executor != "board":
-        raise click.UsageError(f"--{next(iter(given))} needs --on board")
-    if executor == "board":
-        opts |= given | {"report": _print_map}
+    opts |= card(executor, xclbin, device, timeout)
     model = Model.open(package, on=executor, chunk=chunk, verify=verify, **opts)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and as_json:
@@ -115,14 +105,6 @@ def command(
     _hint(model, chat)
     if stats and not as_json:
         _print_stats(model)
-
-
-def _print_map(placements: Sequence[Placement]) -> None:
-    """The memory map of a card on stderr, before anything is written there."""
-    from flightllm.runtime.board import map_lines
-
-    for line in map_lines(placements):
-        click.echo(line, err=True)
 
 
 def _hint(model: Model, chat: bool) -> None:

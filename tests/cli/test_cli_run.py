@@ -144,8 +144,9 @@ def test_errors(flightllm, package, args, message):
 
 @pytest.mark.parametrize("option", ["--xclbin", "--device", "--timeout"])
 def test_options_of_a_card_need_one(flightllm, package, option):
-    result = flightllm("run", package, "-p", "a", option, "1")
-    assert result.exit_code == 2 and f"{option} needs --on board" in result.stderr
+    for command in (["run", package, "-p", "a"], ["eval", package, "text.txt"]):
+        result = flightllm(*command, option, "1")
+        assert result.exit_code == 2 and f"{option} needs --on board" in result.stderr
 
 
 def test_a_prompt_that_is_not_utf8(flightllm, package):
