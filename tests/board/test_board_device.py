@@ -337,9 +337,11 @@ def test_a_kernel_that_says_nothing_before_its_first_run(tmp_path):
     device, card = opened(tmp_path, arch, kernel=from_hls, image=image)
     assert device.driver.flavour == "hls" and np.array_equal(card._memory[0][:512], image[0])
     check(device, arch, IDS)
-    other = make_xclbin(tmp_path / "o.xclbin", arch, tells=False)
+    other = SimulatedCard(lambda _: from_hls(replace(arch, vpus=12)), arch)
+    device = BoardDevice(make_xclbin(tmp_path / "o.xclbin", arch, tells=False), card=DirectCard(other))
     with pytest.raises(ConfigError, match=r"the kernel was built for another config(.|\n)*\(Vpus\): 12, not 4"):
-        opened(tmp_path, arch, kernel=lambda _: from_hls(replace(arch, vpus=12)), xclbin=other)
+        device.load(device_package := package(tmp_path / "o.flpkg", arch, image=image))
+    assert device_package.image(0, 1).any() and not other._memory[1].any(), "nothing was placed"
     with pytest.raises(ProgramError, match="did not end an empty program within 0.2 s"):
         opened(tmp_path, arch, kernel=lambda a: from_hls(a, cycles=1 << 60))
 
