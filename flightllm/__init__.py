@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flightllm.errors import FlightError
     from flightllm.installed import doctor
     from flightllm.performance import speed
+    from flightllm.project.write import write_project
     from flightllm.report.page import write_report
     from flightllm.resources import estimate
     from flightllm.runtime.card import find_cards
@@ -40,6 +41,7 @@ __all__ = [
     "simulate",
     "speed",
     "verify",
+    "write_project",
     "write_report",
     "write_trace",
 ]
@@ -56,6 +58,7 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",
+    "write_project": "flightllm.project.write",
     "write_report": "flightllm.report.page",
     "write_trace": "flightllm.timeline.trace",
 }

@@ -28,6 +28,7 @@ NAMES = {
     "explore": "flightllm.explore",
     "trace": "flightllm.write_trace",
     "report": "flightllm.write_report",
+    "build": "flightllm.write_project",
     "verify": "flightllm.verify",
 }
 TEXT = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife."

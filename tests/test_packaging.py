@@ -128,6 +128,8 @@ def test_installed_command(installed, tmp_path):
         {p.name: p.read_bytes() for p in package.iterdir()} for package in (tmp_path / "out.flpkg", work / "out.flpkg")
     )
     assert here == there
+    assert "make xclbin" in command(*flightllm, "build", "--board", "u280", "-o", "project")
+    assert (work / "project" / "rtl" / "flightllm.v").is_file()
     page = work / "report.html"
     command(*flightllm, "report", "out.flpkg", "--context", "3", "-o", page)
     assert "tokens/s" in page.read_text(encoding="utf-8")

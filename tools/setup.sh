@@ -9,6 +9,8 @@ need=()
 for program in g++ make perl; do # Verilator's models are compiled here; Verilator itself is a perl script
   command -v "$program" >/dev/null || need+=("$program")
 done
+# tests run the Tcl that `flightllm build` writes: in tclsh, or in the Tcl of Python's tkinter, which slim Pythons lack
+command -v tclsh >/dev/null || "$python" -c 'import _tkinter' 2>/dev/null || need+=(tcl)
 # headers of Verilator's FST traces: tests write them, nothing else needs them, so only who can install them gets them
 have_header() { echo "#include <$1>" | g++ -E -x c++ - >/dev/null 2>&1; }
 if [ "$(id -u)" = 0 ]; then

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from flightllm.config import board_build
 from flightllm.config.arch import ArchConfig
+from flightllm.config.board_build import Build
 from flightllm.config.paths import data_dir
 from flightllm.errors import ConfigError
 
 #: tool flows that build the hardware; "none" is a board that exists in simulation only
-FLOWS = ("vitis", "versal", "zynq", "none")
+FLOWS = (*board_build.KINDS, "none")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Board:
     clock_mhz_max: float
     resources: Resources
     memory: BoardMemory
+    #: for `flightllm build`; None if the flow is "none"
+    build: Build | None
     #: default architecture config
     arch: ArchConfig
 
@@ -131,6 +135,7 @@ def _board(data: dict[str, Any], where: str) -> Board:
             do="add it; the board files that come with flightllm are examples",
         )
     data["arch"] = ArchConfig.from_dict(arch, f"{where}: [arch]")
+    data["build"] = _build(data.get("flow"), data.get("build"), where)
     board: Board = _record(Board, data, where)
     wrong = [
         (board.flow not in FLOWS, f"flow = {board.flow!r}", f"one of {', '.join(FLOWS)}"),
@@ -147,12 +152,31 @@ def _board(data: dict[str, Any], where: str) -> Board:
             f"not above the peak, channel_gbps = {board.memory.channel_gbps}",
         ),
     ]
+    if board.build is not None:
+        memory = board.memory
+        wrong += board_build.problems(board.build, board.slrs, memory.channels, memory.channel_bytes)
     for bad, what, rule in wrong:
         if bad:
             raise ConfigError(
                 f"{what} is not legal", where=where, why=f"it has to be {rule}", do="change it in the board file"
             )
     return board
+
+
+def _build(flow: Any, table: Any, where: str) -> Build | None:
+    """The table [build], of the kind that the flow wants."""
+    kind = board_build.KINDS.get(flow) if isinstance(flow, str) else None
+    if kind is not None:
+        build: Build = _record(kind, table, f"{where}: [build]")
+        return build
+    if table is not None and flow == "none":
+        raise ConfigError(
+            "the table [build] has no use",
+            where=f"{where}: [build]",
+            why='flow = "none" is a board that exists in simulation only',
+            do="remove the table, or name the flow",
+        )
+    return None  # what else the flow may be, its own check refuses
 
 
 def _record(kind: Any, data: Any, where: str) -> Any:
@@ -171,6 +195,15 @@ def _typed(name: str, value: Any, hint: Any, where: str) -> Any:
     """The value, if it is of the field's type and, being a number, is finite and not negative."""
     numbers = value if isinstance(value, list) else [value]
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), tuple[float, ...]: (list,)}
+    if hint == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(x, str) and x for x in value):
+            raise ConfigError(
+                f"{name} = {value!r} is not legal",
+                where=where,
+                why="it has to be a list of names",
+                do="change it in the board file",
+            )
+        return tuple(value)
     ok = isinstance(value, kinds.get(hint, (hint if isinstance(hint, type) else object,)))
     if hint in kinds:
         ok = ok and all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18 for x in numbers)

@@ -1,6 +1,7 @@
-"""What a built kernel says about itself beside its registers: the config it was built for, as a section of the xclbin or a file beside it.
+"""What a built kernel says about itself beside its registers: the config it was built for, as a section of the image or a file beside it.
 
-The registers name the config by a digest; this record says what is behind it, so that a host can say which parameter differs.
+The registers name the config by a digest; this record says what is behind it, so that a host can say which parameter differs. `flightllm build` writes it, with
+more in it (docs/build.md, "The JSON beside the image"); here is what a host needs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from flightllm.kernel import signature
 
 #: behind the name of an xclbin: the file beside it
 SUFFIX = ".json"
-FORMAT = "flightllm-kernel"
+FORMAT, FORMAT_VERSION = "flightllm-build", 1
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,8 @@ class KernelFacts:
 
     def to_json(self) -> str:
         """The record as text; depends on its values only."""
-        return (
-            json.dumps(
-                {"format": FORMAT, "kernel": signature.NAME, "flavour": self.flavour, "arch": self.arch.to_dict()},
-                indent=1,
-            )
-            + "\n"
-        )
+        head = {"format": FORMAT, "version": FORMAT_VERSION, "kernel": signature.NAME, "flavour": self.flavour}
+        return json.dumps(head | {"arch": self.arch.to_dict()}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> KernelFacts:
@@ -46,8 +42,8 @@ class KernelFacts:
         why = ""
         try:
             data = json.loads(text)
-            if data.get("format") != FORMAT:
-                why = f'it does not say "format": "{FORMAT}"'
+            if (data.get("format"), data.get("version")) != (FORMAT, FORMAT_VERSION):
+                why = f'it does not say "format": "{FORMAT}", "version": {FORMAT_VERSION}'
             elif data.get("flavour") not in cm.FLAVOURS:
                 why = f"flavour {data.get('flavour')!r} is not one of {', '.join(cm.FLAVOURS)}"
             else:

@@ -15,7 +15,7 @@ from typing import ClassVar
 from xml.etree import ElementTree
 
 from flightllm.errors import ConfigError
-from flightllm.kernel.facts import KernelFacts, beside
+from flightllm.kernel.facts import FORMAT, KernelFacts, beside
 
 MAGIC = b"xclbin2\0"
 #: magic, signature length, reserved, key block, unique id; the header; number of the sections
@@ -204,7 +204,7 @@ def _instances(sections: Mapping[int, bytes]) -> tuple[Instance, ...]:
 
 def _facts(path: Path, sections: Mapping[int, bytes]) -> KernelFacts | None:
     raw = sections.get(Section.USER_METADATA)
-    if raw is not None and b'"flightllm-kernel"' in raw:
+    if raw is not None and FORMAT.encode() in raw:
         return KernelFacts.from_json(raw.rstrip(b"\0"), f"{path}, section USER_METADATA")
     file = beside(path)
     return KernelFacts.from_json(file.read_bytes(), str(file)) if file.is_file() else None

@@ -14,6 +14,7 @@ from flightllm.errors import ConfigError, FlightError
 from flightllm.kernel import signature
 from flightllm.kernel.facts import KernelFacts, beside
 from flightllm.kernel.xclbin import Bank, Xclbin, write
+from flightllm.project.write import write_project
 from flightllm.sim.card.container import INSTANCE, PLATFORM, REGISTERS, make_xclbin, metadata
 
 
@@ -68,7 +69,7 @@ def test_the_file_beside_it(tmp_path):
     assert beside(path).name == "c.xclbin.json"
     for text in (
         "",
-        KernelFacts(arch).to_json().replace("flightllm-kernel", "other"),
+        KernelFacts(arch).to_json().replace("flightllm-build", "other"),
         "[]",
         '{"format": "other"}',
         KernelFacts(arch).to_json().replace('"rtl"', '"vhdl"'),
@@ -77,6 +78,36 @@ def test_the_file_beside_it(tmp_path):
         beside(path).write_text(text)
         with pytest.raises(ConfigError, match=r"cannot be read(.|\n)*c.xclbin.json"):
             Xclbin.read(path)
+
+
+@pytest.mark.parametrize("flavour", ["rtl", "hls"])
+def test_what_build_writes_is_understood(tmp_path, flavour):
+    """The record beside the image, and the kernel's description, by `flightllm build`."""
+    write_project(None, tmp_path / "project", board="u280", flavour=flavour)
+    arch = load_board("u280").arch
+    path = make_xclbin(tmp_path / "flightllm.xclbin", arch, tells=False)
+    beside(path).write_bytes((tmp_path / "project" / "flightllm.xclbin.json").read_bytes())
+    there = Xclbin.read(path)
+    assert there.facts == KernelFacts(arch, flavour)
+    if flavour == "rtl":
+        kernel = ElementTree.parse(tmp_path / "project" / "kernel.xml").getroot().find("kernel")
+        ours = {a.name: (a.index, a.address, a.port or "s_axi_control") for a in there.instances[0].arguments}
+        theirs = {
+            a.attrib["name"]: (int(a.attrib["id"]), int(a.attrib["offset"], 0), a.attrib["port"])
+            for a in kernel.iter("arg")
+        }
+        assert ours == theirs
+        links = dict(
+            line[3:].split(":", 1)
+            for line in (tmp_path / "project" / "link.cfg").read_text().splitlines()
+            if line.startswith("sp=")
+        )
+        tags = {
+            f"{there.instances[0].name}.{a.port}": there.banks[there.instances[0].banks[a.index][0]].tag
+            for a in there.instances[0].arguments
+            if a.port
+        }
+        assert links == tags
 
 
 def test_no_kernel_of_ours(tmp_path):

@@ -29,7 +29,7 @@ def test_cpp_header_reads_fields_that_python_encodes(tmp_path):
     prints = "".join(f'  std::printf("%llu\\n", (unsigned long long)extract(w, mm::{p}));\n' for p, _ in _parts(MM))
     source = tmp_path / "t.cpp"
     source.write_text(
-        '#include <cstdio>\n#include "flightllm_isa.hpp"\nusing namespace flightllm::isa;\nint main() {\n'
+        '#include <cstdio>\n#include "flightllm_isa.hpp"\nusing namespace flight::isa;\nint main() {\n'
         f"  const std::uint64_t w[8] = {{{', '.join(f'{x}ull' for x in words)}}};\n"
         '  std::printf("%llu\\n%llu\\n", (unsigned long long)extract(w, kWait), (unsigned long long)extract(w, kSignal));\n'
         + prints

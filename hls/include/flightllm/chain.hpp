@@ -62,7 +62,7 @@ inline void csd_chain(const std::int8_t (&weight)[kWindow], std::uint64_t indice
                       std::int32_t (&sum)[kMaxShare][2]) {
 #pragma HLS inline
   std::int64_t product[kWindow];
-#pragma HLS array_partition variable = product complete
+#pragma HLS array_partition variable = product type = complete
   for (int i = 0; i < kWindow; ++i) {
 #pragma HLS unroll
     const int index = share == 1 ? i : static_cast<int>(indices >> (4 * i) & 15);
@@ -104,7 +104,7 @@ void chains(const Tokens tokens, MpuStreams<Config>& s) {
   Beat<Config> replay[kTileBeats<Config>];
 #pragma HLS bind_storage variable = replay type = ram_2p impl = uram
   std::int32_t sums[Config::kVpus][kMaxShare][2];
-#pragma HLS array_partition variable = sums complete dim = 0
+#pragma HLS array_partition variable = sums type = complete dim = 0
   const int pairs = tokens.pairs();
 
 tiles:
@@ -132,18 +132,18 @@ tiles:
       if (pairs == 0) continue;
       const Activation x = s.activations.read();
       std::int32_t packed[kWindow];
-#pragma HLS array_partition variable = packed complete
+#pragma HLS array_partition variable = packed type = complete
       for (int i = 0; i < kWindow; ++i) {
 #pragma HLS unroll
         packed[i] = x.code[1][i] * (1 << kPackShift) + x.code[0][i];
       }
       std::int8_t code[Config::kVpus][kWindow];
-#pragma HLS array_partition variable = code complete dim = 0
+#pragma HLS array_partition variable = code type = complete dim = 0
       dequantise<Config>(beat, tile.bits, code);
       for (int v = 0; v < Config::kVpus; ++v) {
 #pragma HLS unroll
         std::int32_t sum[kMaxShare][2];
-#pragma HLS array_partition variable = sum complete dim = 0
+#pragma HLS array_partition variable = sum type = complete dim = 0
         csd_chain(code[v], beat.indices[v], tile.share, packed, sum);
         for (int i = 0; i < kMaxShare; ++i) {
 #pragma HLS unroll

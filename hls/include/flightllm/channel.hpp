@@ -116,8 +116,8 @@ void channel(hls::burst_maxi<Word<Config>> port, ChannelPorts<Config>& s, Fetch&
   ReadRequest keys_moving{0, 0, 0, 0};
   Client client_of[kFlights];
   std::uint16_t words_of[kFlights];
-#pragma HLS array_partition variable = client_of complete
-#pragma HLS array_partition variable = words_of complete
+#pragma HLS array_partition variable = client_of type = complete
+#pragma HLS array_partition variable = words_of type = complete
   int first = 0, flights = 0, weight_flights = 0;
   int weight_room = kWRingWords<Config>, key_room = kKRingWords<Config>;
   std::uint16_t moving = 0;  // words left of the burst whose data comes now

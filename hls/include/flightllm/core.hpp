@@ -53,10 +53,10 @@ template <class Config>
 void execute(std::uint32_t core, DispatchStream<Config>& dispatch, ChannelPorts<Config> (&channels)[Config::kChannels],
              ExchangeStream (&streams)[Config::kCores][Config::kCores], std::uint8_t& error) {
   VectorBuffer<Config> vb;
-#pragma HLS array_partition variable = vb.word complete dim = 2
+#pragma HLS array_partition variable = vb.word type = complete dim = 2
 #pragma HLS bind_storage variable = vb.word type = ram_t2p impl = uram
   ActivationBuffer<Config> ab;
-#pragma HLS array_partition variable = ab.window complete dim = 2
+#pragma HLS array_partition variable = ab.window type = complete dim = 2
 #pragma HLS bind_storage variable = ab.window type = ram_t2p impl = uram
   MaskBuffer<Config> mb;
   Blocks blocks;

@@ -65,7 +65,7 @@ constexpr int kMaxEntries = 2048;
 template <class Config, bool First>
 void weight_gearbox(const isa::mm::Operands o, WeightStream<Config>& in, Credits& credits, MpuStreams<Config>& out, hls::stream<Tile, 8>& feed) {
   Gearbox<Config> box;
-#pragma HLS array_partition variable = box.word complete
+#pragma HLS array_partition variable = box.word type = complete
   box.have = 0;
   Taken taken{0, 0};
   std::uint8_t format[kMaxEntries];
@@ -229,11 +229,11 @@ void key_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& cr
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   static_assert(Config::kVpus % kSlots == 0, "VPUs take whole units");
   Gearbox<Config> box;
-#pragma HLS array_partition variable = box.word complete
+#pragma HLS array_partition variable = box.word type = complete
   box.have = 0;
   Taken taken{0, 0};
   std::uint64_t codes[kHeadWindows][2 * Config::kVpus];
-#pragma HLS array_partition variable = codes dim = 2 complete
+#pragma HLS array_partition variable = codes type = complete dim = 2
   const int need = kSlots * (o.bits ? 4 : 8) / 4;  // 8-byte words of a window of a unit
 
 tiles:
@@ -286,7 +286,7 @@ tiles:
 template <class Config>
 void value_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& credits, MpuStreams<Config>& out) {
   Gearbox<Config> box;
-#pragma HLS array_partition variable = box.word complete
+#pragma HLS array_partition variable = box.word type = complete
   box.have = 0;
   Taken taken{0, 0};
   Beat<Config> beats[kTileBeats<Config>];

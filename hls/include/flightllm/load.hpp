@@ -47,7 +47,7 @@ words:
   for (int w = 0; w < words; ++w) {
 #pragma HLS loop_tripcount min = 1 max = 64
     Word<Config> word[Config::kChannels];
-#pragma HLS array_partition variable = word complete
+#pragma HLS array_partition variable = word type = complete
     for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
       word[c] = channels[c].loads.read();
@@ -137,7 +137,7 @@ blocks:
     for (int w = 0; w < words; ++w) {
 #pragma HLS loop_tripcount min = 1 max = 64
       Word<Config> word[Config::kChannels];
-#pragma HLS array_partition variable = word complete
+#pragma HLS array_partition variable = word type = complete
       for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
         word[c] = channels[c].loads.read();
@@ -224,7 +224,7 @@ rows:
     for (int w = 0; w < words; ++w) {
 #pragma HLS loop_tripcount min = 1 max = 128
       Word<Config> word[Config::kChannels];
-#pragma HLS array_partition variable = word complete dim = 0
+#pragma HLS array_partition variable = word type = complete dim = 0
       ap_uint<kPortBytes<Config>> strobe = 0;
     elements:
       for (int i = 0; i < kElements; ++i) {
@@ -296,7 +296,7 @@ tokens:
       for (int w = 0; w < windows; ++w) {
 #pragma HLS loop_tripcount min = 1 max = 16
         std::uint8_t code[kWindow];
-#pragma HLS array_partition variable = code complete
+#pragma HLS array_partition variable = code type = complete
         for (int i = 0; i < kWindow; ++i) {
 #pragma HLS unroll
           code[i] = static_cast<std::uint8_t>(ab.window[(row + 1 + w) % Config::kAbWindows][i]);

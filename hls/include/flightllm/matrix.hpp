@@ -86,8 +86,8 @@ void drain_weights(const isa::mm::Operands o, const Tokens tokens, hls::stream<s
   constexpr int kStrip = Config::kVpus * kMaxRows;
   std::uint32_t scale[Config::kAccEntries];
   std::uint32_t rho[Config::kChannels][kStrip + 1], bias[Config::kChannels][kStrip + 1];
-#pragma HLS array_partition variable = rho complete dim = 1
-#pragma HLS array_partition variable = bias complete dim = 1
+#pragma HLS array_partition variable = rho type = complete dim = 1
+#pragma HLS array_partition variable = bias type = complete dim = 1
   const int count = tokens.count(), slots = static_cast<int>(o.slots);
   const int strip_slots = Config::kVpus << o.rows_per_vpu;
 scales:
@@ -125,7 +125,7 @@ strips:
       for (int t = 0; t < count; ++t) {
 #pragma HLS loop_tripcount min = 1 max = 64
         Captured<Config> captured[Config::kChannels];
-#pragma HLS array_partition variable = captured complete dim = 0
+#pragma HLS array_partition variable = captured type = complete dim = 0
         for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
           captured[c] = mpu[c].captured.read();
@@ -281,7 +281,7 @@ strips:
     for (int t = 0; t < count; ++t) {
 #pragma HLS loop_tripcount min = 1 max = 64
       Captured<Config> captured[Config::kChannels];
-#pragma HLS array_partition variable = captured complete dim = 0
+#pragma HLS array_partition variable = captured type = complete dim = 0
       for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
         captured[c] = mpu[c].captured.read();

@@ -10,16 +10,16 @@ namespace flight {
 template <class Config>
 void scale(const Tokens tokens, MpuStreams<Config>& s) {
   Accumulator acc[Config::kAccEntries][2][Config::kVpus];  // both tokens of a pair side by side
-#pragma HLS array_partition variable = acc complete dim = 2
-#pragma HLS array_partition variable = acc complete dim = 3
+#pragma HLS array_partition variable = acc type = complete dim = 2
+#pragma HLS array_partition variable = acc type = complete dim = 3
 #pragma HLS bind_storage variable = acc type = ram_2p impl = bram
   std::uint8_t sigma[kScaleBeats][Config::kVpus];
-#pragma HLS array_partition variable = sigma complete dim = 2
+#pragma HLS array_partition variable = sigma type = complete dim = 2
   std::int16_t mu[kScaleBeats][Config::kVpus];
-#pragma HLS array_partition variable = mu complete dim = 2
+#pragma HLS array_partition variable = mu type = complete dim = 2
   // the groups of a row add up here, so that an accumulator is read and written once a row: never twice in a pass
   Accumulator row_sum[kMaxShare][2][Config::kVpus];
-#pragma HLS array_partition variable = row_sum complete dim = 0
+#pragma HLS array_partition variable = row_sum type = complete dim = 0
   Sigmas<Config> sigmas;
   Mus<Config> mus;
   const int count = tokens.count(), pairs = tokens.pairs();

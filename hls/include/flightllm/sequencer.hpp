@@ -68,7 +68,7 @@ clear:
 
   isa::Dispatch buffer[kFetchInstructions];
   Loop loops[isa::kLoopDepth];
-#pragma HLS array_partition variable = loops complete
+#pragma HLS array_partition variable = loops type = complete
   int depth = 0;
   std::uint32_t pc = 0, low = 0, high = 0;  // instructions low .. high - 1 are in the buffer
 

@@ -129,7 +129,7 @@ void norm(const isa::norm::Operands o, VectorBuffer<Config>& vb, ActivationBuffe
   const bool layer = o.kind == static_cast<std::uint32_t>(isa::norm::Kind::kLayer);
   const int len = static_cast<int>(o.len);
   OrderedSum sum;
-#pragma HLS array_partition variable = sum.acc complete dim = 2
+#pragma HLS array_partition variable = sum.acc type = complete dim = 2
 vectors:
   for (int n = 0; n < v.n0() * static_cast<int>(o.n1); ++n) {
 #pragma HLS loop_tripcount min = 1 max = 64
@@ -316,7 +316,7 @@ void softmax(const isa::softmax::Operands o, const Blocks& blocks, VectorBuffer<
   constexpr int kWords = isa::kBlockPositions / kVbWord;
   const int n0 = o.n0 > 0 ? o.n0 : 0;
   OrderedSum sum;
-#pragma HLS array_partition variable = sum.acc complete dim = 2
+#pragma HLS array_partition variable = sum.acc type = complete dim = 2
 rows:
   for (int n = 0; n < n0 * static_cast<int>(o.n1); ++n) {
 #pragma HLS loop_tripcount min = 1 max = 512
