@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from whole.generation import Case, config
 
+from flightllm import compile as compile_model
+from flightllm.config.board import load_board
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.executors.hls.build import build_hls
 from flightllm.kernel import signature
@@ -197,6 +199,20 @@ def test_command_line(folder):
     assert done.stderr.startswith("memory map: port, bank, address, size\n  m_axi_gmem0  HBM[0] ")
     none = run("-m", "flightllm", "run", folder / "p.flpkg", "--on", "board", *xclbin, "-p", PROMPT)
     assert none.returncode == 1 and "no card was found" in none.stderr
+
+
+def test_the_config_of_the_u280(tmp_path):
+    """32 ports in 32 banks of 256 MB, the kernel being the one made from HLS: the RTL of this size takes too long to build."""
+    arch = load_board("u280").arch
+    package = tmp_path / "u280.flpkg"
+    compile_model("tiny-austen", package, board="u280", weights=4)
+    make_xclbin(tmp_path / "u280.xclbin", arch)
+    options = ["-p", PROMPT, "-n", 20]
+    card = ["--on", "board", "--xclbin", tmp_path / "u280.xclbin", "--timeout", 60]
+    done = run("-m", "flightllm", "run", package, *card, *options, FLIGHTLLM_CARD=f"hls:{build_hls(arch)}")
+    assert done.stdout == run("-m", "flightllm", "run", package, *options).stdout != ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 33 and lines[-1].split()[:3] == ["m_axi_gmem31", "HBM[31]", hex(31 << 28)]
 
 
 def test_run_on_numpy_1(folder):
