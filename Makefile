@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# unmodified pynq needs older packages than the rest
+PYNQ_VENV := .venv-pynq
+PYNQ_STAMP := $(PYNQ_VENV)/.installed
 # Tests run in parallel; one BLAS thread each, because OpenBLAS threads that wait for each other ruin all of them.
 JOBS ?= 2
 TEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=ci PYTHONHASHSEED=0
@@ -21,21 +24,25 @@ help:
 	@echo "make synth   synthesise the units whose RTL has changed since the record (an hour for all of them)"
 	@echo "make wheel   build the wheel"
 	@echo "make format, make generated    rewrite sources by the formatter; files generated from the instruction set"
-	@echo "make setup, make clean         the virtual environment alone; remove what was built, but not that"
+	@echo "make setup, make clean         the virtual environments alone; remove what was built, but not those"
 	@echo "Variables: PYTHON ($(PYTHON)), VENV ($(VENV)), JOBS ($(JOBS)), PROMPT"
 
 $(STAMP): pyproject.toml tools/setup.sh
 	bash tools/setup.sh "$(PYTHON)" "$(VENV)"
 	touch $(STAMP)
 
-setup: $(STAMP)
+# without a stamp if it cannot be installed: tests that need it are skipped
+$(PYNQ_STAMP): tools/pynq-requirements.txt tools/setup-pynq.sh
+	bash tools/setup-pynq.sh "$(PYTHON)" "$(PYNQ_VENV)"
+
+setup: $(STAMP) $(PYNQ_STAMP)
 
 demo: $(STAMP)
 	@mkdir -p build
 	$(BIN)/flightllm compile tiny-austen --board tiny -o $(PACKAGE) --force
 	$(BIN)/flightllm run $(PACKAGE) --prompt "$(PROMPT)" --max-new-tokens 80 --temperature 0.8 --seed 7
 
-test: lint
+test: lint $(PYNQ_STAMP)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) -m "not long"
 
 lint: $(STAMP)
@@ -63,7 +70,7 @@ generated: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/run.py
 
-long: $(STAMP)
+long: $(STAMP) $(PYNQ_STAMP)
 	$(TEST_ENV) $(BIN)/python -m pytest -m "long or slow"
 
 long-rtl: $(STAMP)

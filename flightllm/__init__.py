@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from flightllm.project.write import write_project
     from flightllm.report.page import write_report
     from flightllm.resources import estimate
+    from flightllm.runtime.card import find_cards
+    from flightllm.runtime.probe import probe
     from flightllm.search.explore import explore
     from flightllm.simulation import simulate
     from flightllm.timeline.trace import write_trace
@@ -32,8 +34,10 @@ __all__ = [
     "doctor",
     "estimate",
     "explore",
+    "find_cards",
     "inspect",
     "load",
+    "probe",
     "simulate",
     "speed",
     "verify",
@@ -49,6 +53,8 @@ _HOMES = dict.fromkeys(("Model", "SamplingOptions", "check", "compile", "inspect
     "doctor": "flightllm.installed",
     "estimate": "flightllm.resources",
     "explore": "flightllm.search.explore",
+    "find_cards": "flightllm.runtime.card",
+    "probe": "flightllm.runtime.probe",
     "simulate": "flightllm.simulation",
     "speed": "flightllm.performance",
     "verify": "flightllm.verification",

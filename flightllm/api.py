@@ -280,7 +280,7 @@ def load(
 
     Args:
         package: folder, or an open `Package`.
-        on: executor: "functional", or "rtl" (the hardware, simulated).
+        on: executor: "functional", "rtl" (the hardware, simulated), or "board" (a card; opts: xclbin, device, timeout).
         chunk: prompt tokens per run of the program; results do not depend on it.
         verify: compare the checksums of the memory images first (about a second per GB); not for an open `Package`.
         opts: of the executor.

@@ -64,6 +64,8 @@ _PROGRAMS: dict[str, dict[str, tuple[str, str]]] = {
         "xrt-smi|xbutil": ("no Alveo card can be driven", "the Xilinx runtime (XRT), then source its setup.sh"),
     },
 }
+#: Python package -> the only version that is of use
+_ONLY = {"pynq": "3.0.1"}
 #: what a missing header of `FST_HEADERS` costs
 _HEADER_COSTS = "no traces of signals as .fst; .vcd works"
 
@@ -118,7 +120,10 @@ def doctor() -> DoctorReport:
     checks = [Check("python", "core", python, _NOTHING, "Python 3.11 or newer")]
     for group in dict.fromkeys([*_PACKAGES, *_PROGRAMS]):
         for name, (costs, install) in _PACKAGES.get(group, {}).items():
-            checks.append(Check(name, group, _package_version(name), costs, f"pip install {install}"))
+            found = _package_version(name)
+            if found and found != _ONLY.get(name, found):
+                found, costs = "", f"{costs} ({found} is installed, which finds none)"
+            checks.append(Check(name, group, found, costs, f"pip install {install}"))
         for names, (costs, install) in _PROGRAMS.get(group, {}).items():
             found = next(filter(None, map(_program_version, names.split("|"))), "")
             checks.append(Check(names.replace("|", " or "), group, found, costs, install))

@@ -6,7 +6,8 @@
 // Several bursts are in flight; answers of one ID come in order. A read sees memory as it was when its address was taken, a write
 // changes memory when its response is given: whoever does not wait for the response reads old data, as is legal.
 // Options by seed: random extra latency, answers of different IDs interleaved, random back-pressure on all five channels.
-// Breaches of the protocol by the master are kept as a message, the first one counts.
+// Breaches of the protocol by the master are kept as a message, the first one counts. An access outside the memory is one, unless
+// `attach` has made it a decode error, as the interconnect of a card answers it.
 #pragma once
 
 #include <cinttypes>
@@ -60,6 +61,13 @@ public:
 
   const AxiSlave &out() const { return out_; }
   const std::string &error() const { return error_; }
+  // Other memory from now on; what is outside it is answered with DECERR.
+  void attach(std::uint8_t *memory, std::uint64_t size, std::uint64_t base) {
+    memory_ = memory;
+    size_ = size;
+    base_ = base;
+    decodes_ = true;
+  }
   bool idle() const { return reads_.empty() && writes_.empty() && wbeats_.empty(); }
   // Accesses that touch this byte are answered with `resp`.
   void inject(std::uint64_t address, bool write, std::uint8_t resp) { faults_.push_back({address, write, resp}); }
@@ -122,6 +130,7 @@ public:
   }
 
 private:
+  static constexpr std::uint8_t kDecodeError = 3;
   struct Read {
     std::uint64_t offset;
     unsigned beats, sent = 0, served = 0; // served: atoms
@@ -167,6 +176,10 @@ private:
     error_ = text;
   }
 
+  bool outside(std::uint64_t address, std::uint64_t bytes) const {
+    return address < base_ || address - base_ > size_ || bytes > size_ - (address - base_);
+  }
+
   // Address within the memory; false (and an error) if the burst is not legal.
   bool check_burst(const char *what, std::uint64_t address, unsigned len, std::uint64_t *offset) {
     const std::uint64_t bytes = std::uint64_t(len + 1) * beat_;
@@ -175,7 +188,7 @@ private:
       fail("%s address %#" PRIx64 " is not aligned to the port", what, address);
     else if ((address & 4095) + bytes > 4096)
       fail("%s burst of %" PRIu64 " bytes at %#" PRIx64 " crosses 4 KB", what, bytes, address);
-    else if (address < base_ || *offset + bytes > size_)
+    else if (outside(address, bytes) && !decodes_)
       fail("%s burst of %" PRIu64 " bytes at %#" PRIx64 " is outside the channel's memory, %" PRIu64 " bytes at %#" PRIx64, what,
            bytes, address, size_, base_);
     else
@@ -214,8 +227,14 @@ private:
     r->arrival = now;
     r->extra = o_.jitter_ns > 0 ? uniform() * o_.jitter_ns : 0;
     r->ready.assign(r->beats, -1);
-    r->data.assign(memory_ + r->offset, memory_ + r->offset + std::size_t(r->beats) * beat_);
-    r->resp.assign(r->beats, 0);
+    const std::size_t bytes = std::size_t(r->beats) * beat_;
+    if (outside(m.araddr, bytes)) {
+      r->data.assign(bytes, 0);
+      r->resp.assign(r->beats, kDecodeError);
+    } else {
+      r->data.assign(memory_ + r->offset, memory_ + r->offset + bytes);
+      r->resp.assign(r->beats, 0);
+    }
     for (const Fault &f : faults_)
       if (!f.write && f.address >= m.araddr && f.address < m.araddr + std::uint64_t(r->beats) * beat_)
         r->resp[(f.address - m.araddr) / beat_] = f.resp;
@@ -233,6 +252,7 @@ private:
     w.id = m.awid;
     w.done = -1;
     w.extra = o_.jitter_ns > 0 ? uniform() * o_.jitter_ns : 0;
+    w.resp = outside(m.awaddr, std::uint64_t(w.beats) * beat_) ? kDecodeError : 0;
     for (const Fault &f : faults_)
       if (f.write && f.address >= m.awaddr && f.address < m.awaddr + std::uint64_t(w.beats) * beat_)
         w.resp = f.resp;
@@ -356,7 +376,7 @@ private:
   std::deque<Beat> wbeats_;
   std::vector<Fault> faults_;
   Read *current_ = nullptr;
-  bool draining_ = false, held_ar_ = false, held_aw_ = false, held_w_ = false;
+  bool decodes_ = false, draining_ = false, held_ar_ = false, held_aw_ = false, held_w_ = false;
   AxiMaster held_;
   std::vector<std::uint8_t> held_data_, held_strb_;
   AxiSlave out_;

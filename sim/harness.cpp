@@ -335,6 +335,11 @@ void sim_inject(Sim *sim, unsigned port, std::uint64_t address, int write, int r
   sim->memory.at(port).inject(address, write != 0, std::uint8_t(resp));
 }
 
+// From now on the port reaches `size` bytes at address `base`, and everything else is a decode error.
+void sim_attach(Sim *sim, unsigned port, std::uint8_t *bytes, std::uint64_t size, std::uint64_t base) {
+  sim->memory.at(port).attach(bytes, size, base);
+}
+
 // Bytes read, bytes written, read bursts, write bursts, row hits, closed rows, row misses, refreshes.
 void sim_port(Sim *sim, unsigned port, std::uint64_t *out) {
   const AxiMemory &m = sim->memory.at(port);

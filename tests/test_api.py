@@ -20,6 +20,7 @@ NAMES = {
     "inspect": "flightllm.inspect",
     "check": "flightllm.check",
     "boards": "flightllm.boards",
+    "board": "flightllm.probe",
     "doctor": "flightllm.doctor",
     "resources": "flightllm.estimate",
     "simulate": "flightllm.simulate",

@@ -116,3 +116,11 @@ def test_a_program_that_hangs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(installed.subprocess, "run", hang)
     assert by_name(installed.doctor())["v++"].found == "there, but does not answer --version"
+
+
+@pytest.mark.parametrize(("version", "found"), [("3.0.1", "3.0.1"), ("4.0.0", "")])
+def test_only_one_pynq_finds_a_card(monkeypatch, version, found):
+    monkeypatch.setattr(installed, "_package_version", lambda name: version)
+    check = by_name(installed.doctor())["pynq"]
+    assert check.found == found
+    assert ("4.0.0 is installed, which finds none" in check.costs) == (not found)

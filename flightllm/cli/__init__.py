@@ -32,6 +32,7 @@ COMMANDS = {
     "check": "Say which operators of a model are supported.",
     "build": "Write a project that makes the kernel with the vendor's tools.",
     "boards": "List the boards.",
+    "board": "List the cards of this machine, look into an xclbin, probe a card.",
     "resources": "Say what a config needs of an FPGA.",
     "doctor": "Say what is installed and what a missing tool costs.",
 }

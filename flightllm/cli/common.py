@@ -83,6 +83,36 @@ def token_options(command: F) -> F:
     )(command)
 
 
+def card_options(command: F) -> F:
+    """--xclbin, --device and --timeout of `--on board`; `card` makes options of the executor of them."""
+    for option in (
+        click.option("--timeout", type=float, help="With --on board: seconds that a run may take. [default: 10]"),
+        click.option("--device", type=click.IntRange(min=0), help="With --on board: number of the card. [default: 0]"),
+        click.option("--xclbin", type=click.Path(), help="With --on board: what the card is programmed with."),
+    ):
+        command = option(command)
+    return command
+
+
+def card(executor: str, xclbin: str | None, device: int | None, timeout: float | None) -> dict[str, Any]:
+    """Options of the executor "board", with the memory map on stderr; none for another one. UsageError if there are some nonetheless."""
+    options = {"xclbin": xclbin, "device": device, "timeout": timeout}
+    given = {name: value for name, value in options.items() if value is not None}
+    if executor == "board":
+        return given | {"report": _print_map}
+    if given:
+        raise click.UsageError(f"--{next(iter(given))} needs --on board")
+    return {}
+
+
+def _print_map(placements: Sequence[Any]) -> None:
+    """The memory map of a card, before anything is written there."""
+    from flightllm.runtime.board import map_lines
+
+    for line in map_lines(placements):
+        click.echo(line, err=True)
+
+
 def shape_options(command: F) -> F:
     """What a model would be compiled with: --arch, --group, --sparsity, --kv, --recipe, --weights (of which no default is said)."""
     for option in (

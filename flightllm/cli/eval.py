@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flightllm.cli.common import common, print_json, progress_line, table
+from flightllm.cli.common import card, card_options, common, print_json, progress_line, table
 
 
 @click.command("eval", short_help="Perplexity of a text file.")
@@ -15,7 +15,10 @@ from flightllm.cli.common import common, print_json, progress_line, table
 @click.option("--windows", default=8, show_default=True, help="Windows to evaluate.")
 @click.option("--tokens", default=512, show_default=True, help="Tokens of a window.")
 @click.option("--reference", metavar="MODEL", help="Evaluate the uncompressed model too, and give the ratio.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl.")
+@click.option(
+    "--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl, board."
+)
+@card_options
 @click.option("--chunk", type=int, help="Tokens per run of the program. Does not change results.")
 @click.option(
     "--verify/--no-verify", default=True, help="Compare the checksums of the memory images first. [default: verify]"
@@ -28,6 +31,9 @@ def command(
     tokens: int,
     reference: str | None,
     executor: str,
+    xclbin: str | None,
+    device: int | None,
+    timeout: float | None,
     chunk: int | None,
     verify: bool,
     as_json: bool,
@@ -38,7 +44,8 @@ def command(
     """
     from flightllm.runtime.model import Model
 
-    model = Model.open(package, on=executor, chunk=chunk, verify=verify)
+    opts = card(executor, xclbin, device, timeout)
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify, **opts)
     with progress_line() as show:
         result = model.eval(Path(text), windows, tokens, reference=reference, progress=show)
     if as_json:

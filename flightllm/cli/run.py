@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
-from flightllm.cli.common import RTL_WINDOW, common, print_json
+from flightllm.cli.common import RTL_WINDOW, card, card_options, common, print_json
 from flightllm.errors import FlightError
 
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ HELP = "/reset begins a new conversation, /exit (or Ctrl-D) ends, Ctrl-C stops a
     help="Use the chat template. [default: without --prompt, if the package has one]",
 )
 @click.option("--system", help="System message; implies --chat.")
-@click.option("--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl.")
+@click.option(
+    "--on", "executor", default="functional", show_default=True, help="Executor: functional, hls, rtl, board."
+)
 @click.option("--rtl-window", metavar="FIRST:COUNT", help=RTL_WINDOW)
+@card_options
 @click.option("-n", "--max-new-tokens", type=click.IntRange(min=0), help="[default: to the end of the context]")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, help="Keep the k most probable tokens.")
@@ -53,6 +56,9 @@ def command(
     system: str | None,
     executor: str,
     rtl_window: str | None,
+    xclbin: str | None,
+    device: int | None,
+    timeout: float | None,
     max_new_tokens: int | None,
     chunk: int | None,
     stream: bool,
@@ -74,8 +80,9 @@ def command(
         raise click.UsageError("--system needs the chat template; leave out --no-chat")
     if rtl_window is not None and executor != "rtl":
         raise click.UsageError("--rtl-window needs --on rtl")
-    window = {} if rtl_window is None else {"rtl_window": rtl_window}
-    model = Model.open(package, on=executor, chunk=chunk, verify=verify, **window)
+    opts: dict[str, Any] = {} if rtl_window is None else {"rtl_window": rtl_window}
+    opts |= card(executor, xclbin, device, timeout)
+    model = Model.open(package, on=executor, chunk=chunk, verify=verify, **opts)
     interactive = prompt is None and sys.stdin.isatty()
     if interactive and as_json:
         raise click.UsageError("--json needs a prompt: give --prompt, or pipe a text in")
@@ -196,9 +203,8 @@ def _converse(
 
 def _is_window(device: Device) -> TypeGuard[WindowDevice]:
     """Whether only a window of the run is in RTL."""
-    from flightllm.executors.rtl.window import WindowDevice
-
-    return isinstance(device, WindowDevice)
+    module = sys.modules.get("flightllm.executors.rtl.window")  # where it is used it has been imported
+    return module is not None and isinstance(device, module.WindowDevice)
 
 
 def _print_window(model: Model) -> None:

@@ -64,7 +64,7 @@ class CycleModel:
             start: cycles since the reset of the memory at which it begins: decides where refreshes fall.
 
         Returns:
-            Counters, named as `flightllm.executors.rtl.status.read_counters` names them.
+            Counters, named as `flightllm.kernel.status.read_counters` names them.
 
         Raises:
             ProgramError: the program does not end. FlightError: ids, position or nlog are outside the package's limits.

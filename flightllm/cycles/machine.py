@@ -139,7 +139,7 @@ class Machine:
             regs: [core] registers at the start. addr: of the program on channel 0 of each core. limit: cycles at most.
 
         Returns:
-            The counters under the names of `flightllm.executors.rtl.status.read_counters`.
+            The counters under the names of `flightllm.kernel.status.read_counters`.
 
         Raises:
             ProgramError: it does not end within `limit` cycles, or stands still before its end.

@@ -7,10 +7,9 @@ from typing import Any
 from flightllm import __version__
 from flightllm.config.board_build import Build
 from flightllm.kernel import signature
+from flightllm.kernel.facts import FORMAT, FORMAT_VERSION
 from flightllm.kernel.parameters import build_digest, parameters
 from flightllm.project.plan import UNIT, VLNV, Plan
-
-FORMAT, FORMAT_VERSION = "flightllm-build", 1
 
 
 def metadata(plan: Plan) -> dict[str, Any]:

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from flightllm.errors import FlightError, PackageError
+from flightllm.errors import FlightError, PackageError, ToolError
 from flightllm.package import Package
 from flightllm.runtime.tokenizer import Tokenizer
 
@@ -40,12 +37,21 @@ class ChatTemplate:
         where: place of the template, for messages.
 
     Raises:
-        PackageError: the template is not valid Jinja2.
+        PackageError: the template is not valid Jinja2. ToolError: Jinja2 is not installed.
     """
 
     def __init__(
         self, source: str, bos_token: str = "", eos_token: str = "", where: str = "chat_template.jinja"
     ) -> None:
+        try:
+            import jinja2
+            from jinja2.sandbox import ImmutableSandboxedEnvironment
+        except ImportError:  # whoever only continues text on a card has no need of it
+            raise ToolError(
+                "chat templates need Jinja2, which is not installed",
+                where=where,
+                do="pip install jinja2, or continue a text with --prompt",
+            ) from None
         self.where = where
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]

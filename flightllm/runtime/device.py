@@ -11,7 +11,7 @@ from flightllm.errors import FlightError, ToolError
 from flightllm.package import Manifest, Package
 
 #: executors that `open_device` knows, and whether this version has them
-DEVICES = {"functional": True, "rtl": True, "hls": True, "board": False}
+DEVICES = {"functional": True, "rtl": True, "hls": True, "board": True}
 
 
 @runtime_checkable
@@ -109,7 +109,8 @@ def gather_logits(manifest: Manifest, nlog: int, read: Callable[[int, int, int, 
 def open_device(name: str, package: Package, **opts: Any) -> Device:
     """Open the executor called `name` and load the package into it; `opts` are the executor's.
 
-    rtl_window ("FIRST:COUNT", for "rtl"): only these token positions run in RTL, see `flightllm.executors.rtl.window`.
+    rtl_window ("FIRST:COUNT", for "rtl"): only these token positions run in RTL, see `flightllm.executors.rtl.window`. For "board":
+    xclbin, device, timeout, report, as `flightllm.runtime.board.BoardDevice` takes them.
 
     Raises:
         ToolError: the executor is unknown or not in this version.
@@ -128,6 +129,10 @@ def open_device(name: str, package: Package, **opts: Any) -> Device:
             from flightllm.executors.rtl.window import Window, WindowDevice
 
             device = WindowDevice(Window.parse(window), device)
+    elif name == "board":
+        from flightllm.runtime.board import BoardDevice
+
+        device = BoardDevice(**opts)
     elif name == "hls":
         from flightllm.executors.hls import HlsDevice
 

@@ -16,7 +16,7 @@ Sampler = Callable[[np.ndarray, Sequence[int]], int]
 
 
 class Session:
-    """Conversations on one device, one after another, without loading the package again.
+    """Conversations on one device, one after another, without loading the package again. A run that fails ends the conversation.
 
     Args:
         device: with `package` loaded.
@@ -111,7 +111,11 @@ class Session:
             part = ids[first : first + min(self.chunk, self.package.manifest.limits.room(self.position))]
             behind = len(ids) - first - len(part)
             nlog = min(len(part), max(0, logits - behind))
-            out = self.device.run_chunk(part, self.position, nlog, masken)
+            try:
+                out = self.device.run_chunk(part, self.position, nlog, masken)
+            except FlightError:  # what is in the cache now is unknown
+                self.ids, self._pending = [], None
+                raise
             self.ids.extend(part)
             rows.append(out)
             first += len(part)

@@ -10,8 +10,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import jinja2
-
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
 from flightllm.kernel.parameters import build_digest, parameters
@@ -22,6 +20,8 @@ NAME = "flightllm_config_pkg.sv"
 
 def config_package(arch: ArchConfig) -> str:
     """Text of the package; depends on the config's values only."""
+    import jinja2  # whoever brings a built simulator has no need of it
+
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(data_dir("templates")),
         undefined=jinja2.StrictUndefined,

@@ -87,6 +87,7 @@ def _library(path: Path) -> ctypes.CDLL:
         "sim_read": (ctypes.c_int, [sim, u32, ctypes.POINTER(u32)]),
         "sim_run": (ctypes.c_int, [sim, u64, u64]),
         "sim_inject": (None, [sim, u32, u64, ctypes.c_int, ctypes.c_int]),
+        "sim_attach": (None, [sim, u32, ctypes.c_void_p, u64, u64]),
         "sim_port": (None, [sim, u32, ctypes.c_void_p]),
         "sim_observe": (None, [sim]),
         "sim_events": (ctypes.c_void_p, [sim, ctypes.POINTER(u64)]),
@@ -157,6 +158,7 @@ class Simulator:
                 do="use a smaller board, or --on functional",
             ) from e
         self.bases = np.arange(1, self.ports + 1, dtype=np.uint64) << np.uint64((arch.channel_bytes - 1).bit_length())
+        self._attached: dict[int, np.ndarray] = {}
         rows = np.array([row.ctypes.data for row in self.memory], np.uint64)
         wanted = self.options.timing or HbmTiming()
         timing = _Timing(*(getattr(wanted, f.name) for f in fields(HbmTiming)))
@@ -248,6 +250,15 @@ class Simulator:
     def inject(self, port: int, address: int, write: bool, response: int = 2) -> None:
         """Answer accesses that touch byte `address` of channel number `port` with an AXI error (2 SLVERR, 3 DECERR)."""
         self._lib.sim_inject(self._sim, port, int(self.bases[port]) + address, int(write), response)
+
+    def attach(self, port: int, base: int, memory: np.ndarray) -> None:
+        """From now on channel number `port` reaches this memory, uint8 [bytes], at address `base`; every other address is a decode error.
+
+        `memory` stays in use until the next call or `close`; the row of `Simulator.memory` no longer counts.
+        """
+        self._attached[port] = memory
+        self.bases[port] = base
+        self._lib.sim_attach(self._sim, port, memory.ctypes.data, memory.size, base)
 
     def port_counts(self, port: int) -> dict[str, int]:
         """What the memory model of channel number `port` has seen since the beginning."""

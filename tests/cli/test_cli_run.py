@@ -128,8 +128,9 @@ def test_without_limit_it_ends_with_the_context(flightllm, package):
         (["-p", "x" * 65], "0 tokens are in it, 65 more do not fit into the package's 64"),
         (["-p", ""], "no tokens"),
         (["-p", "a", "--chunk", 9], "1 to 8"),
-        (["-p", "a", "--on", "board"], "'board' is not in this version"),
         (["-p", "a", "--on", "gpu"], "unknown executor"),
+        (["-p", "a", "--on", "board"], "a card needs an xclbin"),
+        (["-p", "a", "--on", "board", "--xclbin", "none.xclbin"], "the xclbin cannot be read\n  where: none.xclbin"),
         (["-p", "a", "--top-p", 0], "top_p"),
     ],
 )
@@ -139,6 +140,13 @@ def test_errors(flightllm, package, args, message):
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--xclbin", "--device", "--timeout"])
+def test_options_of_a_card_need_one(flightllm, package, option):
+    for command in (["run", package, "-p", "a"], ["eval", package, "text.txt"]):
+        result = flightllm(*command, option, "1")
+        assert result.exit_code == 2 and f"{option} needs --on board" in result.stderr
 
 
 def test_a_prompt_that_is_not_utf8(flightllm, package):

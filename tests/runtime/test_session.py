@@ -172,3 +172,19 @@ def test_seeded_sampling_repeats(new):
         return list(new().generate(PROMPT, 8, Sampler(SamplingOptions(temperature=1.5, seed=seed))))
 
     assert once(1) == once(1) != once(2)
+
+
+def test_a_run_that_fails_ends_the_conversation(new):
+    s = new()
+    s.feed(PROMPT[:5])
+    run = s.device.run_chunk
+
+    def fail(*_):
+        raise FlightError("the kernel reports error 2")
+
+    s.device.run_chunk = fail
+    with pytest.raises(FlightError, match="error 2"):
+        s.feed(PROMPT[5:9])
+    assert s.position == 0, "what is in the cache is unknown"
+    s.device.run_chunk = run
+    np.testing.assert_array_equal(s.feed(PROMPT[:9]), new().feed(PROMPT[:9]))

@@ -86,8 +86,8 @@ def test_counters_count(tmp_path, arch, library):
     hbm = first["cycles"] * 1000 / arch.clock_mhz
     assert 2 * 107 + 3 * 60 < hbm < 2000, "two reads and three writes, one after another"
     device.run_chunk(IDS[:3], 0, 3, False)
-    assert device.last["cycles"] == pytest.approx(first["cycles"], abs=80), (
-        "cleared at start; a refresh may fall into it"
+    assert device.last["cycles"] == pytest.approx(first["cycles"], abs=80 * arch.cores), (
+        "cleared at start; a refresh may fall into it, of each core's memory"
     )
     assert device.counters()["cycles"] == first["cycles"] + device.last["cycles"]
     seen = device.sim.port_counts(0)

@@ -8,10 +8,10 @@ import numpy as np
 
 from flightllm.errors import FitError, ProgramError
 from flightllm.executors.hls.kernel import HlsKernel, Outcome
-from flightllm.executors.rtl.device import place
 from flightllm.kernel import control_map as cm
 from flightllm.package import Package
 from flightllm.runtime.device import check_chunk, gather_logits
+from flightllm.runtime.driver import ArrayMemory, place
 
 #: seconds that a run may take
 LIMIT_S = 3600.0
@@ -54,7 +54,7 @@ class HlsDevice:
             ) from e
         self._package = package
         self._counters = {"chunks": 0, "tokens": 0}
-        place(package, self.memory)
+        place(package, ArrayMemory(self.memory), zero=False)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flightllm.errors import ConfigError, FlightError, ProgramError, ToolError
-from flightllm.executors.rtl.status import read_counters, state_dump
-from flightllm.isa import decode_program
-from flightllm.isa.fields import Instruction
-from flightllm.kernel import control_map as cm
+from flightllm.errors import FlightError, ProgramError, ToolError
 from flightllm.package import Package
-from flightllm.runtime.device import check_chunk, gather_logits
+from flightllm.runtime.driver import ArrayMemory, Driver, channel_bytes, place
 from flightllm.sim.hbm import HbmTiming
 from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 
@@ -24,21 +20,6 @@ LIMIT = 2_000_000_000
 QUIET = 20_000_000
 #: cycles between two calls of an observer: bounds the events that are kept
 EVENT_CYCLES = 2048
-
-
-def place(package: Package, memory: np.ndarray) -> None:
-    """Copy the images, and the program to channel 0 of each core. memory: uint8 [cores * channels, bytes], zero.
-
-    Raises:
-        PackageError: an image cannot be read, or the memory map has no room for the program.
-    """
-    m = package.manifest
-    program = np.frombuffer(bytes(package.program), np.uint8)
-    region = m.program_region()
-    for core in range(m.arch.cores):
-        for channel in range(m.arch.channels):
-            memory[core * m.arch.channels + channel, : m.image_bytes] = package.image(core, channel)
-        memory[core * m.arch.channels, region.addr : region.addr + program.size] = program
 
 
 class RtlDevice:
@@ -51,7 +32,7 @@ class RtlDevice:
     (`Simulator.events`), cycles counted alike; what it raises ends the run.
 
     Attributes:
-        last: counters of the last run (`read_counters`). begun: cycle of the simulation in which it began. sim: the simulator, after `load`.
+        begun: cycle of the simulation in which it began. sim: the simulator, after `load`.
     """
 
     def __init__(
@@ -72,9 +53,7 @@ class RtlDevice:
         self.options, self.limit, self.watchdog, self.library = options, limit, watchdog, library
         self.sim: Simulator | None = None
         self.package: Package | None = None
-        self.last: dict[str, int] = {}
-        self._program: list[Instruction] | None = None
-        self._counters: dict[str, int] = {}
+        self._driver: Driver | None = None
         self._tracing, self._ran = False, 0
         self.begun = 0
 
@@ -83,6 +62,11 @@ class RtlDevice:
         """Cycles in which the program ran since `load`: what traces and observers count."""
         return self._ran
 
+    @property
+    def last(self) -> dict[str, int]:
+        """Counters of the last run (`read_counters`)."""
+        return self._driver.last if self._driver is not None else {}
+
     def load(self, package: Package) -> None:
         """Build the kernel for the package's config (minutes, the first time), copy images and program into memory.
 
@@ -90,7 +74,7 @@ class RtlDevice:
             PackageError: damaged package. FitError: not enough memory on this machine. ToolError: Verilator is missing or fails.
         """
         m = package.manifest
-        size = max(r.end for r in m.memory)
+        size = channel_bytes(m)
         options = self.options or SimOptions()
         options = replace(options, timing=options.timing or HbmTiming.of_board(m.memory_timing))
         if self.observer is not None:
@@ -98,12 +82,12 @@ class RtlDevice:
         self.close()
         library = self.library or build_kernel(m.arch, options.trace, probe=options.probe)
         self.sim = Simulator(m.arch, size, options, library)
-        self.package, self._program = package, None
-        self._counters = {"chunks": 0, "tokens": 0, "cycles": 0}
-        self.last = {}
+        self.package = package
+        memory = ArrayMemory(self.sim.memory, self.sim.bases)
+        self._driver = Driver(self.sim, memory, package, self.watchdog, interrupts=True)
         self._tracing, self._ran = False, 0
-        place(package, self.sim.memory)
-        self._start_up(self.sim)
+        place(package, memory, zero=False)
+        self._driver.start()
 
     def close(self) -> None:
         """Free the simulator."""
@@ -111,32 +95,12 @@ class RtlDevice:
             self.sim.close()
         self.sim = None
 
-    def _start_up(self, sim: Simulator) -> None:
-        """Check that the kernel is the one wanted, write what stays the same for all runs."""
-        arch = sim.arch
-        want = arch.cores | arch.channels << 8 | arch.vpus << 16 | arch.lanes << 24
-        there = sim.read(cm.ADDRESS["BUILD"])
-        if there != want:
-            raise ConfigError(
-                "the kernel was built for another config",
-                why=f"BUILD is {there:#010x}, not {want:#010x}",
-                do="build the kernel for the package's config",
-            )
-        for port in range(sim.ports):
-            sim.write64(cm.base_address(port), int(sim.bases[port]))
-        m = self._loaded().manifest
-        sim.write64(cm.ADDRESS["PROGRAM"], m.program_region().addr)
-        sim.write(cm.ADDRESS["INSTRUCTIONS"], m.instructions)
-        sim.write(cm.ADDRESS["WATCHDOG"], self.watchdog)
-        sim.write(cm.ADDRESS["GIE"], 1)
-        sim.write(cm.ADDRESS["IER"], 1)
-
     def reset(self) -> None:
         """Begin a new conversation. The cache needs no clearing: keys past the position are never visible."""
 
     def counters(self) -> dict[str, int]:
         """Chunks, tokens and kernel cycles since load, and every counter of the kernel, summed over runs."""
-        return dict(self._counters)
+        return dict(self._driver.sums) if self._driver is not None else {}
 
     def run_chunk(self, ids: list[int], pos: int, nlog: int, masken: bool) -> np.ndarray:
         """Run the program once; see `flightllm.runtime.device.Device`.
@@ -144,27 +108,13 @@ class RtlDevice:
         Raises:
             ProgramError: the kernel reports an error or does not end; the message has the state of all units.
         """
-        package, sim = self._loaded(), self._running()
-        m = package.manifest
-        check_chunk(m, ids, pos, nlog)
-        raw = np.asarray(ids, "<i4").view(np.uint8)
-        for core in range(m.arch.cores):
-            sim.memory[core * m.arch.channels, m.host.ids_addr : m.host.ids_addr + raw.size] = raw
-        for name, value in (("POS", pos), ("NTOK", len(ids)), ("NLOG", nlog), ("MASKEN", int(masken))):
-            sim.write(cm.ADDRESS[name], value)
-        sim.write(cm.ADDRESS["AP_CTRL"], cm.START)
+        driver, sim = self._running()
+        driver.begin(ids, pos, nlog, masken)
         self.begun = sim.cycle
         stop = self._run(sim)
-        error = sim.read(cm.ADDRESS["ERROR"]) if stop is Stop.INTERRUPT else 0
-        if stop is not Stop.INTERRUPT or error:
-            raise self._failure(sim, stop, error)
-        sim.write(cm.ADDRESS["ISR"], 1)
-        self.last = read_counters(sim, m.arch)
-        sim.write(cm.ADDRESS["AP_CTRL"], cm.CONTINUE)
-        for name, value in (self.last | {"chunks": 1, "tokens": len(ids)}).items():
-            self._counters[name] = self._counters.get(name, 0) + value
-        rows = sim.memory.reshape(m.arch.cores, m.arch.channels, -1)
-        return gather_logits(m, nlog, lambda k, c, addr, n: rows[k, c, addr : addr + n])
+        if stop is not Stop.INTERRUPT or driver.error():
+            raise self._failure(driver, sim, stop)
+        return driver.finish(nlog)
 
     def _run(self, sim: Simulator) -> Stop:
         """Run to the interrupt, writing the trace in its window, and handing on what the cores did."""
@@ -192,42 +142,25 @@ class RtlDevice:
             left -= done
         return stop
 
-    def _failure(self, sim: Simulator, stop: Stop, error: int) -> FlightError:
+    def _failure(self, driver: Driver, sim: Simulator, stop: Stop) -> FlightError:
         """What went wrong, with the state of the kernel; the kernel is reset, so that the device can go on."""
-        package = self._loaded()
         what = {
-            Stop.INTERRUPT: f"the kernel reports error {error & 15} ({cm.ERRORS.get(error & 15, 'unknown')}) in core {error >> 8 & 3}",
+            Stop.INTERRUPT: "",
             Stop.LIMIT: f"the kernel did not end within {self.limit:,} cycles",
             Stop.QUIET: f"the kernel stands still: nothing moved on any memory channel for {QUIET:,} cycles",
             Stop.PROTOCOL: f"the kernel broke the AXI protocol: {sim.message}",
             Stop.ASSERTION: sim.message,
         }[stop]
-        try:
-            dump = "\n".join(state_dump(sim, sim.arch, self._listing))
-        except FlightError as silent:
-            dump = str(silent)
+        failure = driver.failure(what)
         sim.close()
         self._tracing = False
         # a model in which an assertion failed cannot go on; memory is kept
         self.sim = Simulator(sim.arch, sim.memory.shape[1], sim.options, sim.library, sim.memory)
-        self._start_up(self.sim)
-        return ProgramError(what, where=package.manifest.name, why=dump)
+        driver.registers, driver.memory = self.sim, ArrayMemory(self.sim.memory, self.sim.bases)
+        driver.start()
+        return failure
 
-    def _listing(self, pc: int) -> str:
-        """Instruction `pc` of the program as text; "" if there is none or the program is damaged."""
-        if self._program is None:
-            try:
-                self._program = decode_program(bytes(self._loaded().program))
-            except FlightError:
-                self._program = []
-        return repr(self._program[pc]) if pc < len(self._program) else ""
-
-    def _loaded(self) -> Package:
-        if self.package is None:
+    def _running(self) -> tuple[Driver, Simulator]:
+        if self._driver is None or self.sim is None:
             raise ProgramError("no package is loaded", do="call load(package) first")
-        return self.package
-
-    def _running(self) -> Simulator:
-        if self.sim is None:
-            raise ProgramError("no package is loaded", do="call load(package) first")
-        return self.sim
+        return self._driver, self.sim

@@ -11,13 +11,13 @@ import pytest
 from packages import small_arch
 
 from flightllm.config.arch import ArchConfig
-from flightllm.executors.rtl.status import state_dump
 from flightllm.isa import encode_program
 from flightllm.isa.control import ALU, HALT, LOOP
 from flightllm.isa.fields import Instruction
 from flightllm.isa.load import LDG, LDV, LDW
 from flightllm.isa.store import STV
 from flightllm.kernel import control_map as cm
+from flightllm.kernel.status import state_dump
 from flightllm.sim.simulator import SimOptions, Simulator, Stop, build_kernel
 
 #: one that other tests build as well

@@ -6,7 +6,7 @@
 // {id[t] + pos, 4'masken, p, w}.
 
 module flightllm_top
-  import flightllm_config_pkg::Cores, flightllm_config_pkg::Channels, flightllm_config_pkg::PortBits;
+  import flightllm_config_pkg::Cores, flightllm_config_pkg::Channels, flightllm_config_pkg::PortBits, flightllm_config_pkg::Digest;
 #(
     localparam int unsigned N = Cores * Channels
 ) (
@@ -89,6 +89,7 @@ module flightllm_top
   axil_control #(
       .Cores(Cores),
       .Channels(Channels),
+      .Digest(Digest),
       .Vpus(flightllm_config_pkg::Vpus),
       .Lanes(flightllm_config_pkg::Lanes)
   ) i_control (

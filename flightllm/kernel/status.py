@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from flightllm.config.arch import ArchConfig
 from flightllm.kernel import control_map as cm
-
-
-class Registers(Protocol):
-    """Access to the kernel's registers."""
-
-    def read(self, address: int) -> int:
-        """32 bits."""
-
-    def read64(self, address: int) -> int:
-        """64 bits."""
+from flightllm.kernel.registers import Registers, read64
 
 
 def read_counters(regs: Registers, arch: ArchConfig) -> dict[str, int]:
@@ -26,15 +16,15 @@ def read_counters(regs: Registers, arch: ArchConfig) -> dict[str, int]:
         "cycles"; per core "core0.M.busy" (cycles; units and events as in docs/registers.md); per channel
         "core0.ch1.read_bytes", "core0.ch1.written_bytes".
     """
-    out = {"cycles": regs.read64(cm.ADDRESS["CYCLES"])}
+    out = {"cycles": read64(regs, cm.ADDRESS["CYCLES"])}
     for core in range(arch.cores):
         for unit in cm.UNITS:
             for event in cm.EVENTS:
-                out[f"core{core}.{unit}.{event}"] = regs.read64(cm.counter(core, unit, event))
+                out[f"core{core}.{unit}.{event}"] = read64(regs, cm.counter(core, unit, event))
         for channel in range(arch.channels):
             port = core * arch.channels + channel
-            out[f"core{core}.ch{channel}.read_bytes"] = regs.read64(cm.traffic(port, written=False))
-            out[f"core{core}.ch{channel}.written_bytes"] = regs.read64(cm.traffic(port, written=True))
+            out[f"core{core}.ch{channel}.read_bytes"] = read64(regs, cm.traffic(port, written=False))
+            out[f"core{core}.ch{channel}.written_bytes"] = read64(regs, cm.traffic(port, written=True))
     return out
 
 
@@ -43,7 +33,7 @@ def state_dump(regs: Registers, arch: ArchConfig, listing: Callable[[int], str] 
 
     listing: pc -> text of the instruction there, or "".
     """
-    lines = [f"cycles of this run: {regs.read64(cm.ADDRESS['CYCLES']):,}"]
+    lines = [f"cycles of this run: {read64(regs, cm.ADDRESS['CYCLES']):,}"]
     for core in range(arch.cores):
         pc = regs.read(cm.core_register(core, "PC"))
         state = regs.read(cm.core_register(core, "STATE"))
