@@ -34,8 +34,8 @@ class Argument:
 
     @property
     def ctype(self) -> str:
-        """Type in C, as kernel.xml states it."""
-        return "void*" if self.port else f"uint{self.bits}_t"
+        """Type in C, as kernel.xml states it; one that hosts know (pynq takes no uint32_t)."""
+        return "void*" if self.port else {32: "unsigned int", 64: "unsigned long"}[self.bits]
 
 
 def ports(arch: ArchConfig) -> int:
