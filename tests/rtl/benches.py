@@ -68,6 +68,7 @@ BENCHES = {
 INSIDE = {
     "kv_append": "memory/test_store_unit.py",
     "dsp_slice": "matrix/test_dsp.py",
+    "csd_cascade": "matrix/test_vpu.py",
     "fetch_plan": "matrix/test_matrix_fetch.py",
     "fetch_walk": "matrix/test_matrix_fetch.py",
     "fetch_pop": "matrix/test_matrix_fetch.py",
