@@ -50,6 +50,7 @@ BENCHES = {
     "matrix_drain": "matrix/test_matrix_drain.py",
     "drain_lane": "matrix/test_drain_lane.py",
     "matrix_unit": "matrix/test_matrix.py",
+    "csd_chain_blackbox": "blackbox/test_csd_chain_blackbox.py",
     "lane_add": "special/test_lanes.py",
     "lane_mul": "special/test_lanes.py",
     "lane_table": "special/test_lanes.py",
