@@ -1,4 +1,4 @@
-"""The HLS kernel with FLIGHTLLM_BLACKBOX, its CSD-chains by the black box's model, against the functional executor, bit for bit."""
+"""The HLS kernel with FLIGHTLLM_BLACKBOX, its CSD-chains by the black box's model, against the functional executor: every N, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flightllm.executors.hls import HlsDevice
 from flightllm.executors.hls.build import build_hls
 
 
-@pytest.mark.parametrize("name", ["mixed", "kv 4"])
+@pytest.mark.parametrize("name", ["mixed", "2:16", "4:16", "8:16", "dual"])
 def test_formats_by_the_black_box(name, tmp_path):
     recipe, graph = FORMATS[name]
     arch = small_arch(vpus=8)
