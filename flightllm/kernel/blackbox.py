@@ -72,7 +72,7 @@ def verilog() -> tuple[str, dict[str, Any]]:
             [
                 yosys.read_command(yosys.sources(ArchConfig(), folder), NAME, {}),
                 f"hierarchy -check -top {NAME}",
-                "proc; flatten; opt_clean -purge",
+                "proc; flatten; pmuxtree; opt_clean -purge",
                 *unset,
                 f"write_json -selected {folder / 'ports.json'}",
                 f"write_verilog -noattr {folder / 'module.v'}",

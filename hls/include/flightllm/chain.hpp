@@ -4,8 +4,10 @@
 #pragma once
 
 #include "csd_chain.hpp"
-#include "csd_chain_blackbox.hpp"
 #include "tiles.hpp"
+#ifdef FLIGHTLLM_BLACKBOX
+#include "csd_chain_blackbox.hpp"
+#endif
 
 namespace flight {
 
