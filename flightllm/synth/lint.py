@@ -1,4 +1,4 @@
-"""Elaborate the whole RTL for boards' configs, and say which recorded figures are out of date: `python -m flightllm.synth.lint`."""
+"""Elaborate the whole RTL for boards' configs and the black box for HLS, and say which recorded figures are out of date: `python -m flightllm.synth.lint`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 from flightllm.config.board import load_board
 from flightllm.errors import FlightError
+from flightllm.kernel import blackbox
 from flightllm.synth import page, yosys
 from flightllm.synth.record import stale
 
@@ -21,6 +22,11 @@ def main() -> int:
         except FlightError as error:
             print(f"flightllm_top does not elaborate for {name}: {error}")
             return 1
+    try:
+        yosys.elaborate(load_board(BOARDS[0]).arch, blackbox.NAME)
+    except FlightError as error:
+        print(f"{blackbox.NAME} does not elaborate: {error}")
+        return 1
     old = stale()
     if old:
         print(

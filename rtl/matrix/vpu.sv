@@ -1,10 +1,10 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// A VPU: one CSD-chain of 16 DSPs, in two cascades of eight, with sparse MUXes, reduction nodes, overflow adjust and
+// A VPU: one CSD-chain of 16 DSPs, in two cascades of eight, with sparse MUXes (`csd_cascade`), reduction nodes, overflow adjust and
 // group accumulators (docs/rtl.md, "Matrix unit").
 //
 // DSP i of a cascade works i cycles after DSP 0, so win_*_i and mode_i come once for each position, delayed by the
-// caller; codes and indices are delayed here. So do the nodes: with codes in cycle t, valid_i[k] and last_i[k] belong to
+// caller; codes and indices are delayed in the cascade. So do the nodes: with codes in cycle t, valid_i[k] and last_i[k] belong to
 // cycle t + 5 + 2k, for nodes k and k + 4, and clear_i[k] to the cycle before. The sums of the tile stand in sum_a_o,
 // sum_b_o from cycle t + 12 of its last window on, until the next tile's. Sum of node n: the DSPs 2n, 2n + 1 and those
 // before them up to the cut.
@@ -28,54 +28,17 @@ module vpu (
 );
   import matrix_pkg::*;
 
-  // Codes and indices delayed by the position: DSP d of the chain has position d % 8.
-  logic [7:0] code_d [16];
-  logic [3:0] index_d[16];
-  for (genvar d = 0; d < 16; d++) begin : gen_delay
-    localparam int unsigned Delay = d % 8;
-    if (Delay == 0) begin : gen_none
-      assign code_d[d]  = code_i[d];
-      assign index_d[d] = index_i[d];
-    end else begin : gen_shift
-      logic [Delay-1:0][11:0] shift_q;
-      always_ff @(posedge clk_i) begin
-        if (ce_i) begin
-          shift_q[0] <= {index_i[d], code_i[d]};
-          for (int i = 1; i < Delay; i++) shift_q[i] <= shift_q[i-1];
-        end
-      end
-      assign {index_d[d], code_d[d]} = shift_q[Delay-1];
-    end
-  end
-
-  // The chain. A reduction node cuts it before DSP 0, every fourth (N = 4) or every second (N = 2).
-  logic [47:0] p[16];
-  logic [47:0] cascade[17];
-  assign cascade[0] = 48'd0;
-  for (genvar d = 0; d < 16; d++) begin : gen_dsp
-    localparam int unsigned Pos = d % 8;
-    logic cut;
-    if (Pos == 0) begin : gen_head
-      assign cut = 1'b1;
-    end else if (Pos == 4) begin : gen_four
-      assign cut = mode_i[Pos][1];  // N = 4 or 2
-    end else if (Pos % 2 == 0) begin : gen_two
-      assign cut = mode_i[Pos] == NTwo;
-    end else begin : gen_inner
-      assign cut = 1'b0;
-    end
-    mac_dsp i_mac (
-        .clk_i,
-        .ce_i,
-        .a_i     (win_a_i[Pos][index_d[d]]),  // sparse MUX
-        .b_i     (win_b_i[Pos][index_d[d]]),
-        .weight_i(code_d[d]),
-        .cut_i   (cut),
-        .pcin_i  (cascade[d]),
-        .pcout_o (cascade[d+1]),
-        .p_o     (p[d])
-    );
-  end
+  logic [7:0][35:0] taps;
+  csd_cascade i_cascade (
+      .clk_i,
+      .ce_i,
+      .win_a_i,
+      .win_b_i,
+      .mode_i,
+      .code_i,
+      .index_i,
+      .tap_o(taps)
+  );
 
   // Overflow adjust: the packed sum of at most eight products splits into two exact numbers, which the group
   // accumulators of the node add up. Each node works when its sum comes; the sums of a tile are handed over together.
@@ -88,7 +51,7 @@ module vpu (
     // The low lane is negative when bit 17 is set; it then has borrowed one from the high lane. The one comes as a carry from the
     // bit below, which both operands have: a third operand would cost an adder of its own.
     logic borrowed;
-    assign tap = p[2*n+1][35:0];
+    assign tap = taps[n];
     assign {a_d, borrowed} = {a_q, tap[17]} + (Bits + 1)'(signed'(tap[35:17]));
     assign b_d = b_q + Bits'(signed'(tap[17:0]));
     always_ff @(posedge clk_i) begin
@@ -121,7 +84,4 @@ module vpu (
     assign sum_a_o[n] = SumBits'(sum_a_q);
     assign sum_b_o[n] = SumBits'(sum_b_q);
   end
-
-  logic unused;
-  assign unused = &{1'b0, cascade[16], 1'b0};
 endmodule

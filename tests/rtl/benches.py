@@ -50,6 +50,7 @@ BENCHES = {
     "matrix_drain": "matrix/test_matrix_drain.py",
     "drain_lane": "matrix/test_drain_lane.py",
     "matrix_unit": "matrix/test_matrix.py",
+    "csd_chain_blackbox": "blackbox/test_csd_chain_blackbox.py",
     "lane_add": "special/test_lanes.py",
     "lane_mul": "special/test_lanes.py",
     "lane_table": "special/test_lanes.py",
@@ -69,6 +70,7 @@ BENCHES = {
 INSIDE = {
     "kv_append": "memory/test_store_unit.py",
     "dsp_slice": "matrix/test_dsp.py",
+    "csd_cascade": "matrix/test_vpu.py",
     "fetch_plan": "matrix/test_matrix_fetch.py",
     "fetch_walk": "matrix/test_matrix_fetch.py",
     "fetch_pop": "matrix/test_matrix_fetch.py",

@@ -1,7 +1,7 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Plays inputs to a module, one set a clock cycle, and records its outputs. For modules whose inputs do not depend on their
-// outputs. ports.hpp (written by player.py) names the model's class and its ports.
+// outputs. ports.hpp (written by player.py) names the model's class, its clock and its ports.
 
 #include <cstdint>
 #include <cstring>
@@ -16,7 +16,7 @@ extern "C" int64_t player_run(int64_t cycles, const uint8_t* in, uint8_t* out) {
   context.fatalOnError(false);
   context.randReset(2);  // registers without a reset are random
   TOP top(&context);
-  top.clk_i = 0;
+  top.CLOCK = 0;
   for (int64_t i = 0; i < cycles; i++) {
 #define PUT(port)                              \
   std::memcpy(&top.port, in, sizeof(top.port)); \
@@ -27,9 +27,9 @@ extern "C" int64_t player_run(int64_t cycles, const uint8_t* in, uint8_t* out) {
   std::memcpy(out, &top.port, sizeof(top.port)); \
   out += sizeof(top.port);
     OUTPUTS(GET)
-    top.clk_i = 1;
+    top.CLOCK = 1;
     top.eval();
-    top.clk_i = 0;
+    top.CLOCK = 0;
     top.eval();
     if (context.gotError() || context.gotFinish()) return i;
   }

@@ -50,7 +50,7 @@ class Player:
     """A Verilated module.
 
     Args:
-        top: module with a clock `clk_i`. sources: its files, packages first. parameters: of the module.
+        top: module. sources: its files, packages first. parameters: of the module. clock: its clock.
         inputs, outputs: ports without the clock: bits, or (elements, bits of each).
     """
 
@@ -61,12 +61,13 @@ class Player:
         inputs: Mapping[str, int | tuple[int, int]],
         outputs: Mapping[str, int | tuple[int, int]],
         parameters: Mapping[str, int] | None = None,
+        clock: str = "clk_i",
     ) -> None:
         self.top = top
         self.inputs, self.outputs = (
             {name: p if isinstance(p, tuple) else (1, p) for name, p in ports.items()} for ports in (inputs, outputs)
         )
-        lines = [f'#include "V{top}.h"', f"#define TOP V{top}"]
+        lines = [f'#include "V{top}.h"', f"#define TOP V{top}", f"#define CLOCK {clock}"]
         for what, ports in (("INPUTS", self.inputs), ("OUTPUTS", self.outputs)):
             lines.append(f"#define {what}(F) " + " ".join(f"F({name})" for name in ports))
         with tempfile.TemporaryDirectory() as folder:

@@ -29,6 +29,8 @@ FLAGS = (
     "-Wno-unknown-pragmas",
     "-Wno-unused-label",
 )
+#: CSD-chains by the black box
+BLACKBOX_FLAG = "-DFLIGHTLLM_BLACKBOX"
 
 
 def ap_types() -> Path:
@@ -47,7 +49,7 @@ def ap_types() -> Path:
 
 def native_sources() -> list[Path]:
     """C++ files compiled beside the generated top."""
-    return [data_dir("hls") / "native" / "fiber.cpp"]
+    return [data_dir("hls") / "native" / "fiber.cpp", data_dir("hls") / "blackbox" / "csd_chain_blackbox.cpp"]
 
 
 def include_folders() -> list[Path]:
@@ -55,13 +57,16 @@ def include_folders() -> list[Path]:
     return [data_dir("hls") / "include", data_dir("hls") / "native"]
 
 
-def build_hls(arch: ArchConfig) -> Path:
+def build_hls(arch: ArchConfig, blackbox: bool = False) -> Path:
     """Library of the kernel for this config, from the cache if it is there.
+
+    blackbox: its CSD-chains are calls of the black box (docs/hls-blackbox.md), natively of its model.
 
     Raises:
         ConfigError: more ports than the register map has room for. ToolError: the compiler or a header is missing, or it fails.
     """
-    return compile_library("flightllm_hls", hls_top(arch), FILE)
+    flags = (*FLAGS, BLACKBOX_FLAG) if blackbox else FLAGS
+    return compile_library("flightllm_hls", hls_top(arch), FILE, flags)
 
 
 def compile_library(name: str, text: str, file: str, flags: Sequence[str] = FLAGS) -> Path:

@@ -12,7 +12,6 @@
 
 namespace flight {
 
-constexpr int kMaxShare = 8;       // slots that share a VPU beat at N = 2
 constexpr int kMaxRows = 8;        // rows per VPU of a strip
 constexpr int kScaleBeats = 32;    // of a tile: kMaxRows rows x 4 groups
 constexpr int kQuad = 4;           // scale beats that the gearbox hands out together: whole 8-byte words, whatever the VPUs

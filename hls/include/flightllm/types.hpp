@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "csd_chain.hpp"
 #include "flightllm_isa.hpp"
 
 // A process of a dataflow region. In synthesis these are plain calls under `#pragma HLS dataflow`. Natively a call would have to
@@ -32,7 +33,6 @@
 
 namespace flight {
 
-constexpr int kWindow = 16;     // activations that a CSD-chain sees in a beat; codes of a VPU beat
 constexpr int kBlock = 128;     // columns of a block of a weight stream
 constexpr int kVbWord = 16;     // fp32 elements of a word of the vector buffer
 constexpr int kWidths = 6;      // widths of codes

@@ -40,7 +40,17 @@ def mpu(vpus: int) -> Player:
     }  # fmt: skip
     outputs = {"capture_o": (vpus, 48), "rho_o": (4, 32), "bias_o": (4, 32)}
     sources = rtl_sources("matrix")
-    wanted = ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu", "scale_control", "vpu_scale", "mpu")
+    wanted = (
+        "matrix_pkg",
+        "DSP48E2",
+        "dsp_slice",
+        "mac_dsp",
+        "csd_cascade",
+        "vpu",
+        "scale_control",
+        "vpu_scale",
+        "mpu",
+    )
     return Player(
         "mpu",
         [p for p in sources if p.stem in wanted],

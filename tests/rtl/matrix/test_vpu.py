@@ -28,7 +28,11 @@ def vpu() -> Player:
         "ce_i": 1, "win_a_i": window, "win_b_i": window, "mode_i": (POSITIONS, 2), "code_i": (CODES, 8),
         "index_i": (CODES, 4), "valid_i": 4, "last_i": 4, "clear_i": 4,
     }  # fmt: skip
-    sources = [p for p in rtl_sources("matrix") if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "vpu")]
+    sources = [
+        p
+        for p in rtl_sources("matrix")
+        if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "csd_cascade", "vpu")
+    ]
     return Player("vpu", sources, ports, {"sum_a_o": (8, SUM_BITS), "sum_b_o": (8, SUM_BITS)})
 
 
