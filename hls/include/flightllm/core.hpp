@@ -108,13 +108,13 @@ instructions:
       case isa::Opcode::MMQK: {
         const isa::mmqk::Operands o = isa::mmqk::operands(d);
         list_blocks<Config>(range_of(o), mb, blocks);
-        keys_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
+        attention_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
         break;
       }
       case isa::Opcode::MMPV: {
         const isa::mmpv::Operands o = isa::mmpv::operands(d);
         list_blocks<Config>(range_of(o), mb, blocks);
-        values_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
+        attention_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
         break;
       }
       case isa::Opcode::NORM:

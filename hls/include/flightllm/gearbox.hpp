@@ -225,7 +225,7 @@ padding:
 
 // Keys: units of S slots side by side fill the VPUs, V / S units a tile.
 template <class Config>
-void key_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
+void attention_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   static_assert(Config::kVpus % kSlots == 0, "VPUs take whole units");
   Gearbox<Config> box;
@@ -284,7 +284,7 @@ tiles:
 
 // Values: a block of 64 positions is a tile. The cache has it window by window, the chains take it row by row.
 template <class Config>
-void value_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
+void attention_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
   Gearbox<Config> box;
 #pragma HLS array_partition variable = box.word type = complete
   box.have = 0;

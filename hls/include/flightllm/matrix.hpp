@@ -165,7 +165,7 @@ void tell(const Tile& tile, MpuStreams<Config> (&mpu)[Config::kChannels], GearTi
 
 // Keys: as many units as the VPUs take are a tile, and a strip of its own.
 template <class Config>
-void walk_keys(const isa::mmqk::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
+void walk(const isa::mmqk::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
                hls::stream<Tile, 8>& feed, hls::stream<Strip<Config>, 8>& strips) {
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   constexpr int kUnits = Config::kVpus / kSlots;
@@ -219,7 +219,7 @@ batches:
 
 // Values: every block is a tile, all of them are one strip.
 template <class Config>
-void walk_values(const isa::mmpv::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
+void walk(const isa::mmpv::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
                  hls::stream<Tile, 8>& feed, hls::stream<Strip<Config>, 8>& strips) {
   const int slots = static_cast<int>(o.slots);
 blocks:
@@ -332,9 +332,10 @@ void weights_region(const isa::mm::Operands o, const Tokens tokens, Channels<Con
   FLIGHTLLM_JOIN(region);
 }
 
-template <class Config>
-void keys_region(const isa::mmqk::Operands o, const Tokens tokens, const Blocks& blocks, Channels<Config>& channels,
-                 const ActivationBuffer<Config>& ab, VectorBuffer<Config>& vb) {
+// Keys or values: the operands say which walk and which gearbox.
+template <class Config, class Operands>
+void attention_region(const Operands o, const Tokens tokens, const Blocks& blocks, Channels<Config>& channels, const ActivationBuffer<Config>& ab,
+                      VectorBuffer<Config>& vb) {
 #pragma HLS dataflow
   MpuStreams<Config> mpu[Config::kChannels];
   GearTiles gears[Config::kChannels];
@@ -343,34 +344,11 @@ void keys_region(const isa::mmqk::Operands o, const Tokens tokens, const Blocks&
   hls::stream<Strip<Config>, 8> strips;
   hls::stream<std::uint32_t, Config::kAccEntries> scales;
   FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, walk_keys<Config>(o, blocks, mpu, gears, tiles, strips));
+  FLIGHTLLM_PROCESS(region, walk<Config>(o, blocks, mpu, gears, tiles, strips));
   FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, key_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, gears[c], mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], none));
-  }
-  FLIGHTLLM_PROCESS(region, drain_attention<Config>(tokens, strips, scales, mpu, vb));
-  FLIGHTLLM_JOIN(region);
-}
-
-template <class Config>
-void values_region(const isa::mmpv::Operands o, const Tokens tokens, const Blocks& blocks, Channels<Config>& channels,
-                   const ActivationBuffer<Config>& ab, VectorBuffer<Config>& vb) {
-#pragma HLS dataflow
-  MpuStreams<Config> mpu[Config::kChannels];
-  GearTiles gears[Config::kChannels];
-  NoScales none;
-  hls::stream<Tile, 8> tiles;
-  hls::stream<Strip<Config>, 8> strips;
-  hls::stream<std::uint32_t, Config::kAccEntries> scales;
-  FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, walk_values<Config>(o, blocks, mpu, gears, tiles, strips));
-  FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
-  for (int c = 0; c < Config::kChannels; ++c) {
-#pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, value_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, gears[c], mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, attention_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, gears[c], mpu[c]));
     FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
     FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], none));
   }

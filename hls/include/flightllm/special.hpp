@@ -210,16 +210,17 @@ inline std::uint32_t activation(isa::act::Kind kind, std::uint32_t x) {
   }
 }
 
-template <class Config>
-void act(const isa::act::Operands o, VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab) {
-  const Vectors<isa::act::Operands> v{o};
+// Results that depend on one element of each operand: `value(i0, i1, e)` is element e of vector (i0, i1).
+template <class Config, class Operands, class Value>
+void each_element(const Operands& o, VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab, Value value) {
+#pragma HLS inline
+  const Vectors<Operands> v{o};
   const int len = static_cast<int>(o.len);
 vectors:
   for (int n = 0; n < v.n0() * static_cast<int>(o.n1); ++n) {
 #pragma HLS loop_tripcount min = 1 max = 64
     const int i0 = n / static_cast<int>(o.n1), i1 = n % static_cast<int>(o.n1);
-    const std::uint32_t src = v.src(i0, i1) * kVbWord, dst = v.dst(i0, i1) * kVbWord;
-    const std::uint32_t gate = (o.gate + i0 * o.gate_s0 + i1 * o.gate_s1) * kVbWord;
+    const std::uint32_t dst = v.dst(i0, i1) * kVbWord;
     std::uint32_t largest = 0;
   result:
     for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
@@ -229,8 +230,7 @@ vectors:
 #pragma HLS unroll
         const int e = g * Config::kLanes + l;
         if (e < len) {
-          std::uint32_t y = activation(static_cast<isa::act::Kind>(o.kind), vb.get(src + e));
-          if (o.gated) y = fp32::mul(y, vb.get(gate + e));
+          const std::uint32_t y = value(i0, i1, e);
           vb.put(dst + e, y);
           const std::uint32_t a = fp32::magnitude(y);
           if (a > largest) largest = a;
@@ -243,34 +243,18 @@ vectors:
 }
 
 template <class Config>
+void act(const isa::act::Operands o, VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab) {
+  each_element<Config>(o, vb, ab, [&](int i0, int i1, int e) {
+    const std::uint32_t y = activation(static_cast<isa::act::Kind>(o.kind), vb.get((o.src + i0 * o.src_s0 + i1 * o.src_s1) * kVbWord + e));
+    return o.gated ? fp32::mul(y, vb.get((o.gate + i0 * o.gate_s0 + i1 * o.gate_s1) * kVbWord + e)) : y;
+  });
+}
+
+template <class Config>
 void add(const isa::add::Operands o, VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab) {
-  const Vectors<isa::add::Operands> v{o};
-  const int len = static_cast<int>(o.len);
-vectors:
-  for (int n = 0; n < v.n0() * static_cast<int>(o.n1); ++n) {
-#pragma HLS loop_tripcount min = 1 max = 64
-    const int i0 = n / static_cast<int>(o.n1), i1 = n % static_cast<int>(o.n1);
-    const std::uint32_t src = v.src(i0, i1) * kVbWord, dst = v.dst(i0, i1) * kVbWord;
-    const std::uint32_t other = (o.other + i0 * o.other_s0 + i1 * o.other_s1) * kVbWord;
-    std::uint32_t largest = 0;
-  result:
-    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
-#pragma HLS pipeline II = 1
-#pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < Config::kLanes; ++l) {
-#pragma HLS unroll
-        const int e = g * Config::kLanes + l;
-        if (e < len) {
-          const std::uint32_t y = fp32::add(vb.get(src + e), vb.get(other + e));
-          vb.put(dst + e, y);
-          const std::uint32_t a = fp32::magnitude(y);
-          if (a > largest) largest = a;
-        }
-      }
-    }
-    const auto kind = static_cast<Quant>(o.quant);
-    if (kind != Quant::kNone) quantise<Config>(vb, ab, v.dst(i0, i1), len, largest, kind, v.row(i0, i1));
-  }
+  each_element<Config>(o, vb, ab, [&](int i0, int i1, int e) {
+    return fp32::add(vb.get((o.src + i0 * o.src_s0 + i1 * o.src_s1) * kVbWord + e), vb.get((o.other + i0 * o.other_s0 + i1 * o.other_s1) * kVbWord + e));
+  });
 }
 
 template <class Config>
