@@ -204,6 +204,15 @@ def _typed(name: str, value: Any, hint: Any, where: str) -> Any:
                 do="change it in the board file",
             )
         return tuple(value)
+    if hint == tuple[int, ...]:
+        if not isinstance(value, list) or not all(type(x) is int and 0 <= x < 1e18 for x in value):
+            raise ConfigError(
+                f"{name} = {value!r} is not legal",
+                where=where,
+                why="it has to be a list of whole numbers, not negative",
+                do="change it in the board file",
+            )
+        return tuple(value)
     ok = isinstance(value, kinds.get(hint, (hint if isinstance(hint, type) else object,)))
     if hint in kinds:
         ok = ok and all(isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18 for x in numbers)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 
 #: what names in generated Tcl, make and configuration files are made of
 _PLAIN = re.compile(r"[\w.:*+ -]*")
+#: bursts cross no multiple of it
+PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,20 @@ class ZynqBuild:
     board_part: str
     #: connections of the module to its carrier card; "" if there is none
     board_connections: str
+    #: memory ports side by side on one channel; those of channel c are c * ports_per_channel and up
+    ports_per_channel: int
     #: memory ports as the processor system names them (`S_AXI_<port>_FPD`), in the order of the channels
     memory_ports: tuple[str, ...]
     #: the same ports in its parameters (`PSU__USE__S_AXI_<slot>`)
     memory_slots: tuple[str, ...]
     #: widest data of a memory port
     port_bits: int
-    #: address segments behind a memory port (`<port>_<segment>`)
+    #: address segments behind a memory port (`<port>_<segment>`), where each begins, and its bytes
     memory_segments: tuple[str, ...]
+    segment_addresses: tuple[int, ...]
+    segment_bytes: tuple[int, ...]
+    #: with several ports on a channel: where the memory of each begins, in the order of the ports; all have the same size
+    part_addresses: tuple[int, ...]
     #: master port to the registers, and its slot (`PSU__USE__M_AXI_<slot>`)
     control_port: str
     control_slot: str
@@ -92,6 +100,33 @@ def problems(build: Build, slrs: int, channels: int, channel_bytes: int) -> Iter
         aligned = channel_bytes == 0 or build.hbm_address % channel_bytes == 0
         yield not aligned, "build.hbm_address", "a multiple of memory.channel_bytes"
     if isinstance(build, ZynqBuild):
-        yield len(build.memory_ports) != channels, "build.memory_ports", f"{channels} names, as memory.channels says"
-        yield len(build.memory_slots) != channels, "build.memory_slots", f"{channels} names, as memory.channels says"
-        yield not build.memory_segments, "build.memory_segments", "one name at least"
+        yield from _zynq_problems(build, channels, channel_bytes)
+
+
+def _zynq_problems(build: ZynqBuild, channels: int, channel_bytes: int) -> Iterator[tuple[bool, str, str]]:
+    parts = build.ports_per_channel
+    if parts not in (1, 2, 4):
+        yield True, "build.ports_per_channel", "1, 2 or 4"
+        return
+    count = channels * parts
+    rule = f"{count} names: memory.channels x build.ports_per_channel"
+    yield len(build.memory_ports) != count, "build.memory_ports", rule
+    yield len(build.memory_slots) != count, "build.memory_slots", rule
+    segments = len(build.memory_segments)
+    yield segments == 0, "build.memory_segments", "one name at least"
+    for name in ("segment_addresses", "segment_bytes"):
+        yield len(getattr(build, name)) != segments, f"build.{name}", f"{segments} numbers, as memory_segments says"
+    if parts == 1:
+        yield len(build.part_addresses) != 0, "build.part_addresses", "empty: a channel has one port"
+        return
+    yield len(build.part_addresses) != count, "build.part_addresses", f"{count} numbers, as memory_ports says"
+    yield channel_bytes % (parts * PAGE) != 0, "memory.channel_bytes", f"a multiple of {parts} x {PAGE}"
+    size = channel_bytes // parts
+    ranges = list(zip(build.segment_addresses, build.segment_bytes, strict=False))
+    for h, base in enumerate(build.part_addresses):
+        what = f"build.part_addresses[{h}] = {base:#x}"
+        yield base % PAGE != 0, what, f"a multiple of {PAGE}"
+        inside = any(first <= base and base + size <= first + length for first, length in ranges)
+        yield not inside, what, f"{size:,} bytes (memory.channel_bytes / {parts}) inside one segment"
+        others = build.part_addresses[:h]
+        yield any(abs(base - other) < size for other in others), what, f"{size:,} bytes apart from the others"

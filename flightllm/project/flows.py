@@ -12,7 +12,7 @@ from flightllm.kernel import control_map, signature
 from flightllm.project.metadata import metadata
 from flightllm.project.plan import UNIT, VLNV, Plan
 from flightllm.project.render import render
-from flightllm.project.sources import HLS_TOP, halves_files, hls_files, rtl_files
+from flightllm.project.sources import HLS_TOP, hls_files, parts_files, rtl_files
 
 #: bits of AP_CTRL, for tools that list registers: name, bit, "read-write" or "read-only"
 AP_CTRL = (
@@ -57,32 +57,45 @@ def _vitis(plan: Plan, values: dict[str, Any]) -> dict[str, str]:
 def _versal(plan: Plan, values: dict[str, Any]) -> dict[str, str]:
     build = plan.build
     assert isinstance(build, VersalBuild)
-    halves = halves_files(plan)
     # PG313: a controller has two pseudo-channels with two ports each; the network's own ports are numbered from 0 and reach any of them
     ports = [
         {
-            "name": f"HBM{plan.halves * p + h:02d}_AXI",
+            "name": f"HBM{plan.parts * p + h:02d}_AXI",
             "target": f"HBM{p // 2}_PORT{2 * (p % 2) + h}",
             "segment": f"HBM{p // 2}_PC{p % 2}",
-            "address": build.hbm_address + p * plan.board.memory.channel_bytes,
-            "channel": p,
-            "half": h,
+            "address": place.address,
+            "user": _user(plan, p, h),
+            "part": h,
         }
-        for p in range(len(plan.places))
-        for h in range(plan.halves)
+        for p, place in enumerate(plan.places)
+        for h in range(plan.parts)
     ]
     mbps = round(1000 * plan.board.memory.channel_gbps / build.ports_per_channel)
-    design = render("versal.tcl", ports=ports, mbps=mbps, extra=list(halves), **values)
-    return halves | {"Makefile": render("vivado.mk", **values), "scripts/design.tcl": design}
+    return _design("versal.tcl", plan, values, ports=ports, mbps=mbps)
 
 
 def _zynq(plan: Plan, values: dict[str, Any]) -> dict[str, str]:
     build = plan.build
     assert isinstance(build, ZynqBuild)
-    count = len(plan.places)
-    ports = list(zip(build.memory_ports[:count], build.memory_slots[:count], strict=True))
-    design = render("zynq.tcl", ports=ports, extra=[], **values)
-    return {"Makefile": render("vivado.mk", **values), "scripts/design.tcl": design}
+    first = [p * build.ports_per_channel for p in range(len(plan.places))]
+    ports = [
+        {"name": build.memory_ports[i + h], "slot": build.memory_slots[i + h], "user": _user(plan, p, h)}
+        for p, i in enumerate(first)
+        for h in range(plan.parts)
+    ]
+    return _design("zynq.tcl", plan, values, ports=ports, part_bits=plan.arch.port_bits // plan.parts)
+
+
+def _user(plan: Plan, port: int, part: int) -> str:
+    """Interface of the block design that uses a memory port of the board: the kernel's, or that of what splits it."""
+    return f"parts{port}/m{part}_axi" if plan.parts > 1 else f"{UNIT}/{signature.memory_port(port)}"
+
+
+def _design(template: str, plan: Plan, values: dict[str, Any], **more: Any) -> dict[str, str]:
+    """A block design, what makes it, and modules that it has beside the kernel."""
+    extra = parts_files(plan)
+    design = render(template, extra=list(extra), **more, **values)
+    return extra | {"Makefile": render("vivado.mk", **values), "scripts/design.tcl": design}
 
 
 _FLOWS: dict[str, Callable[[Plan, dict[str, Any]], dict[str, str]]] = {

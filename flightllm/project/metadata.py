@@ -41,11 +41,12 @@ def metadata(plan: Plan) -> dict[str, Any]:
                 "interface": signature.memory_port(place.port),
                 "tag": place.tag,
                 "address": place.address,
+                "bases": list(place.bases),
             }
             for place in plan.places
         ],
         "channel_bytes": plan.board.memory.channel_bytes,
-        "halves": plan.halves,
+        "parts": plan.parts,
     }
 
 

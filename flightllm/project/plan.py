@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.board import Board
-from flightllm.config.board_build import Build, VersalBuild, VitisBuild, ZynqBuild
+from flightllm.config.board_build import Build, VitisBuild, ZynqBuild
 from flightllm.errors import ConfigError, FitError
 from flightllm.kernel import signature
 from flightllm.kernel.control_map import FLAVOURS
@@ -23,11 +23,15 @@ IMAGES = {"vitis": "xclbin", "versal": "pdi", "zynq": "bit"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where one AXI port of the kernel goes. tag: in the words of the flow. address: of the memory there; None: the host allocates it."""
+    """Where one AXI port of the kernel goes. tag: in the words of the flow. address: of the memory there, as the port sees it; None: the host allocates it.
+
+    bases: if the port is split over several of the board's, of each one's part of the memory, as the processors see it.
+    """
 
     port: int
     tag: str
     address: int | None = None
+    bases: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,31 @@ class Plan:
         return f"{signature.NAME}.{IMAGES[self.board.flow]}"
 
     @property
-    def halves(self) -> int:
+    def parts(self) -> int:
         """AXI ports of the board side by side for one of the kernel; more than 1: the host stores each beat in so many parts."""
-        build = self.build
-        return (
-            build.ports_per_channel if isinstance(build, VersalBuild) and self.arch.port_bits > build.port_bits else 1
-        )
+        return parts_of(self.build, self.arch)
+
+    @property
+    def range_bits(self) -> int:
+        """Bits of the range of addresses behind a port of the kernel: its memory may fill it, or not."""
+        return (self.board.memory.channel_bytes - 1).bit_length()
+
+    def relative(self, place: Place) -> tuple[int, ...]:
+        """Bases of a port's parts as `axi_parts` wants them: to be added to the address at which the port sees its memory."""
+        return tuple(base - (place.address or 0) for base in place.bases)
+
+    @property
+    def wrappers(self) -> dict[tuple[int, ...], str]:
+        """Bases -> name of the wrapper of `axi_parts` that has them; ports with the same ones share it. Nothing if no port is split."""
+        found = dict.fromkeys(self.relative(place) for place in self.places if place.bases)
+        return {bases: f"axi_parts{i}_ip" for i, bases in enumerate(found)}
+
+
+def parts_of(build: Build, arch: ArchConfig) -> int:
+    """Ports of the board for one of the kernel: all that a channel has if one is too narrow."""
+    if isinstance(build, VitisBuild) or arch.port_bits <= build.port_bits:
+        return 1
+    return build.ports_per_channel
 
 
 def make_plan(board: Board, arch: ArchConfig, flavour: str = "rtl") -> Plan:
@@ -82,7 +105,7 @@ def make_plan(board: Board, arch: ArchConfig, flavour: str = "rtl") -> Plan:
         build=board.build,
         arch=arch,
         flavour=flavour,
-        places=tuple(_places(board, board.build, signature.ports(arch))),
+        places=tuple(_places(board, board.build, arch)),
         regions=tuple(floorplan(board, arch)) if flavour == "rtl" else (),
         unit_region=kernel_region(board, arch),
         warnings=tuple(warnings),
@@ -93,7 +116,7 @@ def _check_width(build: Build, arch: ArchConfig, name: str) -> None:
     """Whether the board's ports are as wide as the config's. FitError if they are not."""
     if isinstance(build, VitisBuild):
         return  # the platform's interconnect converts any width
-    side_by_side = build.ports_per_channel if isinstance(build, VersalBuild) else 1
+    side_by_side = build.ports_per_channel
     if arch.port_bits <= build.port_bits or arch.port_bits == side_by_side * build.port_bits:
         return
     ports = (
@@ -108,10 +131,24 @@ def _check_width(build: Build, arch: ArchConfig, name: str) -> None:
     )
 
 
-def _places(board: Board, build: Build, ports: int) -> list[Place]:
+def _places(board: Board, build: Build, arch: ArchConfig) -> list[Place]:
+    ports, parts = range(signature.ports(arch)), parts_of(build, arch)
     if isinstance(build, VitisBuild):
-        return [Place(p, f"{build.memory_tag}[{p}]") for p in range(ports)]
+        return [Place(p, f"{build.memory_tag}[{p}]") for p in ports]
     if isinstance(build, ZynqBuild):
-        return [Place(p, f"S_AXI_{build.memory_ports[p]}_FPD") for p in range(ports)]
+        names = [f"S_AXI_{name}_FPD" for name in build.memory_ports]
+        first = [p * build.ports_per_channel for p in ports]
+        if parts == 1:
+            return [Place(p, names[first[p]]) for p in ports]
+        # a memory that exists for its port only: it may lie at 0
+        return [
+            Place(p, "+".join(names[i : i + parts]), 0, build.part_addresses[i : i + parts])
+            for p, i in enumerate(first)
+        ]
     size = board.memory.channel_bytes
-    return [Place(p, f"HBM{p // 2}_PC{p % 2}", build.hbm_address + p * size) for p in range(ports)]
+    places = []
+    for p in ports:
+        address = build.hbm_address + p * size
+        bases = tuple(address + h * size // parts for h in range(parts)) if parts > 1 else ()
+        places.append(Place(p, f"HBM{p // 2}_PC{p % 2}", address, bases))
+    return places

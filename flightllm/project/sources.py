@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
 from flightllm.kernel import signature
@@ -18,7 +20,7 @@ PRIMITIVES = ("DSP48E2",)
 #: top of the HLS kernel in a project
 HLS_TOP = f"hls/{FILE}"
 #: modules that only some boards' designs use, beside the kernel
-HALVES = ("rtl/fifo.sv", "rtl/axi_halves.sv", "rtl/axi_halves_ip.v")
+PARTS = ("rtl/fifo.sv", "rtl/axi_parts.sv")
 
 
 def rtl_files(arch: ArchConfig) -> dict[str, str]:
@@ -26,7 +28,7 @@ def rtl_files(arch: ArchConfig) -> dict[str, str]:
 
     Modules that `flightllm_top` does not instantiate are left out, and so are models of primitives.
     """
-    beside = {path.removeprefix("rtl/").removesuffix(".sv") for path in HALVES} - {"fifo"}
+    beside = {path.removeprefix("rtl/").removesuffix(".sv") for path in PARTS} - {"fifo"}
     files = {}
     for path in rtl_sources(arch=arch):
         if path.stem not in PRIMITIVES and path.stem not in beside:
@@ -47,24 +49,27 @@ def wrapper(arch: ArchConfig) -> str:
     )
 
 
-def halves_files(plan: Plan) -> dict[str, str]:
-    """`axi_halves` with its wrapper in Verilog, which a block design takes as a module; nothing if the board's ports are as wide as the kernel's."""
-    if plan.halves == 1:
+def parts_files(plan: Plan) -> dict[str, str]:
+    """`axi_parts`, and a wrapper of it in Verilog for each set of bases, which block designs take as modules; nothing if no port is split."""
+    if not plan.wrappers:
         return {}
     rtl = {path.name: path for path in data_dir("rtl").rglob("*.sv")}
-    files = {name: rtl[name.removeprefix("rtl/")].read_text() for name in HALVES if name.endswith(".sv")}
-    files[HALVES[-1]] = halves_wrapper(plan.arch.port_bits, plan.board.memory.channel_bytes)
+    files = {name: rtl[name.removeprefix("rtl/")].read_text() for name in PARTS}
+    for bases, name in plan.wrappers.items():
+        files[f"rtl/{name}.v"] = parts_wrapper(name, plan.arch.port_bits, plan.range_bits, bases)
     return files
 
 
-def halves_wrapper(port_bits: int, channel_bytes: int) -> str:
-    """`axi_halves` for ports of so many bits in front of so many bytes, under AXI's signal names."""
+def parts_wrapper(name: str, port_bits: int, range_bits: int, bases: Sequence[int]) -> str:
+    """`axi_parts` for ports of so many bits in front of so many parts, under AXI's signal names. bases: of the parts, as the module wants them."""
     return render(
-        "axi_halves_ip.v",
+        "axi_parts_ip.v",
+        name=name,
         port_bits=port_bits,
-        range_bits=channel_bytes.bit_length() - 1,
+        range_bits=range_bits,
+        bases=bases,
         subordinate=memory_signals(port_bits),
-        managers=memory_signals(port_bits // 2, id_bits=1),
+        managers=memory_signals(port_bits // len(bases), id_bits=1),
     )
 
 

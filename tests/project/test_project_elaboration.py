@@ -67,10 +67,11 @@ def test_ports_stand_in_the_order_of_the_rtl(project):
     ]  # fmt: skip
 
 
-def test_axi_halves_in_its_wrapper(project, tmp_path):
-    files = [project("vhk158") / "rtl" / name for name in ("fifo.sv", "axi_halves.sv", "axi_halves_ip.v")]
-    assert lint("axi_halves_ip", files) == ""
-    elaborate("axi_halves_ip", files, tmp_path)
+@pytest.mark.parametrize("board", ["vhk158", "kv260"])
+def test_axi_parts_in_its_wrapper(project, tmp_path, board):
+    files = [project(board) / "rtl" / name for name in ("fifo.sv", "axi_parts.sv", "axi_parts0_ip.v")]
+    assert lint("axi_parts0_ip", files) == ""
+    elaborate("axi_parts0_ip", files, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_what_is_no_project_is_never_replaced(tmp_path, kind):
         ({}, ConfigError, "no board was named"),
         ({"board": "u280", "arch": {"cores": 2}}, FitError, "does not fit u280"),
         ({"board": "u280", "arch": {"clock_mhz": 400}}, FitError, "does not fit u280"),
-        ({"board": "kv260", "arch": {"port_bits": 256, "channels": 1}}, FitError, "a port of 128 bits"),
+        ({"board": "kv260", "arch": {"port_bits": 256, "channels": 1}}, FitError, "4 ports of 128 bits"),
         ({"board": "u280", "flavour": "vhdl"}, ConfigError, "no kernel 'vhdl'"),
         ({"board": "u280", "arch": {"vpu": 4}}, ConfigError, "unknown parameter vpu"),
     ],
@@ -161,7 +161,7 @@ def test_more_ports_than_the_board_has():
 
 
 def test_logic_that_is_only_estimated_is_a_warning(project, flightllm, tmp_path):
-    result = flightllm("build", "--board", "kv260", "-o", tmp_path / "out")
+    result = flightllm("build", "--board", "kv260", "--set", "vpus=16", "-o", tmp_path / "out")
     assert result.exit_code == 0
     assert "warning: estimated to be too large: LUT (estimate): needs 1" in result.stdout
     assert "Estimated to be too large" in (tmp_path / "out" / "README.md").read_text()
@@ -214,7 +214,24 @@ def test_command_line(flightllm, tmp_path):
         ("vhk158", "ports_per_channel = 2", "ports_per_channel = 3", "1 or 2"),
         ("vhk158", "hbm_address = 0x4000000000", "hbm_address = 0x4000000001", "a multiple of memory.channel_bytes"),
         ("vhk158", 'processor_memory = "DDR"', 'processor_memory = "HBM"', "DDR or LPDDR"),
-        ("kv260", '["HP0", "HP1", ', '["HP0", ', "4 names, as memory.channels says"),
+        ("kv260", '["HP0", "HP1", ', '["HP0", ', "4 names: memory.channels x"),
+        ("kv260", '["GP2", "GP3", ', '["GP2", ', "4 names: memory.channels x"),
+        ("kv260", "ports_per_channel = 4", "ports_per_channel = 3", "1, 2 or 4"),
+        ("kv260", "ports_per_channel = 4", "ports_per_channel = 0", "1, 2 or 4"),
+        ("kv260", "segment_addresses = [0x0, ", "segment_addresses = [", "2 numbers, as memory_segments says"),
+        ("kv260", "segment_bytes = [0x80000000, ", "segment_bytes = [", "2 numbers, as memory_segments says"),
+        ("kv260", "segment_bytes = [0x80000000, ", "segment_bytes = [0x7FFFF000, ", "inside one segment"),
+        ("kv260", "part_addresses = [0x10000000, ", "part_addresses = [", "4 numbers, as memory_ports says"),
+        ("kv260", "part_addresses = [0x10000000, ", "part_addresses = [0x10000800, ", "a multiple of 4096"),
+        ("kv260", "part_addresses = [0x10000000, ", "part_addresses = [0x10001000, ", "apart from the others"),
+        ("kv260", "part_addresses = [0x10000000, ", "part_addresses = [1e9, ", "a list of whole numbers"),
+        (
+            "kv260",
+            "part_addresses = [0x10000000, 0x48000000, ",
+            "part_addresses = [0x10000000, 0x48001000, ",
+            "one segment",
+        ),
+        ("kv260", "channel_bytes = 3758096384", "channel_bytes = 3758096448", "a multiple of 4 x 4096"),
         ("kv260", 'control_port = "HPM0"', 'control_port = "HPM0]; exit"', "letters, digits"),
         ("tiny", "[arch]", '[build]\ntools = "x"\n[arch]', "has no use"),
     ],

@@ -5,6 +5,7 @@ is not known there ends the script.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 from vendor_tools import _TKINTER, VENDOR, prop, run_tcl
 
 from flightllm.config.board import load_board
+from flightllm.config.paths import data_dir
 from flightllm.kernel import signature
+from flightllm.project.write import write_project
 
 FLOWS = ["u280", "u50", "u55c", "vhk158", "kv260"]
 CELL = "level0_i/ulp/flightllm_1/inst/i_top"
@@ -84,7 +87,7 @@ def test_block_design_of_the_versal_board(project, tmp_path):
     network = [f"axi_noc_0/HBM{i:02d}_AXI" for i in range(2 * ports)]
     assert [buses[name] for name in network] == [1] * len(network)
     assert [w for w in run.of("connect_bd_intf_net") if w[0].startswith("flightllm_1/")] == [
-        [f"flightllm_1/m_axi_gmem{p}", f"halves{p}/s_axi"] for p in range(ports)
+        [f"flightllm_1/m_axi_gmem{p}", f"parts{p}/s_axi"] for p in range(ports)
     ]
     targets = [
         words[1].split()[0]
@@ -98,24 +101,29 @@ def test_block_design_of_the_versal_board(project, tmp_path):
     }
     for p in range(ports):
         base = board.build.hbm_address + p * board.memory.channel_bytes
-        # both halves see the pseudo-channel at one address; axi_halves puts them into its two halves
-        spaces = (f"space:flightllm_1/m_axi_gmem{p}", f"space:halves{p}/m0_axi", f"space:halves{p}/m1_axi")
+        # both parts see the pseudo-channel at one address; axi_parts puts them into its two halves
+        spaces = (f"space:flightllm_1/m_axi_gmem{p}", f"space:parts{p}/m0_axi", f"space:parts{p}/m1_axi")
         assert [at[space] for space in spaces] == [base] * 3
     told = json.loads((project("vhk158") / "flightllm.pdi.json").read_text())
     assert [m["address"] for m in told["memory"]] == [
         board.build.hbm_address + p * board.memory.channel_bytes for p in range(ports)
     ]
-    assert told["halves"] == 2
+    assert told["parts"] == 2
+    half = board.memory.channel_bytes // 2
+    assert all(m["bases"] == [m["address"], m["address"] + half] for m in told["memory"])
+    wrapper = (project("vhk158") / "rtl" / "axi_parts0_ip.v").read_text()
+    assert f".Bases    ({{64'h{half:X}, 64'h0}})" in wrapper and ".RangeBits(30)" in wrapper
     assert run.of("launch_runs") == [["impl_1", "-to_step", "write_device_image", "-jobs", "3"]]
     assert (tmp_path / "copy" / "build" / "flightllm.pdi").is_file()
 
 
-def test_a_narrow_kernel_needs_no_halves(project, tmp_path):
+def test_a_narrow_kernel_is_not_split(project, tmp_path):
     run = design(project("vhk158", port_bits=256, channels=4), tmp_path)
     assert run.error == ""
     assert ["flightllm_1/m_axi_gmem3", "axi_noc_0/HBM03_AXI"] in run.of("connect_bd_intf_net")
     targets = [w[1].split()[0] for w in run.of("set_property") if w[0] == "CONFIG.CONNECTIONS" and "/HBM" in w[2]]
     assert targets == ["HBM0_PORT0", "HBM0_PORT2", "HBM1_PORT0", "HBM1_PORT2"]  # a pseudo-channel each
+    assert not list((tmp_path / "copy" / "rtl").glob("axi_parts*"))
 
 
 def test_block_design_of_the_zynq_board(project, tmp_path):
@@ -124,15 +132,58 @@ def test_block_design_of_the_zynq_board(project, tmp_path):
     assert prop(run, "board_part") == ["xilinx.com:kv260_som:part0:1.4"]
     assert prop(run, "board_connections") != []
     joined = run.of("connect_bd_intf_net")
-    for p in range(4):
-        assert [f"flightllm_1/m_axi_gmem{p}", f"memory{p}/S00_AXI"] in joined
-        assert [f"memory{p}/M00_AXI", f"ps/S_AXI_HP{p}_FPD"] in joined
+    assert ["flightllm_1/m_axi_gmem0", "parts0/s_axi"] in joined
+    for h in range(4):
+        assert [f"parts0/m{h}_axi", f"memory{h}/S00_AXI"] in joined
+        assert [f"memory{h}/M00_AXI", f"ps/S_AXI_HP{h}_FPD"] in joined
     spaces = Counter(w[w.index("-target_address_space") + 1] for w in run.of("assign_bd_address"))
-    assert spaces == {"space:ps": 1} | {f"space:flightllm_1/m_axi_gmem{p}": 2 for p in range(4)}
+    assert spaces == {"space:ps": 1, "space:flightllm_1/m_axi_gmem0": 1} | {
+        f"space:parts0/m{h}_axi": 2 for h in range(4)
+    }
+    board = load_board("kv260")
+    told = json.loads((project("kv260") / "flightllm.bit.json").read_text())
+    (memory,) = told["memory"]
+    assert (told["parts"], memory["address"], memory["bases"]) == (4, 0, list(board.build.part_addresses))
+    wrapper = (project("kv260") / "rtl" / "axi_parts0_ip.v").read_text()
+    bases = ", ".join(f"64'h{base:X}" for base in reversed(board.build.part_addresses))  # element 0 comes last
+    assert f".Bases    ({{{bases}}})" in wrapper
+    assert 2 ** int(re.search(r"RangeBits\((\d+)\)", wrapper)[1]) >= board.memory.channel_bytes
     assert run.of("launch_runs") == [["impl_1", "-to_step", "write_bitstream", "-jobs", "3"]]
     assert (tmp_path / "copy" / "build" / "flightllm.bit").is_file()
     assert run.of("write_hw_platform")
     assert (tmp_path / "copy" / "build" / "flightllm.hwh").is_file()
+
+
+def test_a_narrow_kernel_takes_one_port_of_the_zynq_board(project, tmp_path):
+    run = design(project("kv260", port_bits=128), tmp_path)
+    assert run.error == ""
+    assert ["flightllm_1/m_axi_gmem0", "memory0/S00_AXI"] in run.of("connect_bd_intf_net")
+    assert prop(run, "CONFIG.NUM_SI", "memory1") == []
+    (memory,) = json.loads((tmp_path / "copy" / "flightllm.bit.json").read_text())["memory"]
+    assert (memory["tag"], memory["address"], memory["bases"]) == ("S_AXI_HP0_FPD", None, [])
+
+
+def test_ports_with_other_bases_have_other_wrappers(tmp_path):
+    """A board of two channels, two ports each: parts lie where its file says."""
+    text = (data_dir("boards") / "kv260.toml").read_text()
+    for old, new in (
+        ("channels = 1 #", "channels = 2 #"),
+        ("\nchannels = 1\n", "\nchannels = 2\n"),
+        ("ports_per_channel = 4", "ports_per_channel = 2"),
+        ("port_bits = 512", "port_bits = 256"),
+        ("channel_bytes = 3758096384", "channel_bytes = 1879048192"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "two.toml").write_text(text)
+    write_project(board=str(tmp_path / "two.toml"), output=tmp_path / "out")
+    run = design(tmp_path / "out", tmp_path)
+    assert run.error == ""
+    cells = {w[w.index("-reference") + 1]: w[-1] for w in run.of("create_bd_cell") if "-reference" in w}
+    assert cells == {"axi_parts0_ip": "parts0", "axi_parts1_ip": "parts1"}
+    assert "64'h48000000, 64'h10000000}" in (tmp_path / "out" / "rtl" / "axi_parts0_ip.v").read_text()
+    assert "64'h838000000, 64'h800000000}" in (tmp_path / "out" / "rtl" / "axi_parts1_ip.v").read_text()
+    assert ["parts1/m1_axi", "memory3/S00_AXI"] in run.of("connect_bd_intf_net")
 
 
 @pytest.mark.parametrize("board", ["vhk158", "kv260"])
@@ -157,6 +208,26 @@ def test_a_wrong_block_design_fails(project, tmp_path, board, old, new, message)
     script.write_text(text.replace(old, new, 1))
     run = design(copy, tmp_path)
     assert message in run.error
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("2 parts0/m2_axi HP2", "2 parts0/m1_axi HP2", "connected twice"),
+        ("2 parts0/m2_axi HP2 GP4", "2 parts0/m2_axi HP2 GP5", "not found in the block design: segment HP2_DDR_LOW"),
+        ("axi_parts0_ip 0x0", "axi_parts1_ip 0x0", "no source of module axi_parts1_ip"),
+        ("-range 0x100000000", "-range 0xE0000000", "no power of two"),
+        ("[space $user]", "[space parts0/m0_axi]", "parts0/m1_axi reaches no memory"),
+        ("bus flightllm_1/$interface parts$number/s_axi", "", "not connected"),
+    ],
+)
+def test_wrong_parts_of_a_zynq_design_fail(project, tmp_path, old, new, message):
+    copy = shutil.copytree(project("kv260"), tmp_path / "wrong")
+    script = copy / "scripts" / "design.tcl"
+    text = script.read_text()
+    assert old in text
+    script.write_text(text.replace(old, new, 1))
+    assert message in design(copy, tmp_path).error
 
 
 def test_what_stands_twice_or_overlaps_fails(project, tmp_path):

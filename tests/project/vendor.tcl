@@ -554,7 +554,11 @@ vendor assign_bd_address {-offset -range -target_address_space} {-force} {0 1} {
     if {[dict exists $opt -offset]} {
         set from [expr {[dict get $opt -offset]}]
         set to [expr {$from + [dict get $opt -range]}]
-        if {$from % [dict get $opt -range]} {
+        set range [expr {[dict get $opt -range]}]
+        if {$range & ($range - 1)} {
+            error "assign_bd_address: [dict get $opt -range] is no power of two"
+        }
+        if {$from % $range} {
             error "assign_bd_address: [dict get $opt -offset] is no multiple of the range"
         }
         foreach {other_from other_to} [expr {[info exists ::assigned($space)] ? $::assigned($space) : ""}] {
@@ -574,7 +578,7 @@ vendor validate_bd_design {} {} {0 0} {
             if {![info exists ::linked($cell/$name)]} {
                 error "validate: interface $cell/$name is not connected"
             }
-            if {$cell eq "flightllm_1" && $mode eq "Master" && ![info exists ::assigned(space:$cell/$name)]} {
+            if {($cell eq "flightllm_1" || [string match module:* $::vlnv($cell)]) && $mode eq "Master" && ![info exists ::assigned(space:$cell/$name)]} {
                 error "validate: $cell/$name reaches no memory"
             }
         }

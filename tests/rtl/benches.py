@@ -62,7 +62,7 @@ BENCHES = {
     "lane_max": "special/test_lane_max.py",
     "word_stream": "special/test_word_stream.py",
     "special_unit": "special/test_special.py",
-    "axi_halves": "board/test_axi_halves.py",
+    "axi_parts": "board/test_axi_parts.py",
     "exchange": "top/test_exchange.py",
     "flightllm_top": "top/test_top.py",
 }
