@@ -19,13 +19,13 @@ package flightllm_control_pkg;
   localparam logic [15:0] AddrWatchdog = 16'h0044;
   localparam logic [15:0] AddrSoftReset = 16'h004c;
   localparam logic [15:0] AddrError = 16'h0054;
-  localparam logic [15:0] AddrBuild = 16'h005c;
-  localparam logic [15:0] AddrFlavour = 16'h0064;
-  localparam logic [15:0] AddrDigest = 16'h006c;
-  localparam logic [15:0] AddrCycles = 16'h0078;
+  localparam logic [15:0] AddrBuild = 16'h0064;
+  localparam logic [15:0] AddrFlavour = 16'h0074;
+  localparam logic [15:0] AddrDigest = 16'h0084;
+  localparam logic [15:0] AddrCycles = 16'h009c;
   localparam logic [31:0] ResetWatchdog = 32'd1048576;
 
-  localparam logic [15:0] AddrBase = 16'h0084;  // + BaseStride * port
+  localparam logic [15:0] AddrBase = 16'h00b4;  // + BaseStride * port
   localparam int unsigned BaseStride = 12;
   localparam int unsigned MaxPorts = 120;
 

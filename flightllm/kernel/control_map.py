@@ -72,12 +72,14 @@ _IN_ORDER = (
 FLAVOURS = ("rtl", "hls")
 
 
-def after(address: int, bits: int) -> int:
-    """Address of the argument behind one at `address`: Vitis HLS gives an argument its words and one more for the handshake.
+def after(address: int, bits: int, output: bool = False) -> int:
+    """Address of the argument behind one at `address`, by the rule of Vitis HLS: the Vitis kernel flow chooses offsets itself.
 
-    Source: UG1399, "S_AXILITE Offset Option". The Vitis kernel flow chooses offsets itself, so the map follows its rule.
+    An input has its words and one more (UG1399, "S_AXILITE Offset Option"). An output has a word for ap_vld behind its words, and then as
+    much again: by headers (`x*_hw.h`) that Vitis HLS 2022 to 2024 generated; Vivado HLS left it out.
     """
-    return address + 4 * (bits // 32 + 1)
+    words = bits // 32 + 1
+    return address + 4 * (2 * words if output else words)
 
 
 def _allocate(arguments: tuple[Register, ...], first: int) -> tuple[tuple[Register, ...], int]:
@@ -85,7 +87,7 @@ def _allocate(arguments: tuple[Register, ...], first: int) -> tuple[tuple[Regist
     out, address = [], first
     for register in arguments:
         out.append(replace(register, address=address))
-        address = after(address, register.bits)
+        address = after(address, register.bits, register.access == "r")
     return tuple(out), address
 
 

@@ -46,7 +46,7 @@ def hls_signature(arch: ArchConfig) -> list[tuple[str, int, str]]:
     out, offset = [], 0x10
     for argument in signature.arguments(arch):
         out.append((argument.name, offset, argument.port or signature.CONTROL_PORT))
-        offset = control_map.after(offset, argument.bits)
+        offset = control_map.after(offset, argument.bits, argument.output)
     return out
 
 
