@@ -155,6 +155,15 @@ class LazyGroup(click.Group):
             self._report(error)
             sys.exit(EXIT_ERROR)
         what, do = "flightllm made a mistake, sorry. It is not your input's fault.", _AGAIN
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in ("", "flightllm"):
+            # an environment that only runs packages (docs/deploy.md) has few of the packages
+            missing = FlightError(
+                f"this command needs the Python package {error.name}, which is not installed here",
+                do="use an environment with all of flightllm (pip install flightllm); `flightllm doctor` says what is missing",
+            )
+            click.echo(f"error: {missing}", err=True)
+            self._report(missing)
+            sys.exit(EXIT_ERROR)
         click.echo(f"error: {what}\n  {_one_line(error)}", err=True)
         if not self.debug:
             click.echo(f"  do: {do}", err=True)

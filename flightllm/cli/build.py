@@ -54,7 +54,7 @@ def command(source: str | None, arch: str | None, settings: dict[str, Any], as_j
     for region in plan.regions:
         click.echo(f"{region.slr}: {region.text}")
     for warning in plan.warnings:
-        click.echo(f"warning: estimated to be too large: {warning}")
+        click.echo(f"warning: {warning}")
     steps = " && ".join(project.next_steps)
     click.echo(
         f"\nWritten for {'Vitis' if plan.board.flow == 'vitis' else 'Vivado'} {plan.build.tools}, not run through it here. Where it is installed:"

@@ -20,6 +20,9 @@ VLNV = f"flightllm:kernel:{signature.NAME}:1.0"
 #: flow -> suffix of what the board is programmed with
 IMAGES = {"vitis": "xclbin", "versal": "pdi", "zynq": "bit"}
 
+#: share of a device's logic, by estimate, from which a warning says so
+ROOM = 0.9
+
 
 @dataclass(frozen=True)
 class Place:
@@ -98,8 +101,16 @@ def make_plan(board: Board, arch: ArchConfig, flavour: str = "rtl") -> Plan:
     signature.arguments(arch)  # ConfigError if the register map has no room
     rows = check_fit(board, arch)
     _check_width(board.build, arch, board.name)
-    tight = [r for r in rows if not r.fits]
+    tight = [r for r in rows if r.need > (ROOM if r.estimate else 1) * r.have]
     warnings = [f"{r.resource}: needs {r.need:,.0f}, {board.name} has {r.have:,.0f}" for r in tight]
+    if tight:
+        warnings.append(
+            "a platform takes its part as well, and a full device is hard to route: begin with fewer VPUs (--set vpus=8)"
+        )
+    if flavour == "hls":
+        warnings.append(
+            "these are figures of the RTL; a kernel from HLS takes more, how much only its synthesis tells (docs/hls.md)"
+        )
     return Plan(
         board=board,
         build=board.build,

@@ -66,7 +66,8 @@ inline void vpu_chain(const std::int8_t (&code)[kWindow], std::uint64_t indices,
 template <class Config>
 void chains(const Tokens tokens, MpuStreams<Config>& s) {
   Beat<Config> replay[kTileBeats<Config>];
-#pragma HLS bind_storage variable = replay type = ram_2p impl = uram
+#pragma HLS aggregate variable = replay compact = bit
+#pragma HLS bind_storage variable = replay type = ram_2p impl = lutram
   std::int32_t sums[Config::kVpus][kMaxShare][2];
 #pragma HLS array_partition variable = sums type = complete dim = 0
   const int pairs = tokens.pairs();

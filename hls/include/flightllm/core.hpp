@@ -1,6 +1,6 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// A core: sequencer, execute process, and a process for each memory channel.
+// The execute process of a core, and the exchange between cores. The regions around them are in the generated top, with a port each.
 #pragma once
 
 #include "load.hpp"
@@ -100,21 +100,12 @@ instructions:
         load_keys<Config>(o, blocks, channels);
         break;
       }
-      case isa::Opcode::MM: {
-        const isa::mm::Operands o = isa::mm::operands(d);
-        weights_region<Config>(o, weight_tokens(o), channels, ab, vb);
-        break;
-      }
-      case isa::Opcode::MMQK: {
-        const isa::mmqk::Operands o = isa::mmqk::operands(d);
-        list_blocks<Config>(range_of(o), mb, blocks);
-        attention_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
-        break;
-      }
+      case isa::Opcode::MM:
+      case isa::Opcode::MMQK:
       case isa::Opcode::MMPV: {
-        const isa::mmpv::Operands o = isa::mmpv::operands(d);
-        list_blocks<Config>(range_of(o), mb, blocks);
-        attention_region<Config>(o, attention_tokens(o), blocks, channels, ab, vb);
+        const MatrixJob job = matrix_job(d);
+        list_blocks<Config>(job.range, mb, blocks);
+        matrix<Config>(job, blocks, channels, ab, vb);
         break;
       }
       case isa::Opcode::NORM:
@@ -180,26 +171,6 @@ leftover:
   }
   if (left && first == kNoError) first = kHalt;
   error = first;
-}
-
-// One core as a dataflow region. `port`: of its channels.
-template <class Config, int Core>
-void core(const Arguments arguments, hls::burst_maxi<Word<Config>> (&port)[Config::kChannels],
-          Exchanges<Config>& streams, std::uint8_t& error) {
-#pragma HLS dataflow
-  ChannelPorts<Config> channels[Config::kChannels];
-  FetchPorts<Config> fetch;
-  NoFetch none;
-  DispatchStream<Config> dispatch;
-  FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, sequencer<Config>(arguments, Core, fetch, channels, dispatch));
-  FLIGHTLLM_PROCESS(region, execute<Config, Core>(dispatch, channels, streams, error));
-  FLIGHTLLM_PROCESS(region, channel<Config>(port[0], channels[0], fetch));
-  for (int c = 1; c < Config::kChannels; ++c) {
-#pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, channel<Config>(port[c], channels[c], none));
-  }
-  FLIGHTLLM_JOIN(region);
 }
 
 }  // namespace flight

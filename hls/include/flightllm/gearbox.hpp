@@ -131,6 +131,7 @@ strips:
       const int rows = ceil_div(r, share * Config::kVpus);
       const int last_vpus = smaller(Config::kVpus, r - (rows - 1) * share * Config::kVpus);
       Tile tile{};
+      tile.scaled = true;
       tile.first = e == 0;
       tile.last = e == entries - 1;
       tile.affine = (byte & 0x20) != 0;
@@ -224,8 +225,8 @@ padding:
 }
 
 // Keys: units of S slots side by side fill the VPUs, V / S units a tile.
-template <class Config>
-void attention_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
+template <class Config, bool First>
+void key_gearbox(int bits, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out, hls::stream<Tile, 8>& feed) {
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   static_assert(Config::kVpus % kSlots == 0, "VPUs take whole units");
   Gearbox<Config> box;
@@ -234,12 +235,15 @@ void attention_gearbox(const isa::mmqk::Operands o, KeyStream<Config>& in, Credi
   Taken taken{0, 0};
   std::uint64_t codes[kHeadWindows][2 * Config::kVpus];
 #pragma HLS array_partition variable = codes type = complete dim = 2
-  const int need = kSlots * (o.bits ? 4 : 8) / 4;  // 8-byte words of a window of a unit
+  const int need = kSlots * bits / 4;  // 8-byte words of a window of a unit
 
 tiles:
   while (true) {
 #pragma HLS loop_tripcount min = 1 max = 64
     const Tile tile = tiles.read();
+    out.chain_tiles.write(tile);
+    out.scale_tiles.write(tile);
+    if constexpr (First) feed.write(tile);
     if (tile.end) break;
     int unit = 0, window = 0;
   fill:
@@ -283,21 +287,23 @@ tiles:
 }
 
 // Values: a block of 64 positions is a tile. The cache has it window by window, the chains take it row by row.
-template <class Config>
-void attention_gearbox(const isa::mmpv::Operands o, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out) {
+template <class Config, bool First>
+void value_gearbox(int bits, int stored, KeyStream<Config>& in, Credits& credits, GearTiles& tiles, MpuStreams<Config>& out, hls::stream<Tile, 8>& feed) {
   Gearbox<Config> box;
 #pragma HLS array_partition variable = box.word type = complete
   box.have = 0;
   Taken taken{0, 0};
   Beat<Config> beats[kTileBeats<Config>];
-#pragma HLS bind_storage variable = beats type = ram_2p impl = uram
-  const int bits = o.bits ? 4 : 8;
-  const int stored = static_cast<int>(o.row_slots);
+#pragma HLS aggregate variable = beats compact = bit
+#pragma HLS bind_storage variable = beats type = ram_2p impl = lutram
 
 tiles:
   while (true) {
 #pragma HLS loop_tripcount min = 1 max = 64
     const Tile tile = tiles.read();
+    out.chain_tiles.write(tile);
+    out.scale_tiles.write(tile);
+    if constexpr (First) feed.write(tile);
     if (tile.end) break;
     const int count = tile.rows * tile.windows;
     int row = 0, window = 0;
@@ -348,6 +354,23 @@ tiles:
     }
   }
   taken.settle(credits);
+}
+
+// The gearbox of one channel, for every kind of instruction. Tiles go to chains and scale, from channel 0 to feed as well.
+template <class Config, bool First>
+void gearbox(const MatrixJob job, ChannelPorts<Config>& channel, GearTiles& tiles, MpuStreams<Config>& out, ScaleStreams<Config>& scales,
+             hls::stream<Tile, 8>& feed) {
+  switch (job.kind) {
+    case MatrixKind::kWeights:
+      weight_gearbox<Config, First>(job.weights, channel.weights, channel.weight_credits, out, scales, feed);
+      break;
+    case MatrixKind::kKeys:
+      key_gearbox<Config, First>(job.bits, channel.keys, channel.key_credits, tiles, out, feed);
+      break;
+    case MatrixKind::kValues:
+      value_gearbox<Config, First>(job.bits, job.stored, channel.keys, channel.key_credits, tiles, out, feed);
+      break;
+  }
 }
 
 }  // namespace flight

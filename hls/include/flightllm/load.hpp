@@ -240,7 +240,6 @@ rows:
       }
       for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-        // bursts of at most 16 words, none across 4 KB
         write_word<Config>(channels[c], address / kPortBytes<Config> + w, word[c], strobe, 1);
       }
     }

@@ -134,6 +134,7 @@ strips:
       elements:
         for (int n = 0; n < here * Config::kChannels; n += smaller(kDrainLanes, Config::kChannels)) {
 #pragma HLS pipeline II = 1
+#pragma HLS dependence variable = vb.word type = inter dependent = false
 #pragma HLS loop_tripcount min = 4 max = 24
           for (int l = 0; l < smaller(kDrainLanes, Config::kChannels); ++l) {
 #pragma HLS unroll
@@ -150,23 +151,19 @@ strips:
   }
 }
 
-// The tiles of an attention instruction, to everybody who works on them.
+// A tile of an attention instruction, to the gearboxes.
 template <class Config>
-void tell(const Tile& tile, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels], hls::stream<Tile, 8>& feed) {
+void tell(const Tile& tile, GearTiles (&gears)[Config::kChannels]) {
 #pragma HLS inline
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
     gears[c].write(tile);
-    mpu[c].chain_tiles.write(tile);
-    mpu[c].scale_tiles.write(tile);
   }
-  feed.write(tile);
 }
 
 // Keys: as many units as the VPUs take are a tile, and a strip of its own.
 template <class Config>
-void walk(const isa::mmqk::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
-               hls::stream<Tile, 8>& feed, hls::stream<Strip<Config>, 8>& strips) {
+void walk_keys(const MatrixJob& job, const Blocks& blocks, GearTiles (&gears)[Config::kChannels], hls::stream<Strip<Config>, 8>& strips) {
   constexpr int kSlots = isa::key_slots(Config::kChannels);
   constexpr int kUnits = Config::kVpus / kSlots;
   constexpr int kPositions = kSlots * Config::kChannels;
@@ -200,18 +197,18 @@ batches:
     tile.first = true;
     tile.last = true;
     tile.rows = 1;
-    tile.windows = smaller(kHeadWindows, static_cast<int>(o.k) / kWindow);
+    tile.windows = smaller(kHeadWindows, job.columns / kWindow);
     tile.group = tile.windows;
     tile.share = 1;
-    tile.bits = o.bits ? 4 : 8;
+    tile.bits = job.bits;
     tile.capture = 1;
     tile.units = units;
-    tell<Config>(tile, mpu, gears, feed);
+    tell<Config>(tile, gears);
     strips.write(strip);
   }
   Tile end{};
   end.end = true;
-  tell<Config>(end, mpu, gears, feed);
+  tell<Config>(end, gears);
   Strip<Config> last;
   last.end = true;
   strips.write(last);
@@ -219,9 +216,8 @@ batches:
 
 // Values: every block is a tile, all of them are one strip.
 template <class Config>
-void walk(const isa::mmpv::Operands o, const Blocks& blocks, MpuStreams<Config> (&mpu)[Config::kChannels], GearTiles (&gears)[Config::kChannels],
-                 hls::stream<Tile, 8>& feed, hls::stream<Strip<Config>, 8>& strips) {
-  const int slots = static_cast<int>(o.slots);
+void walk_values(const MatrixJob& job, const Blocks& blocks, GearTiles (&gears)[Config::kChannels], hls::stream<Strip<Config>, 8>& strips) {
+  const int slots = job.slots;
 blocks:
   for (int b = 0; b < blocks.count; ++b) {
 #pragma HLS loop_tripcount min = 1 max = 64
@@ -230,18 +226,18 @@ blocks:
     Tile tile{};
     tile.first = b == 0;
     tile.last = b == blocks.count - 1;
-    tile.rows = ceil_div(static_cast<int>(o.row_slots), Config::kVpus);
+    tile.rows = ceil_div(job.stored, Config::kVpus);
     tile.windows = end_unit(block, blocks.len, kWindow) - first;
     tile.group = tile.windows;
     tile.share = 1;
-    tile.bits = o.bits ? 4 : 8;
+    tile.bits = job.bits;
     tile.window = first;
     tile.capture = ceil_div(slots, Config::kVpus);
-    tell<Config>(tile, mpu, gears, feed);
+    tell<Config>(tile, gears);
   }
   Tile end{};
   end.end = true;
-  tell<Config>(end, mpu, gears, feed);
+  tell<Config>(end, gears);
 rows:
   for (int row = 0; blocks.count && row * Config::kVpus < slots; ++row) {
 #pragma HLS loop_tripcount min = 1 max = 8
@@ -290,6 +286,7 @@ strips:
     elements:
       for (int n = 0; n < Config::kVpus * Config::kChannels; n += smaller(kDrainLanes, Config::kChannels)) {
 #pragma HLS pipeline II = 1
+#pragma HLS dependence variable = vb.word type = inter dependent = false
 #pragma HLS loop_tripcount min = 4 max = 24
         for (int l = 0; l < smaller(kDrainLanes, Config::kChannels); ++l) {
 #pragma HLS unroll
@@ -308,51 +305,46 @@ strips:
   }
 }
 
+// Tiles and strips of an attention instruction; weights have theirs in the stream.
 template <class Config>
-void weights_region(const isa::mm::Operands o, const Tokens tokens, Channels<Config>& channels, const ActivationBuffer<Config>& ab,
-                    VectorBuffer<Config>& vb) {
+void walk(const MatrixJob job, const Blocks& blocks, GearTiles (&gears)[Config::kChannels], hls::stream<Strip<Config>, 8>& strips) {
+  if (job.kind == MatrixKind::kKeys) walk_keys<Config>(job, blocks, gears, strips);
+  if (job.kind == MatrixKind::kValues) walk_values<Config>(job, blocks, gears, strips);
+}
+
+template <class Config>
+void drain(const MatrixJob job, hls::stream<Strip<Config>, 8>& strips, hls::stream<std::uint32_t, Config::kAccEntries>& scales,
+           MpuStreams<Config> (&mpu)[Config::kChannels], ScaleStreams<Config> (&headers)[Config::kChannels], VectorBuffer<Config>& vb) {
+  if (job.kind == MatrixKind::kWeights) {
+    drain_weights<Config>(job.weights, job.tokens, scales, mpu, headers, vb);
+  } else {
+    drain_attention<Config>(job.tokens, strips, scales, mpu, vb);
+  }
+}
+
+template <class Config>
+void matrix(const MatrixJob job, const Blocks& blocks, Channels<Config>& channels, const ActivationBuffer<Config>& ab, VectorBuffer<Config>& vb) {
 #pragma HLS dataflow
   MpuStreams<Config> mpu[Config::kChannels];
   ScaleStreams<Config> scale_streams[Config::kChannels];
-  hls::stream<Tile, 8> tiles;
-  hls::stream<std::uint32_t, Config::kAccEntries> scales;
-  FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, weight_gearbox<Config, true>(o, channels[0].weights, channels[0].weight_credits, mpu[0], scale_streams[0], tiles));
-  for (int c = 1; c < Config::kChannels; ++c) {
-#pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, weight_gearbox<Config, false>(o, channels[c].weights, channels[c].weight_credits, mpu[c], scale_streams[c], tiles));
-  }
-  FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
-  for (int c = 0; c < Config::kChannels; ++c) {
-#pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], scale_streams[c]));
-  }
-  FLIGHTLLM_PROCESS(region, drain_weights<Config>(o, tokens, scales, mpu, scale_streams, vb));
-  FLIGHTLLM_JOIN(region);
-}
-
-// Keys or values: the operands say which walk and which gearbox.
-template <class Config, class Operands>
-void attention_region(const Operands o, const Tokens tokens, const Blocks& blocks, Channels<Config>& channels, const ActivationBuffer<Config>& ab,
-                      VectorBuffer<Config>& vb) {
-#pragma HLS dataflow
-  MpuStreams<Config> mpu[Config::kChannels];
   GearTiles gears[Config::kChannels];
-  NoScales none;
   hls::stream<Tile, 8> tiles;
   hls::stream<Strip<Config>, 8> strips;
   hls::stream<std::uint32_t, Config::kAccEntries> scales;
   FLIGHTLLM_REGION(region);
-  FLIGHTLLM_PROCESS(region, walk<Config>(o, blocks, mpu, gears, tiles, strips));
-  FLIGHTLLM_PROCESS(region, feed<Config>(tokens, ab, tiles, scales, mpu));
+  FLIGHTLLM_PROCESS(region, walk<Config>(job, blocks, gears, strips));
+  FLIGHTLLM_PROCESS(region, gearbox<Config, true>(job, channels[0], gears[0], mpu[0], scale_streams[0], tiles));
+  for (int c = 1; c < Config::kChannels; ++c) {
+#pragma HLS unroll
+    FLIGHTLLM_PROCESS_AT(region, c, gearbox<Config, false>(job, channels[c], gears[c], mpu[c], scale_streams[c], tiles));
+  }
+  FLIGHTLLM_PROCESS(region, feed<Config>(job.tokens, ab, tiles, scales, mpu));
   for (int c = 0; c < Config::kChannels; ++c) {
 #pragma HLS unroll
-    FLIGHTLLM_PROCESS_AT(region, c, attention_gearbox<Config>(o, channels[c].keys, channels[c].key_credits, gears[c], mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(tokens, mpu[c]));
-    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(tokens, mpu[c], none));
+    FLIGHTLLM_PROCESS_AT(region, c, chains<Config>(job.tokens, mpu[c]));
+    FLIGHTLLM_PROCESS_AT(region, c, scale<Config>(job.tokens, mpu[c], scale_streams[c]));
   }
-  FLIGHTLLM_PROCESS(region, drain_attention<Config>(tokens, strips, scales, mpu, vb));
+  FLIGHTLLM_PROCESS(region, drain<Config>(job, strips, scales, mpu, scale_streams, vb));
   FLIGHTLLM_JOIN(region);
 }
 

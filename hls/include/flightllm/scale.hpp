@@ -3,15 +3,12 @@
 // Scale and accumulate: sigma * P + mu * A into 48-bit integers, one scale beat a cycle; the scales of a tile are kept for its replays.
 #pragma once
 
-#include <type_traits>
-
 #include "tiles.hpp"
 
 namespace flight {
 
-template <class Config, class Scales>
-void scale(const Tokens tokens, MpuStreams<Config>& s, Scales& scales) {
-  constexpr bool kScaled = !std::is_same_v<Scales, NoScales>;
+template <class Config>
+void scale(const Tokens tokens, MpuStreams<Config>& s, ScaleStreams<Config>& scales) {
   Accumulator acc[Config::kAccEntries][2][Config::kVpus];  // both tokens of a pair side by side
 #pragma HLS array_partition variable = acc type = complete dim = 2
 #pragma HLS array_partition variable = acc type = complete dim = 3
@@ -24,7 +21,9 @@ void scale(const Tokens tokens, MpuStreams<Config>& s, Scales& scales) {
   Accumulator row_sum[kMaxShare][2][Config::kVpus];
 #pragma HLS array_partition variable = row_sum type = complete dim = 0
   Sigmas<Config> sigmas;
+#pragma HLS array_partition variable = sigmas.value type = complete dim = 0
   Mus<Config> mus;
+#pragma HLS array_partition variable = mus.value type = complete dim = 0
   const int count = tokens.count(), pairs = tokens.pairs();
   const int lanes = tokens.dual ? 1 : 2;
 
@@ -42,17 +41,15 @@ tiles:
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 4 max = 1024
 #pragma HLS dependence variable = acc type = inter dependent = false
-      if constexpr (kScaled) {
-        if (pass == 0) {
-          if (beat % kQuad == 0) {
-            sigmas = scales.sigmas.read();
-            if (tile.affine) mus = scales.mus.read();
-          }
-          for (int v = 0; v < Config::kVpus; ++v) {
+      if (tile.scaled && pass == 0) {
+        if (beat % kQuad == 0) {
+          sigmas = scales.sigmas.read();
+          if (tile.affine) mus = scales.mus.read();
+        }
+        for (int v = 0; v < Config::kVpus; ++v) {
 #pragma HLS unroll
-            sigma[beat % kScaleBeats][v] = sigmas.value[beat % kQuad][v];
-            mu[beat % kScaleBeats][v] = tile.affine ? mus.value[beat % kQuad][v] : std::int16_t{0};
-          }
+          sigma[beat % kScaleBeats][v] = sigmas.value[beat % kQuad][v];
+          mu[beat % kScaleBeats][v] = tile.affine ? mus.value[beat % kQuad][v] : std::int16_t{0};
         }
       }
       if (pairs > 0) {
@@ -67,7 +64,7 @@ tiles:
           std::int64_t sum[2];
           for (int h = 0; h < 2; ++h) {
 #pragma HLS unroll
-            sum[h] = kScaled ? static_cast<std::int64_t>(sigma[beat % kScaleBeats][v]) * partial.p[v][h] +
+            sum[h] = tile.scaled ? static_cast<std::int64_t>(sigma[beat % kScaleBeats][v]) * partial.p[v][h] +
                                        static_cast<std::int64_t>(mu[beat % kScaleBeats][v]) * partial.a[h]
                                  : partial.p[v][h];
           }

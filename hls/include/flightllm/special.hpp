@@ -145,6 +145,8 @@ vectors:
     mean:
       for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
+// an accumulator comes again after sixteen words
+#pragma HLS dependence variable = sum.acc type = inter distance = 16 dependent = true
 #pragma HLS loop_tripcount min = 4 max = 256
         for (int l = 0; l < Config::kLanes; ++l) {
 #pragma HLS unroll
@@ -158,6 +160,8 @@ vectors:
   square:
     for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
+// an accumulator comes again after sixteen words
+#pragma HLS dependence variable = sum.acc type = inter distance = 16 dependent = true
 #pragma HLS loop_tripcount min = 4 max = 256
       for (int l = 0; l < Config::kLanes; ++l) {
 #pragma HLS unroll
@@ -174,6 +178,8 @@ vectors:
   result:
     for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
+// an element is read and written once
+#pragma HLS dependence variable = vb.word type = inter dependent = false
 #pragma HLS loop_tripcount min = 4 max = 256
       for (int l = 0; l < Config::kLanes; ++l) {
 #pragma HLS unroll
@@ -225,6 +231,8 @@ vectors:
   result:
     for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
+// an element is read and written once
+#pragma HLS dependence variable = vb.word type = inter dependent = false
 #pragma HLS loop_tripcount min = 4 max = 256
       for (int l = 0; l < Config::kLanes; ++l) {
 #pragma HLS unroll
@@ -343,6 +351,9 @@ rows:
   exponents:
     for (int g = 0; g < blocks.count * kWords * kIssues<Config>; ++g) {
 #pragma HLS pipeline II = 1
+// an element is read and written once; an accumulator comes again after a block at the earliest, which is four words
+#pragma HLS dependence variable = vb.word type = inter dependent = false
+#pragma HLS dependence variable = sum.acc type = inter distance = 4 dependent = true
 #pragma HLS loop_tripcount min = 4 max = 128
       for (int l = 0; l < Config::kLanes; ++l) {
 #pragma HLS unroll

@@ -28,7 +28,7 @@ constexpr int kTileBeats = [] {
 struct Tile {
   bool end;            // no tile: the instruction is over
   bool first, last;    // of its strip
-  bool affine;
+  bool scaled, affine;  // weights have scales; keys and values are scaled by the special functions
   std::uint16_t rows, windows;  // VPU beats down the strip; windows of 16 columns
   std::uint16_t group;          // windows of a partial sum
   std::uint8_t share, bits;     // slots of a beat; bits of a code
@@ -88,9 +88,6 @@ struct ScaleStreams {
   hls::stream<std::uint64_t, 4 * kMaxRows * Config::kVpus> headers;  // rho and bias of a strip and the next, two in a word
 };
 
-// In place of ScaleStreams for keys and values, which the special functions scale.
-struct NoScales {};
-
 // Tiles for the gearboxes of attention; those of weights find theirs in the stream.
 using GearTiles = hls::stream<Tile, 8>;
 
@@ -121,15 +118,50 @@ struct Tokens {
   }
 };
 
-inline Tokens weight_tokens(const isa::mm::Operands& o) {
-#pragma HLS inline
-  return Tokens{o.tokens > 0 ? o.tokens : 0, 1, o.ab, o.ab_row, 0, o.dst, o.dst_row, 0, o.dual != 0};
-}
+// An instruction of the matrix unit: what it is, and the fields that its processes need. One region carries out all three, so that chains,
+// scale stages and streams exist once.
+enum class MatrixKind : std::uint8_t { kWeights, kKeys, kValues };
+
+struct MatrixJob {
+  MatrixKind kind;
+  Tokens tokens;
+  Range range;                // of keys; no keys for weights
+  isa::mm::Operands weights;  // valid for weights only
+  int columns;                // of a head: keys
+  int slots, stored;          // of a head: values, those written and those in memory
+  int bits;                   // of a code: keys and values
+};
 
 template <class Operands>
-Tokens attention_tokens(const Operands& o) {
+void attention_job(const Operands& o, MatrixJob& job) {
 #pragma HLS inline
-  return Tokens{o.n0 > 0 ? o.n0 : 0, static_cast<int>(o.n1), o.ab, o.ab_s0, o.ab_s1, o.dst, o.dst_s0, o.dst_s1, o.dual != 0};
+  job.tokens = Tokens{o.n0 > 0 ? o.n0 : 0, static_cast<int>(o.n1), o.ab, o.ab_s0, o.ab_s1, o.dst, o.dst_s0, o.dst_s1, o.dual != 0};
+  job.range = range_of(o);
+  job.bits = o.bits ? 4 : 8;
+}
+
+inline MatrixJob matrix_job(const isa::Dispatch& d) {
+#pragma HLS inline
+  MatrixJob job{};
+  const auto opcode = static_cast<isa::Opcode>(isa::extract(d.word, isa::kOpcode));
+  if (opcode == isa::Opcode::MM) {
+    const isa::mm::Operands o = isa::mm::operands(d);
+    job.kind = MatrixKind::kWeights;
+    job.weights = o;
+    job.tokens = Tokens{o.tokens > 0 ? o.tokens : 0, 1, o.ab, o.ab_row, 0, o.dst, o.dst_row, 0, o.dual != 0};
+  } else if (opcode == isa::Opcode::MMQK) {
+    const isa::mmqk::Operands o = isa::mmqk::operands(d);
+    job.kind = MatrixKind::kKeys;
+    attention_job(o, job);
+    job.columns = static_cast<int>(o.k);
+  } else {
+    const isa::mmpv::Operands o = isa::mmpv::operands(d);
+    job.kind = MatrixKind::kValues;
+    attention_job(o, job);
+    job.slots = static_cast<int>(o.slots);
+    job.stored = static_cast<int>(o.row_slots);
+  }
+  return job;
 }
 
 }  // namespace flight
