@@ -21,6 +21,8 @@ PRIMITIVES = ("DSP48E2",)
 HLS_TOP = f"hls/{FILE}"
 #: modules that only some boards' designs use, beside the kernel
 PARTS = ("rtl/fifo.sv", "rtl/axi_parts.sv")
+#: folders of rtl/ that are no part of the kernel
+BESIDE = ("board", "blackbox")
 
 
 def rtl_files(arch: ArchConfig) -> dict[str, str]:
@@ -28,10 +30,9 @@ def rtl_files(arch: ArchConfig) -> dict[str, str]:
 
     Modules that `flightllm_top` does not instantiate are left out, and so are models of primitives.
     """
-    beside = {path.removeprefix("rtl/").removesuffix(".sv") for path in PARTS} - {"fifo"}
     files = {}
     for path in rtl_sources(arch=arch):
-        if path.stem not in PRIMITIVES and path.stem not in beside:
+        if path.stem not in PRIMITIVES and path.parent.name not in BESIDE:
             files[f"rtl/{path.name}"] = config_package(arch) if path.name == CONFIG_PACKAGE else path.read_text()
     files[f"rtl/{signature.NAME}.v"] = wrapper(arch)
     return files

@@ -202,10 +202,10 @@ def test_another_register_map(tmp_path):
     """A container of another version: its arguments have the right names, at other addresses."""
     arch = ARCHS["1x2"]
     path = make_xclbin(tmp_path / "c.xclbin", arch)
-    raw = path.read_bytes()
-    assert raw.count(b'offset="0x90"') == 1
-    path.write_bytes(raw.replace(b'offset="0x90"', b'offset="0x94"'))
-    with pytest.raises(ConfigError, match=r"argument mem1 of the kernel(.|\n)*at 0x94, not 0x90"):
+    raw, there = path.read_bytes(), cm.base_address(1)
+    assert raw.count(b'offset="%#x"' % there) == 1
+    path.write_bytes(raw.replace(b'offset="%#x"' % there, b'offset="%#x"' % (there + 4)))
+    with pytest.raises(ConfigError, match=rf"argument mem1 of the kernel(.|\n)*at {there + 4:#x}, not {there:#x}"):
         opened(tmp_path, arch, xclbin=path)
 
 
