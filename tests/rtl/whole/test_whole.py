@@ -30,7 +30,7 @@ def test_errors_are_reported_and_the_next_run_works(tmp_path, monkeypatch):
     device.load(package)
     functional.load(package)
     want = functional.run_chunk(IDS[:3], 0, 3, True)
-    monkeypatch.setattr("flightllm.executors.rtl.device.check_chunk", lambda *_: None)  # the host would refuse the id
+    monkeypatch.setattr("flightllm.runtime.driver.check_chunk", lambda *_: None)  # the host would refuse the id
     with pytest.raises(ProgramError, match=r"error 4 \(token id outside the table\) in core 0"):
         device.run_chunk([2**31 - 1], 0, 1, True)
     assert np.array_equal(device.run_chunk(IDS[:3], 0, 3, True), want)
