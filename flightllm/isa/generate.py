@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from flightllm.config.templates import environment, write_or_check
 from flightllm.isa import Unit
 from flightllm.isa.blocks import BLOCK_POSITIONS, KEY_SLOTS, WINDOW_POSITIONS
 from flightllm.isa.control import ALU_OPS, LOOP_DEPTH
@@ -188,13 +187,7 @@ def max_operands() -> int:
 
 def render(templates: Path) -> dict[str, str]:
     """Generated file (relative path) -> text."""
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    env = environment(templates)
     env.filters["ident"] = _identifier
     values = context()
     return {output: env.get_template(name).render(values) for name, output in OUTPUTS.items()}
@@ -203,18 +196,7 @@ def render(templates: Path) -> dict[str, str]:
 def main(argv: list[str]) -> int:
     """Write or check the files of the checkout this module lies in."""
     root = Path(__file__).resolve().parents[2]
-    stale = []
-    for output, text in render(root / "templates").items():
-        path = root / output
-        if path.exists() and path.read_text() == text:
-            continue
-        stale.append(output)
-        if "--check" not in argv:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-    for output in stale:
-        print(f"{output}: {'not current' if '--check' in argv else 'written'}")
-    return 1 if stale and "--check" in argv else 0
+    return write_or_check(root, render(root / "templates"), argv)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flightllm.config.arch import ArchConfig
+from flightllm.config.templates import environment, write_or_check
 from flightllm.errors import ConfigError
 
 #: template -> generated file, both relative to the repository
@@ -168,15 +169,7 @@ def check_ports(arch: ArchConfig) -> None:
 
 def render(templates: Path) -> dict[str, str]:
     """Generated file (relative path) -> text."""
-    import jinja2  # a host that drives a card has no need of it
-
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    env = environment(templates)
     names = "REGISTERS CORE_REGISTERS FLAVOURS ERRORS ERROR_NAMES UNITS EVENTS BASE BASE_STRIDE MAX_PORTS CORE CORE_STRIDE COUNTERS"
     names += " TRAFFIC TRAFFIC_STRIDE"
     values = {name.lower(): globals()[name] for name in names.split()}
@@ -186,17 +179,7 @@ def render(templates: Path) -> dict[str, str]:
 def main(argv: list[str]) -> int:
     """Write or check the files of the checkout this module lies in."""
     root = Path(__file__).resolve().parents[2]
-    stale = []
-    for output, text in render(root / "templates").items():
-        path = root / output
-        if path.exists() and path.read_text() == text:
-            continue
-        stale.append(output)
-        if "--check" not in argv:
-            path.write_text(text)
-    for output in stale:
-        print(f"{output}: {'not current' if '--check' in argv else 'written'}")
-    return 1 if stale and "--check" in argv else 0
+    return write_or_check(root, render(root / "templates"), argv)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
+from flightllm.config.templates import environment
 from flightllm.kernel import control_map as cm
 from flightllm.kernel import signature
 from flightllm.kernel.parameters import build_digest, parameters
@@ -23,15 +24,7 @@ def hls_top(arch: ArchConfig) -> str:
     Raises:
         ConfigError: more ports than the register map has room for.
     """
-    import jinja2
-
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_dir("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    env = environment(data_dir("templates"))
     arguments = signature.arguments(arch)
     return env.get_template(f"{FILE}.j2").render(
         name=signature.NAME,

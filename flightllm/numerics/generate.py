@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
+from flightllm.config.templates import environment, write_or_check
 from flightllm.numerics.constants import GELU_C, GELU_K, INV_QMAX, LOG2E, QMAX, QUANT_TINY, bits
 from flightllm.numerics.tables import SEGMENTS, exp2_table, recip_table, rsqrt_tables
 
@@ -55,13 +55,7 @@ def context() -> dict[str, Any]:
 
 def render(templates: Path) -> dict[str, str]:
     """Generated file (relative path) -> text."""
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    env = environment(templates)
     values = context()
     return {output: env.get_template(name).render(values) for name, output in OUTPUTS.items()}
 
@@ -69,16 +63,7 @@ def render(templates: Path) -> dict[str, str]:
 def main(argv: list[str]) -> int:
     """Write or check the files of the checkout this module lies in."""
     root = Path(__file__).resolve().parents[2]
-    stale = [(root / o, text) for o, text in render(root / "templates").items() if _read(root / o) != text]
-    for path, text in stale:
-        if "--check" not in argv:
-            path.write_text(text)
-        print(f"{path.relative_to(root)}: {'not current' if '--check' in argv else 'written'}")
-    return 1 if stale and "--check" in argv else 0
-
-
-def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return write_or_check(root, render(root / "templates"), argv)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,12 @@ from typing import Any
 import jinja2
 
 from flightllm.config.paths import data_dir
+from flightllm.config.templates import environment
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_dir("templates") / "project"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    env = environment(data_dir("templates") / "project")
     env.filters["hex"] = lambda value, digits=1: f"0x{value:0{digits}X}"
     return env
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flightllm.config.arch import ArchConfig
 from flightllm.config.paths import data_dir
+from flightllm.config.templates import environment
 from flightllm.kernel.parameters import build_digest, parameters
 from flightllm.sim.verilate import cache_folder
 
@@ -20,14 +21,8 @@ NAME = "flightllm_config_pkg.sv"
 
 def config_package(arch: ArchConfig) -> str:
     """Text of the package; depends on the config's values only."""
-    import jinja2  # whoever brings a built simulator has no need of it
 
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(data_dir("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
+    env = environment(data_dir("templates"))
     return env.get_template(f"{NAME}.j2").render(parameters=parameters(arch), digest=build_digest(arch))
 
 

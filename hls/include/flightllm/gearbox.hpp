@@ -51,13 +51,6 @@ struct Taken {
   }
 };
 
-// Code beats of `rows` rows of which the last has `last_vpus` VPUs.
-template <class Config>
-int beat_words(int vpus, int bits, bool sparse) {
-#pragma HLS inline
-  return (vpus * bits + 3) / 4 + (sparse ? vpus : 0);
-}
-
 // Entries of a strip at most: blocks times passes.
 constexpr int kMaxEntries = 2048;
 

@@ -127,6 +127,31 @@ struct Vectors {
   std::uint32_t row(int i0, int i1) const { return o.ab + i0 * o.ab_s0 + i1 * o.ab_s1; }
 };
 
+// Writes `len` elements from word `unit` on, element e of which is `value(e)`, and quantises them if asked.
+template <class Config, class Value>
+void write_vector(VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab, std::uint32_t unit, int len, Quant kind, std::uint32_t row, Value value) {
+#pragma HLS inline
+  std::uint32_t largest = 0;
+result:
+  for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
+#pragma HLS pipeline II = 1
+// an element is read and written once
+#pragma HLS dependence variable = vb.word type = inter dependent = false
+#pragma HLS loop_tripcount min = 4 max = 256
+    for (int l = 0; l < Config::kLanes; ++l) {
+#pragma HLS unroll
+      const int e = g * Config::kLanes + l;
+      if (e < len) {
+        const std::uint32_t y = value(e);
+        vb.put(unit * kVbWord + e, y);
+        const std::uint32_t a = fp32::magnitude(y);
+        if (a > largest) largest = a;
+      }
+    }
+  }
+  if (kind != Quant::kNone) quantise<Config>(vb, ab, unit, len, largest, kind, row);
+}
+
 template <class Config>
 void norm(const isa::norm::Operands o, VectorBuffer<Config>& vb, ActivationBuffer<Config>& ab) {
   const Vectors<isa::norm::Operands> v{o};
@@ -138,7 +163,7 @@ vectors:
   for (int n = 0; n < v.n0() * static_cast<int>(o.n1); ++n) {
 #pragma HLS loop_tripcount min = 1 max = 64
     const int i0 = n / static_cast<int>(o.n1), i1 = n % static_cast<int>(o.n1);
-    const std::uint32_t src = v.src(i0, i1) * kVbWord, dst = v.dst(i0, i1) * kVbWord;
+    const std::uint32_t src = v.src(i0, i1) * kVbWord;
     std::uint32_t minus_mean = 0;
     if (layer) {
       sum.clear();
@@ -174,29 +199,12 @@ vectors:
       }
     }
     const std::uint32_t r = fp32::rsqrt(fp32::add(fp32::mul(sum.sum(), o.inv_n), o.eps));
-    std::uint32_t largest = 0;
-  result:
-    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
-#pragma HLS pipeline II = 1
-// an element is read and written once
-#pragma HLS dependence variable = vb.word type = inter dependent = false
-#pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < Config::kLanes; ++l) {
-#pragma HLS unroll
-        const int e = g * Config::kLanes + l;
-        if (e < len) {
-          const std::uint32_t x = vb.get(src + e);
-          const std::uint32_t c = layer ? fp32::add(x, minus_mean) : x;
-          std::uint32_t y = fp32::mul(fp32::mul(c, r), vb.get(o.gamma * kVbWord + e));
-          if (layer) y = fp32::add(y, vb.get(o.beta * kVbWord + e));
-          vb.put(dst + e, y);
-          const std::uint32_t a = fp32::magnitude(y);
-          if (a > largest) largest = a;
-        }
-      }
-    }
-    const auto kind = static_cast<Quant>(o.quant);
-    if (kind != Quant::kNone) quantise<Config>(vb, ab, v.dst(i0, i1), len, largest, kind, v.row(i0, i1));
+    write_vector<Config>(vb, ab, v.dst(i0, i1), len, static_cast<Quant>(o.quant), v.row(i0, i1), [&](int e) {
+      const std::uint32_t x = vb.get(src + e);
+      const std::uint32_t c = layer ? fp32::add(x, minus_mean) : x;
+      const std::uint32_t y = fp32::mul(fp32::mul(c, r), vb.get(o.gamma * kVbWord + e));
+      return layer ? fp32::add(y, vb.get(o.beta * kVbWord + e)) : y;
+    });
   }
 }
 
@@ -226,27 +234,7 @@ vectors:
   for (int n = 0; n < v.n0() * static_cast<int>(o.n1); ++n) {
 #pragma HLS loop_tripcount min = 1 max = 64
     const int i0 = n / static_cast<int>(o.n1), i1 = n % static_cast<int>(o.n1);
-    const std::uint32_t dst = v.dst(i0, i1) * kVbWord;
-    std::uint32_t largest = 0;
-  result:
-    for (int g = 0; g < words_of(len) * kIssues<Config>; ++g) {
-#pragma HLS pipeline II = 1
-// an element is read and written once
-#pragma HLS dependence variable = vb.word type = inter dependent = false
-#pragma HLS loop_tripcount min = 4 max = 256
-      for (int l = 0; l < Config::kLanes; ++l) {
-#pragma HLS unroll
-        const int e = g * Config::kLanes + l;
-        if (e < len) {
-          const std::uint32_t y = value(i0, i1, e);
-          vb.put(dst + e, y);
-          const std::uint32_t a = fp32::magnitude(y);
-          if (a > largest) largest = a;
-        }
-      }
-    }
-    const auto kind = static_cast<Quant>(o.quant);
-    if (kind != Quant::kNone) quantise<Config>(vb, ab, v.dst(i0, i1), len, largest, kind, v.row(i0, i1));
+    write_vector<Config>(vb, ab, v.dst(i0, i1), len, static_cast<Quant>(o.quant), v.row(i0, i1), [&](int e) { return value(i0, i1, e); });
   }
 }
 

@@ -35,7 +35,6 @@ namespace flight {
 
 constexpr int kBlock = 128;     // columns of a block of a weight stream
 constexpr int kVbWord = 16;     // fp32 elements of a word of the vector buffer
-constexpr int kWidths = 6;      // widths of codes
 constexpr int kWidth[8] = {2, 3, 4, 5, 6, 8, 8, 8};  // bits, by width index of a format byte
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
