@@ -23,8 +23,10 @@ class ArchConfig:
     cores: int = 1
     #: memory channels per core, a power of two up to 32; each feeds one MPU
     channels: int = 4
-    #: VPUs (CSD-chains of 16 DSPs) per MPU, a multiple of 4
+    #: VPUs per MPU, a multiple of 4: rows of weights in a beat of a stream
     vpus: int = 8
+    #: VPUs that share a CSD-chain of 16 DSPs, 1 or 2: two do their rows at once for a single token and in turn for two (docs/rtl.md)
+    chain_vpus: int = 1
     #: fp32 lanes of the special-function unit: 4, 8 or 16 (a word of the vector buffer)
     lanes: int = 16
     #: AXI data width of a memory channel in bits: 128, 256 or 512
@@ -62,6 +64,7 @@ class ArchConfig:
         check(1 <= self.cores <= 4, "cores", "1 to 4")
         check(self.channels in (1, 2, 4, 8, 16, 32), "channels", "a power of two from 1 to 32")
         check(self.vpus % 4 == 0 and 4 <= self.vpus <= 64, "vpus", "a multiple of 4 from 4 to 64")
+        check(self.chain_vpus in (1, 2), "chain_vpus", "1 or 2")
         check(self.lanes in (4, 8, 16), "lanes", "4, 8 or 16")
         check(self.port_bits in (128, 256, 512), "port_bits", "128, 256 or 512")
         check(1 <= self.max_chunk <= 1024, "max_chunk", "1 to 1024 tokens")
@@ -75,6 +78,11 @@ class ArchConfig:
         check(self.ab_windows <= 1 << 20, "ab_windows", "addresses have 20 bits")
         check(self.mb_bytes <= 1 << 16, "mb_bytes", "addresses have 16 bits")
         check(0 < self.clock_mhz < float("inf"), "clock_mhz", "above 0")
+
+    @property
+    def chains(self) -> int:
+        """CSD-chains per MPU."""
+        return self.vpus // self.chain_vpus
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, in field order."""

@@ -14,6 +14,7 @@ def parameters(arch: ArchConfig) -> list[tuple[str, int, str]]:
         ("Cores", arch.cores, "computing cores"),
         ("Channels", arch.channels, "memory channels of a core, an MPU each"),
         ("Vpus", arch.vpus, "VPUs of an MPU"),
+        ("ChainVpus", arch.chain_vpus, "VPUs that share a CSD-chain"),
         ("Lanes", arch.lanes, "fp32 lanes of the special-function unit"),
         ("PortBits", arch.port_bits, "AXI data width of a channel"),
         ("VbWords", arch.vb_elements // 16, "vector buffer, words of 16 fp32 elements"),
