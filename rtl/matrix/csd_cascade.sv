@@ -5,18 +5,23 @@
 //
 // DSP i of a cascade works i cycles after DSP 0. With codes in cycle t, mode_i[p] belongs to cycle t + p + 3, and tap_o of the nodes k and
 // k + 4 to cycle t + 5 + 2k. Node n has the packed sum of the DSPs 2n, 2n + 1 and those before them up to the cut: the low 18 bits are
-// token lane b's, those above lane a's less one if b's is negative.
+// lane b's, those above lane a's less one if b's is negative.
+// With two VPUs in the chain, packed_i[p] (cycle t + p) makes the lanes those of the VPUs instead of those of two tokens: the pre-adder
+// packs code_i and code1_i, and token lane a's activation multiplies both.
 
 module csd_cascade #(
     // 8: a window for each position, delayed by it. 1: the window of cycle t alone; what it gives for each DSP is delayed here.
-    parameter int unsigned Windows = 8
+    parameter int unsigned Windows = 8,
+    parameter int unsigned ChainVpus = 1  // with two, there are eight windows
 ) (
     input logic clk_i,
     input logic ce_i,
     input logic [Windows-1:0][15:0][7:0] win_a_i,
     input logic [Windows-1:0][15:0][7:0] win_b_i,
     input logic [7:0][1:0] mode_i,  // [position]: N index
+    input logic [7:0] packed_i,  // [position]; unused with one VPU
     input logic [15:0][7:0] code_i,
+    input logic [15:0][7:0] code1_i,  // packed: of the second VPU
     input logic [15:0][3:0] index_i,
     output logic [7:0][35:0] tap_o  // [node]
 );
@@ -29,18 +34,28 @@ module csd_cascade #(
     localparam int unsigned Pos = d % 8;
 
     // What waits for the DSP's turn: the code, with the index or with what it selects.
-    localparam int unsigned Bits = Windows == 1 ? 24 : 12;
+    localparam int unsigned Bits = Windows == 1 ? 24 : ChainVpus == 1 ? 12 : 20;
     logic [Bits-1:0] now, late;
     logic [7:0] a, b, code;
+    logic [7:0] high, low, factor;  // of the DSP: factor * (high * 2^18 + low)
     if (Windows == 1) begin : gen_select_first
       assign now = {win_a_i[0][index_i[d]], win_b_i[0][index_i[d]], code_i[d]};
       assign {a, b, code} = late;
+      assign {high, low, factor} = {a, b, code};
     end else begin : gen_select_last
       logic [3:0] index;
-      assign now = {index_i[d], code_i[d]};
-      assign {index, code} = late;
       assign a = win_a_i[Pos][index];
       assign b = win_b_i[Pos][index];
+      if (ChainVpus == 1) begin : gen_own
+        assign now = {index_i[d], code_i[d]};
+        assign {index, code} = late;
+        assign {high, low, factor} = {a, b, code};
+      end else begin : gen_share
+        logic [7:0] code1;
+        assign now = {index_i[d], code1_i[d], code_i[d]};
+        assign {index, code1, code} = late;
+        assign {high, low, factor} = packed_i[Pos] ? {code, code1, a} : {a, b, code};
+      end
     end
     if (Pos == 0) begin : gen_none
       assign late = now;
@@ -69,9 +84,9 @@ module csd_cascade #(
     mac_dsp i_mac (
         .clk_i,
         .ce_i,
-        .a_i     (a),
-        .b_i     (b),
-        .weight_i(code),
+        .a_i     (high),
+        .b_i     (low),
+        .weight_i(factor),
         .cut_i   (cut),
         .pcin_i  (cascade[d]),
         .pcout_o (cascade[d+1]),
@@ -86,5 +101,5 @@ module csd_cascade #(
   end
 
   logic unused;
-  assign unused = &{1'b0, cascade[16], mode_i, 1'b0};
+  assign unused = &{1'b0, cascade[16], mode_i, packed_i, code1_i, 1'b0};
 endmodule

@@ -52,6 +52,7 @@ module fetch_walk #(
   logic first_unit_q;
   // which sections have more than one pop: lengths of the item above 16, compared when it comes
   logic words_more_q, tail_words_more_q, tail_vpus_more_q, sigma_more_q, mu_more_q;
+  logic tail_side0_q;  // the last beat has no VPUs from Vpus / 2 on
   function automatic logic above_16(logic [7:0] n);
     return n > 8'd16;
   endfunction
@@ -167,6 +168,7 @@ module fetch_walk #(
         section_o.tile.unit_scale = 1'b1;
         section_o.tile.first = 1'b1;
         section_o.tile.last = 1'b1;
+        section_o.tile.side0_only = key_lanes <= 8'(Vpus / 2);
         section_o.tile.strip.slots = 20'(key_lanes);
         section_o.tile.strip.base = 32'(unit_q << LogC);
         section_o.tile.strip.op_last = item_q.last && keys_last;
@@ -179,6 +181,7 @@ module fetch_walk #(
         section_o.tile.window = unit_q[19:0];
         section_o.tile.first = item_q.first && first_unit_q;
         section_o.tile.last = item_q.last && unit_end && beat_end;
+        section_o.tile.side0_only = beat_end && tail_side0_q;
       end
       PhEmpty: section_o.tile.last = 1'b1;
       default: begin  // PhCode
@@ -191,6 +194,7 @@ module fetch_walk #(
         section_o.tile.first = item_q.first && groups_left_q == item_q.groups;
         section_o.tile.last = item_q.last && beat_end && group_end;
         section_o.tile.scale = {scale_base_q, 3'b000} + scale_at_q;
+        section_o.tile.side0_only = beat_end && tail_side0_q;
         section_o.tile.free_row = scale_next[2:0] == 3'd0 || scale_next == item_q.scales;
       end
     endcase
@@ -267,6 +271,7 @@ module fetch_walk #(
       words_more_q      <= above_16(item_i.words);
       tail_words_more_q <= above_16(item_i.tail_words);
       tail_vpus_more_q  <= above_16(item_i.tail_vpus);
+      tail_side0_q      <= item_i.tail_vpus <= 8'(Vpus / 2);
       sigma_more_q      <= above_16(item_i.sigma_words);
       mu_more_q         <= above_16(item_i.mu_words);
     end

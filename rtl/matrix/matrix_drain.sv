@@ -9,6 +9,7 @@ module matrix_drain #(
     parameter int unsigned Vpus       = 8,
     parameter int unsigned Channels   = 4,
     parameter int unsigned Entries    = 512,
+    parameter int unsigned ChainVpus  = 1,
     parameter int unsigned I2fLatency = 3
 ) (
     input  logic                                                     clk_i,
@@ -30,8 +31,8 @@ module matrix_drain #(
     output logic                                                     ce_o,
     // accumulators
     input  logic                                                     op2_valid_i,      // this cycle's read is taken
-    output logic               [$clog2(Entries)-1:0]                 addr_o,
-    output logic                                                     capture_o,
+    output logic               [$clog2(ChainVpus*Entries)-1:0]       addr_o,
+    output logic               [                1:0]                 capture_o,        // [side]
     output logic                                                     capture_dual_o,
     output logic                                                     capture_lane_o,
     input  logic               [       Channels-1:0][Vpus-1:0][47:0] captured_i,
@@ -157,8 +158,16 @@ module matrix_drain #(
   assign slots_left = strip.slots - slot_q;
   assign step_last = elems_left_q <= 16'(Lanes);
   assign read_grant = state_q == StRead && !op2_valid_i;
-  assign addr_o = entry_q;
-  assign capture_o = state_q == StEntry;
+  // Two VPUs in a chain: a read gives both sides of a token, or of a dual one the side that it is for (docs/rtl.md).
+  logic read_second_q;
+  logic reads_two;
+  assign reads_two = ChainVpus == 2 && mop.dual;
+  if (ChainVpus == 1) begin : gen_own_entry
+    assign addr_o = entry_q;
+  end else begin : gen_shared_entry
+    assign addr_o = {mop.dual ? read_second_q : token_q[0], entry_q};
+  end
+  assign capture_o = state_q != StEntry ? 2'b00 : reads_two ? {read_second_q, !read_second_q} : 2'b11;
   assign capture_dual_o = mop.dual;
   assign capture_lane_o = token_q[0];
   assign waits_o = starved_q && turn_q == '0;
@@ -417,6 +426,7 @@ module matrix_drain #(
       starved_q <= 1'b0;
       turn_q <= '0;
       rho_half_q <= 1'b0;
+      read_second_q <= 1'b0;
     end else begin
       fly_q <= fly_q + 6'(issue) - 6'(wrote);
       wait_q <= (state_q == StRead && !read_grant) ? (wait_q[3] ? wait_q : wait_q + 4'd1) : 4'd0;
@@ -447,7 +457,10 @@ module matrix_drain #(
           slots_here_q <= slots_left < 20'(Vpus) ? 8'(slots_left) : 8'(Vpus);
           if (read_grant) state_q <= StEntry;
         end
-        StEntry: state_q <= StCapture;
+        StEntry: begin
+          read_second_q <= reads_two && !read_second_q;
+          state_q <= reads_two && !read_second_q ? StRead : StCapture;
+        end
         StCapture: begin
           scale_q <= scale_mem[{head_q, token_q[SW-1:0]}];
           step_q <= '0;

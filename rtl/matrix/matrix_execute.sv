@@ -1,12 +1,14 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Execute stage of the matrix unit: takes an instruction's tokens, reads the scales of its activation rows, then turns
-// tiles into beats: for each token pair, for each window. Controls for the MPUs come out at the cycle in which they
+// tiles into beats: for each token pair, for each run (once, or for each side of the chains), for each window. Controls for the MPUs come out at the cycle in which they
 // are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 7, 9,
 // 11 and 13, and its scale operations from u = t + 14 on.
 
 module matrix_execute #(
-    parameter int unsigned Entries = 512
+    parameter int unsigned Entries = 512,  // accumulators of a VPU for one lane
+    parameter int unsigned ChainVpus = 1,
+    localparam int unsigned OpAddrBits = $clog2(ChainVpus * Entries)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -52,14 +54,18 @@ module matrix_execute #(
     output logic beat1_valid_o,
     output logic [2:0] beat1_width_o,
     output logic beat1_sparse_o,
+    output logic beat1_side_o,
     output logic [7:0][15:0][7:0] win_a_o,
     output logic [7:0][15:0][7:0] win_b_o,
     output logic [7:0][1:0] mode_o,
+    output logic [7:0] packed_o,
     output logic [3:0] tap_valid_o,  // [node % 4]
     output logic [3:0] tap_last_o,
     output logic [3:0] tap_clear_o,
     output logic [5:0] scale_o,
     output logic unit_scale_o,
+    output logic [1:0] sigma_side_o,
+    output logic mu_side_o,
     output logic [1:0] op_n_index_o,
     output logic [2:0] op_node_o,
     output logic signed [17:0] group_sum_o,
@@ -67,7 +73,7 @@ module matrix_execute #(
     output logic op1_affine_o,
     output logic op1_lane_o,
     output logic op1_first_o,
-    output logic [$clog2(Entries)-1:0] op1_addr_o,
+    output logic [ChainVpus-1:0][OpAddrBits-1:0] op1_addr_o,  // [lane]
     output logic op2_valid_o,
     output logic idle_o
 );
@@ -122,6 +128,8 @@ module matrix_execute #(
     logic       first;
     logic       last;
     logic       b_valid;
+    logic       in_pack;     // both sides at once
+    logic       side;
     logic [1:0] n_index;
     logic [2:0] width;
   } beat_t;
@@ -129,31 +137,38 @@ module matrix_execute #(
     logic          unit_scale;
     logic          affine;
     logic [1:0]    n_index;
-    logic          both;        // two token lanes
+    logic          both;        // two lanes
+    logic          in_pack;
+    logic          side;
+    logic          dual;
     logic [5:0]    scale;
     logic          overwrite;
     logic [AW-1:0] entry;
-    logic          free_row;    // last pair of a tile that uses up a scale row
-    logic          strip_end;   // last pair of the last tile of a strip
+    logic          free_row;    // last run of a tile that uses up a scale row
+    logic          strip_end;   // last run of the last tile of a strip
     strip_t        strip;
     logic          half;
   } op_t;
 
   logic [4:0] window_q, avail_q;
   logic first_window_q, last_window_q;  // window_q is 0; it is the last, if it is not 0
-  logic [3:0] ops_left_q;  // operations of the last pair still to come before the next pair may end
+  logic [3:0] ops_left_q;  // operations of the last run still to come before the next run may end
   logic [3:0] read_beat_q;
   logic [AW-1:0] pair_entry_q;
   logic [1:0] strips_open_q;
   logic in_strip_q, half_q;
   logic issue, window_last, tile_done, strip_ok, skip_q, one_pair;
+  logic side_q;  // which VPUs of the chains this run is for
+  logic in_pack, run_last;  // this run is for both; it is the last of its pair
   logic [3:0] need;
   logic [5:0] alive_q;  // cycles until the last beat issued has left the array
 
   assign window_last = first_window_q ? tile_i.nw == 5'd1 : last_window_q;
+  assign in_pack = ChainVpus == 2 && !two_lanes_q && tile_i.n_index == NDense;
+  assign run_last = ChainVpus == 1 || in_pack || side_q || tile_i.side0_only;
   assign one_pair = mop_q.dual ? tokens_q <= 26'd1 : tokens_q <= 26'd2;
   assign strip_ok = in_strip_q || strips_open_q != 2'd2;
-  assign need = tile_i.affine ? (two_lanes_q ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
+  assign need = tile_i.affine ? (two_lanes_q || in_pack ? 4'd2 : 4'd1) : 4'd1 << tile_i.n_index;
   assign issue = state_q == StRun && tile_valid_i && !tile_i.strip.empty && !no_pairs_q && strip_ok &&
       (!window_last || ops_left_q == 0) && avail_q > window_q && !drain_waits_i;
   // Nothing to compute: the tile is only taken off, when no strip before it is under way. In a register: what allows it
@@ -164,7 +179,7 @@ module matrix_execute #(
     assert (!rst_ni || !tile_valid_i || (tile_i.nw == 0) == tile_i.strip.empty)
     else $error("matrix_execute: an empty strip has one tile, without windows");
   end
-  assign tile_done = (issue && window_last && pair_last_q) || skip_q;
+  assign tile_done = (issue && window_last && run_last && pair_last_q) || skip_q;
   assign tile_ready_o = tile_done;
   // tile_done comes late: it only selects
   logic [4:0] avail_more, avail_less;
@@ -176,9 +191,12 @@ module matrix_execute #(
   logic [19:0] window_addr;
   assign window_addr = tile_i.window + 20'(window_q);
   assign ab_valid_o = issue || state_q == StScales;
-  assign ab_a_addr_o = state_q == StScales ? place_q.row :
-      place_q.row + 20'd1 + (mop_q.dual ? window_addr << 1 : window_addr);
-  assign ab_b_addr_o = mop_q.dual ? place_q.row + 20'd2 + (window_addr << 1) : second.row + 20'd1 + window_addr;
+  // Two VPUs in a chain: in side 1 the tokens change lanes; a lone token has both.
+  logic [19:0] a_row, b_row;
+  assign a_row = (ChainVpus == 2 && side_q && two_lanes_q && !mop_q.dual) ? second.row : place_q.row;
+  assign b_row = (ChainVpus == 2 && (side_q || !two_lanes_q)) ? place_q.row : second.row;
+  assign ab_a_addr_o = state_q == StScales ? place_q.row : a_row + 20'd1 + (mop_q.dual ? window_addr << 1 : window_addr);
+  assign ab_b_addr_o = mop_q.dual ? place_q.row + 20'd2 + (window_addr << 1) : b_row + 20'd1 + window_addr;
   assign beat_valid_o = issue;
   assign beat_o = read_beat_q + window_q[3:0];
 
@@ -193,7 +211,9 @@ module matrix_execute #(
         valid: issue,
         first: window_q == 0,
         last: window_last,
-        b_valid: two_lanes_q,
+        b_valid: two_lanes_q || in_pack || side_q,
+        in_pack: in_pack,
+        side: side_q,
         n_index: tile_i.n_index,
         width: tile_i.width
     };
@@ -201,12 +221,15 @@ module matrix_execute #(
         unit_scale: tile_i.unit_scale,
         affine: tile_i.affine,
         n_index: tile_i.n_index,
-        both: two_lanes_q,
+        both: two_lanes_q || in_pack,
+        in_pack: in_pack,
+        side: side_q,
+        dual: mop_q.dual,
         scale: tile_i.scale,
         overwrite: tile_i.first,
         entry: pair_entry_q + AW'(tile_i.row) + (half_q ? AW'(Entries / 2) : AW'(0)),
-        free_row: tile_i.free_row && pair_last_q && !tile_i.unit_scale,
-        strip_end: tile_i.last && pair_last_q,
+        free_row: tile_i.free_row && pair_last_q && run_last && !tile_i.unit_scale,
+        strip_end: tile_i.last && pair_last_q && run_last,
         strip: tile_i.strip,
         half: half_q
     };
@@ -223,13 +246,15 @@ module matrix_execute #(
   assign beat1_valid_o  = beat_q[1].valid;
   assign beat1_width_o  = beat_q[1].width;
   assign beat1_sparse_o = beat_q[1].n_index != NDense;
+  assign beat1_side_o = beat_q[1].side;
   for (genvar k = 0; k < 4; k++) begin : gen_tap
     assign tap_valid_o[k] = beat_q[7+2*k].valid;
     assign tap_last_o[k]  = beat_q[7+2*k].last;
     assign tap_clear_o[k] = beat_q[6+2*k].valid && beat_q[6+2*k].first;
   end
   for (genvar i = 0; i < 8; i++) begin : gen_mode
-    assign mode_o[i] = beat_q[i+5].n_index;
+    assign mode_o[i]   = beat_q[i+5].n_index;
+    assign packed_o[i] = beat_q[i+2].in_pack;
   end
 
   // windows, delayed by the position in the cascade
@@ -298,7 +323,7 @@ module matrix_execute #(
     logic       valid;
     logic [2:0] index;
     op_t        op;
-    logic       done;   // last operation of the pair
+    logic       done;   // last operation of the run
   } step_t;
   step_t now, step_q[5];  // [k]: cycle u + k
   op_t held_q;
@@ -327,6 +352,8 @@ module matrix_execute #(
   end
   assign scale_o = now.op.scale + (now.op.affine ? 6'd0 : 6'(now.index));
   assign unit_scale_o = now.op.unit_scale;
+  assign sigma_side_o = {now.op.side || now.op.in_pack, now.op.side};
+  assign mu_side_o = now.op.side || (now.op.in_pack && now.index[0]);
   assign op_n_index_o = step_q[0].op.n_index;
   assign op_node_o = step_q[0].op.affine ? 3'd0 : step_q[0].index;
   assign group_sum_o = step_q[0].index[0] ? gsum_b_held_q : gsum_a_q[9];
@@ -334,7 +361,17 @@ module matrix_execute #(
   assign op1_affine_o = step_q[1].op.affine;
   assign op1_lane_o = step_q[1].index[0];
   assign op1_first_o = step_q[1].op.overwrite;
-  assign op1_addr_o = step_q[1].op.entry + (step_q[1].op.affine ? AW'(0) : AW'(step_q[1].index));
+  logic [AW-1:0] op1_entry;
+  assign op1_entry = step_q[1].op.entry + (step_q[1].op.affine ? AW'(0) : AW'(step_q[1].index));
+  if (ChainVpus == 1) begin : gen_own_entry
+    assign op1_addr_o = op1_entry;
+  end else begin : gen_shared_entry
+    // above the entry: the token lane that the chain's lane has, or the side of a dual token
+    logic side, split;
+    assign side = step_q[1].op.side;
+    assign split = !step_q[1].op.in_pack && !step_q[1].op.dual;
+    assign op1_addr_o = {{side ^ split, op1_entry}, {side, op1_entry}};
+  end
   assign op2_valid_o = step_q[2].valid;
   assign row_release_o = (step_q[0].valid && step_q[0].done && step_q[0].op.free_row) ||
       (skip_q && tile_i.free_row && !tile_i.strip.empty && !tile_i.unit_scale);
@@ -390,11 +427,12 @@ module matrix_execute #(
       half_q <= 1'b0;
       window_q <= '0;
       first_window_q <= 1'b1;
+      side_q <= 1'b0;
     end else begin
       header_q <= {header_q[0], state_q == StScales};
       alive_q <= issue ? 6'd40 : alive_q == 0 ? 6'd0 : alive_q - 6'd1;
       avail_q <= tile_done ? avail_less : avail_more;
-      // the operations of a pair begin a fixed time after its last window: pairs' last windows keep that distance
+      // the operations of a run begin a fixed time after its last window: runs' last windows keep that distance
       ops_left_q <= (issue && window_last) ? need - 4'd1 : ops_left_q == 0 ? 4'd0 : ops_left_q - 4'd1;
       strips_open_q <= strips_open_q + 2'((issue || skip_q) && !in_strip_q) - 2'(strip_release_i);
       if (issue || skip_q) in_strip_q <= !(tile_done && tile_i.last);
@@ -433,7 +471,8 @@ module matrix_execute #(
             last_window_q <= window_q + 5'd2 == tile_i.nw;
           end
           // Next pair, or the first one for the next tile. A tile that is skipped has issued none.
-          if (issue && window_last) begin
+          if (issue && window_last) side_q <= !run_last;
+          if (issue && window_last && run_last) begin
             left_q <= pair_last_q ? tokens_q : mop_q.dual ? left_q - 26'd1 : left_q - 26'd2;
             pair_last_q <= pair_last_q ? one_pair : mop_q.dual ? left_q <= 26'd2 : left_q <= 26'd4;
             two_lanes_q <= mop_q.dual || (pair_last_q ? tokens_q > 26'd1 : left_q > 26'd3);

@@ -118,6 +118,7 @@ package matrix_pkg;
     logic        last;        // last tile of the strip
     logic [5:0]  scale;       // index of the first scale beat
     logic        free_row;    // the scale row is used up
+    logic        side0_only;  // only VPUs below Vpus / 2 take part
     strip_t      strip;
   } tile_t;
 

@@ -5,9 +5,10 @@
 // step.
 
 module matrix_unit #(
-    parameter int unsigned Vpus     = 8,
-    parameter int unsigned Channels = 4,
-    parameter int unsigned Entries  = 512
+    parameter int unsigned Vpus      = 8,
+    parameter int unsigned ChainVpus = 1,
+    parameter int unsigned Channels  = 4,
+    parameter int unsigned Entries   = 512
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -50,7 +51,7 @@ module matrix_unit #(
     input logic wr_ready_i
 );
   import matrix_pkg::*;
-  localparam int unsigned AW = $clog2(Entries);
+  localparam int unsigned BankAW = $clog2(ChainVpus * Entries);
   localparam int unsigned PopLatency = 3;
   localparam int unsigned KeySlots = flightllm_isa_pkg::key_slots(Channels);
 
@@ -221,20 +222,24 @@ module matrix_unit #(
   logic [15:0] scale_index;
   logic [31:0] scale_data;
   strip_t strip;
-  logic beat_valid, beat1_valid, beat1_sparse, unit_scale;
+  logic beat_valid, beat1_valid, beat1_sparse, beat1_side, unit_scale, mu_side;
+  logic [1:0] sigma_side;
   logic [3:0] tap_valid, tap_last, tap_clear;
   logic [3:0] beat;
   logic [2:0] beat1_width, op_node;
   logic [7:0][15:0][7:0] win_a, win_b;
   logic [7:0][1:0] mode;
+  logic [7:0] in_pack;
   logic [5:0] scale;
   logic [1:0] op_n_index;
   logic op1_valid, op1_affine, op1_lane, op1_first, op2_valid;
   logic signed [17:0] group_sum;
-  logic [AW-1:0] op1_addr, drain_addr;
+  logic [ChainVpus-1:0][BankAW-1:0] op1_addr;
+  logic [BankAW-1:0] drain_addr;
 
   matrix_execute #(
-      .Entries(Entries)
+      .Entries  (Entries),
+      .ChainVpus(ChainVpus)
   ) i_execute (
       .clk_i,
       .rst_ni,
@@ -275,14 +280,18 @@ module matrix_unit #(
       .beat1_valid_o  (beat1_valid),
       .beat1_width_o  (beat1_width),
       .beat1_sparse_o (beat1_sparse),
+      .beat1_side_o   (beat1_side),
       .win_a_o        (win_a),
       .win_b_o        (win_b),
       .mode_o         (mode),
+      .packed_o       (in_pack),
       .tap_valid_o    (tap_valid),
       .tap_last_o     (tap_last),
       .tap_clear_o    (tap_clear),
       .scale_o        (scale),
       .unit_scale_o   (unit_scale),
+      .sigma_side_o   (sigma_side),
+      .mu_side_o      (mu_side),
       .op_n_index_o   (op_n_index),
       .op_node_o      (op_node),
       .group_sum_o    (group_sum),
@@ -296,7 +305,8 @@ module matrix_unit #(
   );
 
   // --- the array -------------------------------------------------------------------------------------------------
-  logic capture, capture_dual, capture_lane;
+  logic capture_dual, capture_lane;
+  logic [1:0] capture;
   logic [Channels-1:0][Vpus-1:0][47:0] captured;
   logic [7:0] rho_row;
   logic [Channels-1:0][3:0][31:0] rho, bias;
@@ -312,9 +322,10 @@ module matrix_unit #(
       end
     end
     mpu #(
-        .Vpus    (Vpus),
-        .KeySlots(KeySlots),
-        .Entries (Entries)
+        .Vpus     (Vpus),
+        .ChainVpus(ChainVpus),
+        .KeySlots (KeySlots),
+        .Entries  (Entries)
     ) i_mpu (
         .clk_i,
         .ce_i          (x_ce || d_ce),
@@ -325,14 +336,18 @@ module matrix_unit #(
         .beat1_valid_i (beat1_valid),
         .beat1_width_i (beat1_width),
         .beat1_sparse_i(beat1_sparse),
+        .beat1_side_i  (beat1_side),
         .win_a_i       (win_a),
         .win_b_i       (win_b),
         .mode_i        (mode),
+        .packed_i      (in_pack),
         .tap_valid_i   (tap_valid),
         .tap_last_i    (tap_last),
         .tap_clear_i   (tap_clear),
         .scale_i       (scale),
         .unit_scale_i  (unit_scale),
+        .sigma_side_i  (sigma_side),
+        .mu_side_i     (mu_side),
         .op_n_index_i  (op_n_index),
         .op_node_i     (op_node),
         .group_sum_i   (group_sum),
@@ -355,9 +370,10 @@ module matrix_unit #(
   // --- drain -----------------------------------------------------------------------------------------------------
   logic d_idle;
   matrix_drain #(
-      .Vpus    (Vpus),
-      .Channels(Channels),
-      .Entries (Entries)
+      .Vpus     (Vpus),
+      .ChainVpus(ChainVpus),
+      .Channels (Channels),
+      .Entries  (Entries)
   ) i_drain (
       .clk_i,
       .rst_ni,

@@ -1,14 +1,16 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// An MPU: the VPUs of one memory channel with their replay buffer, scale memory and row scales. All timing comes from
+// An MPU: the VPUs of one memory channel, one or two to a chain, with their replay buffer, scale memory and row scales. All timing comes from
 // the matrix unit's controllers, the same for every channel: beat_i in cycle t reads the replay buffer, beat_width_i
 // and beat_sparse_i belong to cycle t + 1, codes reach the VPUs in cycle t + 2. scale_i belongs to cycle u - 1 of an
-// operation.
+// operation. Chain v has the VPUs v (side 0) and, with two a chain, v + Vpus / 2 (side 1).
 
 module mpu #(
-    parameter int unsigned Vpus     = 8,
+    parameter int unsigned Vpus = 8,
+    parameter int unsigned ChainVpus = 1,
     parameter int unsigned KeySlots = 4,
-    parameter int unsigned Entries  = 512
+    parameter int unsigned Entries = 512,  // accumulators of a VPU for one lane
+    localparam int unsigned BankEntries = ChainVpus * Entries
 ) (
     input logic clk_i,
     input logic ce_i,
@@ -21,15 +23,19 @@ module mpu #(
     input logic beat1_valid_i,
     input logic [2:0] beat1_width_i,
     input logic beat1_sparse_i,
+    input logic beat1_side_i,  // codes of side 1; those of a packed beat: 0
     input logic [7:0][15:0][7:0] win_a_i,
     input logic [7:0][15:0][7:0] win_b_i,
     input logic [7:0][1:0] mode_i,
+    input logic [7:0] packed_i,
     input logic [3:0] tap_valid_i,  // [node % 4]
     input logic [3:0] tap_last_i,
     input logic [3:0] tap_clear_i,
     // scale operations
     input logic [5:0] scale_i,  // cycle u - 1
     input logic unit_scale_i,  // cycle u - 1
+    input logic [1:0] sigma_side_i,  // [lane], cycle u - 1
+    input logic mu_side_i,  // cycle u - 1
     input logic [1:0] op_n_index_i,  // cycle u
     input logic [2:0] op_node_i,
     input logic signed [17:0] group_sum_i,
@@ -37,10 +43,10 @@ module mpu #(
     input logic op1_affine_i,
     input logic op1_lane_i,
     input logic op1_first_i,
-    input logic [$clog2(Entries)-1:0] op1_addr_i,
+    input logic [ChainVpus-1:0][$clog2(BankEntries)-1:0] op1_addr_i,  // [lane], or one for both
     // drain
-    input logic [$clog2(Entries)-1:0] drain_addr_i,
-    input logic capture_i,  // the cycle after drain_addr_i
+    input logic [$clog2(BankEntries)-1:0] drain_addr_i,
+    input logic [1:0] capture_i,  // [side], the cycle after drain_addr_i
     input logic capture_dual_i,
     input logic capture_lane_i,
     output logic [Vpus-1:0][47:0] capture_o,
@@ -49,6 +55,7 @@ module mpu #(
     output logic [3:0][31:0] bias_o
 );
   import matrix_pkg::*;
+  localparam int unsigned Chains = Vpus / ChainVpus;
   localparam int unsigned CodeWords = 2 * Vpus;
   localparam int unsigned KeyWords = 2 * KeySlots;
   localparam int unsigned SigmaWords = Vpus;
@@ -104,8 +111,9 @@ module mpu #(
 
   // --- replay and dequantise -------------------------------------------------------------------------------------
   logic [CodeWords*64-1:0] raw_q;
-  logic [Vpus-1:0][15:0][3:0] raw_index_q, index_q;
-  logic [Vpus-1:0][15:0][7:0] code_q;
+  logic [Vpus-1:0][15:0][3:0] raw_index_q;
+  logic [Chains-1:0][15:0][3:0] index_q;
+  logic [Chains-1:0][15:0][7:0] code_q, code1_q;
 
   // A multiplexer of seven is two of four in a row, one LUT each: up to 4 bits in the first, the wider ones in the second.
   logic [1:0] narrow, wide;
@@ -156,34 +164,47 @@ module mpu #(
       raw_index_q <= index_mem[beat_i];
     end
     if (beat1_valid_i) begin
-      for (int v = 0; v < Vpus; v++) begin
+      for (int v = 0; v < Chains; v++) begin
         for (int k = 0; k < 16; k++) begin
-          code_q[v][k]  <= code_of(raw_q, v, k, narrow, wide);
-          index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
+          if (ChainVpus == 1) begin
+            code_q[v][k]  <= code_of(raw_q, v, k, narrow, wide);
+            index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
+          end else begin
+            automatic logic [7:0] second = code_of(raw_q, v + Vpus / 2, k, narrow, wide);
+            code_q[v][k]  <= beat1_side_i ? second : code_of(raw_q, v, k, narrow, wide);
+            code1_q[v][k] <= second;
+            index_q[v][k] <= !beat1_sparse_i ? 4'(k) : raw_index_q[beat1_side_i?v+Vpus/2 : v][k];
+          end
         end
       end
     end
   end
 
   // --- scales of an operation ------------------------------------------------------------------------------------
-  logic [Vpus-1:0][7:0] sigma_q;
-  logic [Vpus-1:0][11:0] mu_q;
+  logic [Chains-1:0][ChainVpus-1:0][7:0] sigma_q;
+  logic [Chains-1:0][11:0] mu_q;
   logic [7:0][Vpus-1:0][7:0] sigma_row;
   logic [7:0][Vpus-1:0][11:0] mu_row;
   assign sigma_row = sigma_mem[scale_i[5:3]];
   assign mu_row    = mu_mem[scale_i[5:3]];
   always_ff @(posedge clk_i) begin
     if (ce_i) begin
-      sigma_q <= unit_scale_i ? {Vpus{8'd1}} : sigma_row[scale_i[2:0]];
-      mu_q    <= mu_row[scale_i[2:0]];
+      for (int v = 0; v < Chains; v++) begin
+        for (int l = 0; l < ChainVpus; l++) begin
+          sigma_q[v][l] <= unit_scale_i ? 8'd1 :
+              sigma_row[scale_i[2:0]][ChainVpus == 2 && sigma_side_i[l] ? v + Vpus / 2 : v];
+        end
+        mu_q[v] <= mu_row[scale_i[2:0]][ChainVpus == 2 && mu_side_i ? v + Vpus / 2 : v];
+      end
     end
   end
 
   // --- the VPUs --------------------------------------------------------------------------------------------------
   scale_t control;
-  logic [$clog2(Entries)-1:0] read_addr, write_addr;
+  logic [ChainVpus-1:0][$clog2(BankEntries)-1:0] read_addr, write_addr;
   scale_control #(
-      .Entries(Entries)
+      .Entries  (BankEntries),
+      .ChainVpus(ChainVpus)
   ) i_control (
       .clk_i,
       .ce_i,
@@ -199,16 +220,20 @@ module mpu #(
       .read_addr_o (read_addr),
       .write_addr_o(write_addr)
   );
-  for (genvar v = 0; v < Vpus; v++) begin : gen_vpu
+  for (genvar v = 0; v < Chains; v++) begin : gen_vpu
     logic [7:0][SumBits-1:0] sum_a, sum_b;
     logic [47:0] entry_a, entry_b;
-    vpu i_vpu (
+    vpu #(
+        .ChainVpus(ChainVpus)
+    ) i_vpu (
         .clk_i,
         .ce_i,
         .win_a_i,
         .win_b_i,
         .mode_i,
+        .packed_i,
         .code_i (code_q[v]),
+        .code1_i(code1_q[v]),
         .index_i(index_q[v]),
         .valid_i(tap_valid_i),
         .last_i (tap_last_i),
@@ -217,7 +242,8 @@ module mpu #(
         .sum_b_o(sum_b)
     );
     vpu_scale #(
-        .Entries(Entries)
+        .Entries  (BankEntries),
+        .ChainVpus(ChainVpus)
     ) i_scale (
         .clk_i,
         .ce_i,
@@ -232,11 +258,24 @@ module mpu #(
         .entry_a_o   (entry_a),
         .entry_b_o   (entry_b)
     );
+    // Side 1 has token lane 0 in bank b.
     always_ff @(posedge clk_i) begin
-      if (capture_i) begin
+      if (capture_i[0]) begin
         capture_o[v] <= capture_dual_i ? (entry_a << 7) + entry_b : capture_lane_i ? entry_b : entry_a;
       end
     end
+    if (ChainVpus == 2) begin : gen_side
+      always_ff @(posedge clk_i) begin
+        if (capture_i[1]) begin
+          capture_o[v+Vpus/2] <= capture_dual_i ? (entry_a << 7) + entry_b : capture_lane_i ? entry_a : entry_b;
+        end
+      end
+    end
+  end
+  if (ChainVpus == 1) begin : gen_no_side
+    assign code1_q = '0;
+    logic unused;
+    assign unused = &{1'b0, capture_i[1], beat1_side_i, sigma_side_i, mu_side_i, 1'b0};
   end
 
   logic unused;

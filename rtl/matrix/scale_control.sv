@@ -5,7 +5,8 @@
 // no operation has.
 
 module scale_control #(
-    parameter int unsigned Entries = 512
+    parameter int unsigned Entries = 512,  // of a bank
+    parameter int unsigned ChainVpus = 1
 ) (
     input  logic                                     clk_i,
     input  logic                                     ce_i,
@@ -15,11 +16,11 @@ module scale_control #(
     input  logic                                     op1_affine_i,
     input  logic                                     op1_lane_i,    // affine: token lane
     input  logic                                     op1_first_i,   // overwrite the entry
-    input  logic               [$clog2(Entries)-1:0] op1_addr_i,
+    input  logic               [ChainVpus-1:0][$clog2(Entries)-1:0] op1_addr_i,    // [lane], or one for both
     input  logic               [$clog2(Entries)-1:0] drain_addr_i,
     output matrix_pkg::scale_t                       control_o,
-    output logic               [$clog2(Entries)-1:0] read_addr_o,   // cycle u + 2
-    output logic               [$clog2(Entries)-1:0] write_addr_o   // cycle u + 4
+    output logic               [ChainVpus-1:0][$clog2(Entries)-1:0] read_addr_o,   // cycle u + 2
+    output logic               [ChainVpus-1:0][$clog2(Entries)-1:0] write_addr_o   // cycle u + 4
 );
   import matrix_pkg::*;
   localparam int unsigned AW = $clog2(Entries);
@@ -48,7 +49,7 @@ module scale_control #(
 
   // The entry that is read misses what the two operations before write: the sum of the one just before is still in the DSP, that
   // of the other goes in again beside the entry.
-  logic [AW-1:0] addr_q[2:4];  // [k]: cycle u + k
+  logic [ChainVpus-1:0][AW-1:0] addr_q[2:4];  // [k]: cycle u + k
   logic [1:0] write_q[2:4];
   logic valid_q, affine_q;
   logic [1:0] write_d, one_before, two_before, again_q;
@@ -56,8 +57,8 @@ module scale_control #(
   always_comb begin
     for (int l = 0; l < 2; l++) begin
       write_d[l] = op1_valid_i && (!op1_affine_i || op1_lane_i == 1'(l));
-      one_before[l] = write_q[2][l] && op1_addr_i == addr_q[2];
-      two_before[l] = write_q[3][l] && op1_addr_i == addr_q[3] && !one_before[l];
+      one_before[l] = write_q[2][l] && op1_addr_i[l%ChainVpus] == addr_q[2][l%ChainVpus];
+      two_before[l] = write_q[3][l] && op1_addr_i[l%ChainVpus] == addr_q[3][l%ChainVpus] && !one_before[l];
       base_d[l] = (op1_first_i || two_before[l]) ? BaseZero : one_before[l] ? BaseLast : BaseEntry;
     end
   end
@@ -77,7 +78,7 @@ module scale_control #(
       end
     end
   end
-  assign read_addr_o = valid_q ? addr_q[2] : drain_addr_i;
+  assign read_addr_o = valid_q ? addr_q[2] : {ChainVpus{drain_addr_i}};
   assign write_addr_o = addr_q[4];
   assign control_o = '{
           select: select,

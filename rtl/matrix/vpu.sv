@@ -1,7 +1,7 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// A VPU: one CSD-chain of 16 DSPs, in two cascades of eight, with sparse MUXes (`csd_cascade`), reduction nodes, overflow adjust and
-// group accumulators (docs/rtl.md, "Matrix unit").
+// A VPU, or two that share a chain: one CSD-chain of 16 DSPs, in two cascades of eight, with sparse MUXes (`csd_cascade`), reduction
+// nodes, overflow adjust and group accumulators (docs/rtl.md, "Matrix unit").
 //
 // DSP i of a cascade works i cycles after DSP 0, so win_*_i and mode_i come once for each position, delayed by the
 // caller; codes and indices are delayed in the cascade. So do the nodes: with codes in cycle t, valid_i[k] and last_i[k] belong to
@@ -12,13 +12,17 @@
 // A tile of N = 4 or 2 has at most 8 windows, a tile of the others 16, and its last window comes at least 16 / N cycles
 // before the next tile's: the nodes that only these read (all but 3 and 7) keep a sum no longer and are no wider.
 
-module vpu (
+module vpu #(
+    parameter int unsigned ChainVpus = 1
+) (
     input logic clk_i,
     input logic ce_i,
     input  logic [ 7:0][15:0][             7:0] win_a_i,  // [position]: window of token lane a, delayed by position
     input logic [7:0][15:0][7:0] win_b_i,
     input  logic [ 7:0][ 1:0]                   mode_i,   // [position]: N index, delayed by position + 3 (adder stage)
+    input logic [7:0] packed_i,  // [position]: lanes are VPUs (csd_cascade), delayed by position
     input logic [15:0][7:0] code_i,
+    input logic [15:0][7:0] code1_i,  // packed: of the second VPU
     input logic [15:0][3:0] index_i,
     input logic [3:0] valid_i,  // [node % 4]: taps belong to a beat
     input logic [3:0] last_i,  // its window is the last of a tile
@@ -29,13 +33,17 @@ module vpu (
   import matrix_pkg::*;
 
   logic [7:0][35:0] taps;
-  csd_cascade i_cascade (
+  csd_cascade #(
+      .ChainVpus(ChainVpus)
+  ) i_cascade (
       .clk_i,
       .ce_i,
       .win_a_i,
       .win_b_i,
       .mode_i,
+      .packed_i,
       .code_i,
+      .code1_i,
       .index_i,
       .tap_o(taps)
   );

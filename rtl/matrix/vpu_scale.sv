@@ -1,6 +1,6 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
-// Scale and accumulate of one VPU: I += sigma * P + mu * A (one token lane) or sigma * P for both lanes, one operation
+// Scale and accumulate of one chain: I += sigma * P + mu * A (one lane) or sigma * P for both lanes, one operation
 // a cycle, into two banks of 48-bit accumulators.
 //
 // Two DSPs a lane do all arithmetic: the pre-adder of the second takes the row's sum from either cascade or both, its
@@ -10,18 +10,19 @@
 // (scale_control). A read for the drain: address in one cycle, entry_*_o in the next.
 
 module vpu_scale #(
-    parameter int unsigned Entries = 512  // of each bank
+    parameter int unsigned Entries = 512,  // of each bank
+    parameter int unsigned ChainVpus = 1  // with two, lanes may have sigmas and entries of their own
 ) (
     input logic clk_i,
     input logic ce_i,
     input logic [7:0][matrix_pkg::SumBits-1:0] sum_a_i,
     input logic [7:0][matrix_pkg::SumBits-1:0] sum_b_i,
-    input logic [7:0] sigma_i,
+    input logic [ChainVpus-1:0][7:0] sigma_i,  // [lane], or one for both
     input logic [11:0] mu_i,
     input logic signed [17:0] group_sum_i,  // A of the operation's lane
     input matrix_pkg::scale_t control_i,
-    input logic [$clog2(Entries)-1:0] read_addr_i,
-    input logic [$clog2(Entries)-1:0] write_addr_i,
+    input logic [ChainVpus-1:0][$clog2(Entries)-1:0] read_addr_i,  // as sigma_i
+    input logic [ChainVpus-1:0][$clog2(Entries)-1:0] write_addr_i,
     output logic [47:0] entry_a_o,
     output logic [47:0] entry_b_o
 );
@@ -33,6 +34,7 @@ module vpu_scale #(
   assign {entry_b_o, entry_a_o} = entry;
 
   for (genvar l = 0; l < 2; l++) begin : gen_lane
+    localparam int unsigned Own = l % ChainVpus;
     logic signed [SumBits-1:0] low, high;  // of the first and of the second cascade
     logic [47:0] side, sum, unused_side, unused_sum;
     assign low  = sums[l][{1'b0, control_i.select}];
@@ -64,7 +66,7 @@ module vpu_scale #(
         .clk_i,
         .ce_i,
         .a_i      (27'(low)),
-        .b_i      (18'(sigma_i)),
+        .b_i      (18'(sigma_i[Own])),
         .c_i      (entry[l]),
         .d_i      (27'(high)),
         .use_a_i  (control_i.half[0]),
@@ -80,8 +82,8 @@ module vpu_scale #(
     logic [47:0] bank[Entries];
     always_ff @(posedge clk_i) begin
       if (ce_i) begin
-        entry[l] <= bank[read_addr_i];
-        if (control_i.write[l]) bank[write_addr_i] <= sum;
+        entry[l] <= bank[read_addr_i[Own]];
+        if (control_i.write[l]) bank[write_addr_i[Own]] <= sum;
       end
     end
 

@@ -6,6 +6,7 @@
 module flightllm_core #(
     parameter int unsigned Channels   = 4,
     parameter int unsigned Vpus       = 8,
+    parameter int unsigned ChainVpus  = 1,
     parameter int unsigned Lanes      = 8,
     parameter int unsigned PortBits   = 512,
     parameter int unsigned VbWords    = 1024,
@@ -420,9 +421,10 @@ module flightllm_core #(
       .push_stall_i(k_stall_q)
   );
   matrix_unit #(
-      .Vpus    (Vpus),
-      .Channels(Channels),
-      .Entries (AccEntries)
+      .Vpus     (Vpus),
+      .ChainVpus(ChainVpus),
+      .Channels (Channels),
+      .Entries  (AccEntries)
   ) i_matrix (
       .clk_i,
       .rst_ni,

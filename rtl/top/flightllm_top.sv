@@ -147,6 +147,7 @@ module flightllm_top
     flightllm_core #(
         .Channels  (Channels),
         .Vpus      (Vpus),
+        .ChainVpus (ChainVpus),
         .Lanes     (Lanes),
         .PortBits  (PortBits),
         .VbWords   (VbWords),

@@ -22,9 +22,9 @@ HERE = Path(__file__).parent
 
 
 @cache
-def library(channels: int, vpus: int, entries: int) -> ctypes.CDLL:
+def library(channels: int, vpus: int, chain_vpus: int, entries: int) -> ctypes.CDLL:
     sources = rtl_sources("common", "fp", "matrix")
-    parameters = {"Channels": channels, "Vpus": vpus, "Entries": entries}
+    parameters = {"Channels": channels, "Vpus": vpus, "ChainVpus": chain_vpus, "Entries": entries}
     lib = ctypes.CDLL(str(build("matrix_unit", sources, [HERE / "matrix_tb.cpp"], parameters)))
     lib.matrix_run.restype = ctypes.c_int64
     return lib
@@ -36,6 +36,7 @@ class Bench:
 
     channels: int = 4
     vpus: int = 8
+    chain_vpus: int = 1
     entries: int = 512
     seed: int = 0
     vb_elements: int = 1 << 14
@@ -45,7 +46,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.arch = ArchConfig(
-            channels=self.channels, vpus=self.vpus, acc_entries=self.entries, vb_elements=self.vb_elements,
+            channels=self.channels, vpus=self.vpus, chain_vpus=self.chain_vpus, acc_entries=self.entries, vb_elements=self.vb_elements,
             ab_windows=self.ab_windows, mb_bytes=4096, channel_bytes=1 << 20,
         )  # fmt: skip
         mem = self.rng.integers(0, 256, (self.channels, 1 << 20), np.uint8)
@@ -101,7 +102,7 @@ class Bench:
         ab = np.ascontiguousarray(self.core.ab)
         mb = np.zeros(1 << 16, np.uint8)
         mb[: self.core.mb.size] = self.core.mb
-        cycles = library(self.channels, self.vpus, self.entries).matrix_run(
+        cycles = library(self.channels, self.vpus, self.chain_vpus, self.entries).matrix_run(
             self.channels, ops, DISPATCH_WORDS, len(program), *self._ring(rings[0]), *self._ring(rings[1]),
             ctypes.c_void_p(ab.ctypes.data), ctypes.c_uint64(len(ab)), ctypes.c_void_p(mb.ctypes.data),
             ctypes.c_void_p(vb.ctypes.data), ctypes.c_uint64(vb.size // 16), int(slow), self.seed + 1,

@@ -14,15 +14,15 @@ from flightllm.streams import EntryFormat
 from flightllm.streams.formats import ABSENT, WIDTHS
 from flightllm.streams.weights import pack, stream_format
 
-#: channels, VPUs: one lane group per word, several, more channels than a word has elements
-SHAPES = [(4, 8), (1, 12), (16, 4)]
+#: channels, VPUs, VPUs of a chain: one lane group per word, several, more channels than a word has elements; each with one and two VPUs a chain
+SHAPES = [(4, 8, 1), (1, 12, 1), (16, 4, 1), (4, 8, 2), (1, 12, 2), (16, 4, 2), (2, 16, 2)]
 
 
 class Program:
     """Random instructions whose operands do not overlap."""
 
-    def __init__(self, channels: int, vpus: int, seed: int) -> None:
-        self.bench = Bench(channels, vpus, seed=seed, vb_elements=1 << 16, ab_windows=1 << 13)
+    def __init__(self, channels: int, vpus: int, seed: int, chain_vpus: int = 1) -> None:
+        self.bench = Bench(channels, vpus, chain_vpus, seed=seed, vb_elements=1 << 16, ab_windows=1 << 13)
         self.rng = self.bench.rng
         self.ab = 3
         self.program = []
@@ -109,63 +109,86 @@ class Program:
         return self.bench.run(self.program, slow)
 
 
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize("tokens", [1, 2, 5])
 @pytest.mark.parametrize("bits", WIDTHS)
-def test_dense_widths(bits, tokens):
-    p = Program(4, 8, seed=bits)
+def test_dense_widths(bits, tokens, chain_vpus):
+    p = Program(4, 8, bits, chain_vpus)
     p.uniform(EntryFormat(bits, 16, bool(bits % 2)), rows=150, k=300, group=32, m=4, tokens=tokens)
     p.run()
 
 
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize("group", [32, 64, 128])
 @pytest.mark.parametrize("n", [8, 4, 2])
-def test_sparse(n, group):
-    p = Program(4, 8, seed=n)
+def test_sparse(n, group, chain_vpus):
+    p = Program(4, 8, n, chain_vpus)
     p.uniform(EntryFormat(4, n), rows=300, k=272, group=group, m=8, tokens=3)
     p.run()
 
 
-@pytest.mark.parametrize(("channels", "vpus"), SHAPES)
+@pytest.mark.parametrize(("channels", "vpus", "chain_vpus"), SHAPES)
 @pytest.mark.parametrize("seed", range(12))
-def test_random_programs(channels, vpus, seed):
+def test_random_programs(channels, vpus, chain_vpus, seed):
     """Several instructions one after another, every second time with slow rings and busy buffers."""
-    p = Program(channels, vpus, seed)
+    p = Program(channels, vpus, seed, chain_vpus)
     for _ in range(1 + seed % 4):
         p.mixed() if p.rng.integers(2) else p.attention()
     p.run(slow=bool(seed % 2))
 
 
-def test_matrix_mode_keeps_the_array_busy():
+@pytest.mark.parametrize("chain_vpus", [1, 2])
+def test_matrix_mode_keeps_the_array_busy(chain_vpus):
     """A long dense tile in matrix mode: a beat in 95 % of the cycles or more."""
-    p = Program(4, 8, seed=0)
+    p = Program(4, 8, 0, chain_vpus)
     p.uniform(EntryFormat(4, 16, True), rows=256, k=4096, group=32, m=8, tokens=16)
     cycles, (beats, *_rest) = p.run()
-    assert beats == 8 * 256 * 8  # rows per VPU, windows, token pairs
+    assert beats == 8 * 256 * 8 * chain_vpus  # rows per VPU, windows, token pairs
     assert beats / cycles > 0.95
 
 
-def test_strips_are_drained_beside_the_next():
+@pytest.mark.parametrize("chain_vpus", [1, 2])
+def test_strips_are_drained_beside_the_next(chain_vpus):
     """Four strips, each half as long: the drain takes a cycle or little more from each token's row, and shows behind the last strip only."""
-    p = Program(4, 8, seed=0)
+    p = Program(4, 8, 0, chain_vpus)
     p.uniform(EntryFormat(4, 16, True), rows=1024, k=2048, group=32, m=8, tokens=16)
     cycles, (beats, *_rest) = p.run()
-    assert beats == 4 * 8 * 128 * 8
+    assert beats == 4 * 8 * 128 * 8 * chain_vpus
     assert beats / cycles > 0.95
 
 
-def test_matrix_vector_mode_keeps_the_port_busy():
-    """One token, dense 4-bit weights: the ring gives 95 % or more of what the port brings (8 words a cycle)."""
-    p = Program(4, 8, seed=0)
+@pytest.mark.parametrize("chain_vpus", [1, 2])
+def test_matrix_vector_mode_keeps_the_port_busy(chain_vpus):
+    """One token, dense 4-bit weights: the ring gives 95 % or more of what the port brings (8 words a cycle), with half the chains as well."""
+    p = Program(4, 8, 0, chain_vpus)
     p.uniform(EntryFormat(4, 16, True), rows=512, k=4096, group=32, m=8, tokens=1)
-    cycles, (_beats, words, *_rest) = p.run()
+    cycles, (beats, words, *_rest) = p.run()
+    assert beats == 16 * 256
     assert words / 8 / cycles > 0.95
 
 
+def test_a_beat_without_the_second_side_takes_one_run():
+    """Rows for half of the VPUs: tokens in turn do not wait for codes that do not exist."""
+    p = Program(4, 8, 0, chain_vpus=2)
+    p.uniform(EntryFormat(4), rows=16, k=2048, group=32, m=1, tokens=4)
+    _cycles, (beats, *_rest) = p.run()
+    assert beats == 128 * 2
+
+
+def test_a_lone_sparse_token_is_in_turn():
+    """Two VPUs want two different activations of a window: both sides one after the other."""
+    p = Program(4, 8, 0, chain_vpus=2)
+    p.uniform(EntryFormat(4, 8), rows=64, k=2048, group=32, m=2, tokens=1)
+    _cycles, (beats, *_rest) = p.run()
+    assert beats == 128 * 2
+
+
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("d", [64, 128, 256])
-def test_values_of_long_heads_on_one_channel(d, bits):
+def test_values_of_long_heads_on_one_channel(d, bits, chain_vpus):
     """16, 32 and 64 row beats a window of values."""
-    p = Program(1, 4, seed=d)
+    p = Program(1, 4, d, chain_vpus)
     for _ in range(2):
         p.values(d, bits, length=100, n0=2, n1=2)
     p.run()
