@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
+from flightllm.config.arch import ArchConfig
 from flightllm.report import figures
 from flightllm.report.data import PhaseReport, Report, Row
 from flightllm.report.figures import Bar
