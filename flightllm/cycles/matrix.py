@@ -489,7 +489,9 @@ class MatrixUnit(Unit):
             self._tokens_taken.set()
             issued = kernel.now + mop.tokens
             pairs, odd = mop.pairs, mop.odd
-            reads = self._arch.chain_vpus if mop.dual else 1  # of a row beat: its two codes lie in one place, for each side
+            reads = (
+                self._arch.chain_vpus if mop.dual else 1
+            )  # of a row beat: its two codes lie in one place, for each side
             read_cycles = READ + (reads - 1) * READ_MORE
             free = 0.0  # the first cycle in which a run's last beat may be issued
             load = _Load(pairs=pairs)  # of this strip

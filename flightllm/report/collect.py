@@ -83,7 +83,9 @@ def _roofline(subject: Subject) -> Roofline:
     channels = arch.cores * arch.channels
     rate = channels * VPU_MACS * arch.clock_mhz / 1000
     # a chain multiplies for two lanes: of a single token, dense, the rows of the two VPUs that share it, else two tokens
-    return Roofline(arch.vpus * rate, 2 * arch.chains * rate, channels * memory.channel_gbps, channels * memory.measured_gbps)
+    return Roofline(
+        arch.vpus * rate, 2 * arch.chains * rate, channels * memory.channel_gbps, channels * memory.measured_gbps
+    )
 
 
 def _memory_map(subject: Subject) -> MemoryMap:

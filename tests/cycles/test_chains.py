@@ -45,7 +45,9 @@ def run(arch: ArchConfig, inst) -> tuple[float, float]:
 
 
 def mm(tokens: int, fmt: EntryFormat, slots: int = 8, dual: bool = False) -> MM:
-    return MM(tokens=tokens, k=COLUMNS, slots=slots, format=fmt.byte, group="128", rows_per_vpu=str(fmt.share), dual=dual)
+    return MM(
+        tokens=tokens, k=COLUMNS, slots=slots, format=fmt.byte, group="128", rows_per_vpu=str(fmt.share), dual=dual
+    )
 
 
 def beats(inst, vpus: int = 8) -> tuple[float, float]:
@@ -119,7 +121,7 @@ def test_the_drain_reads_dual_sums_once_for_each_side():
 def test_work_counts_a_step_a_run(count, two, runs, last):
     took, run_, period = _work(count, two, runs, last)
     assert took == (runs - 1) * max(count, two) + max(count, last)
-    assert 0 < run_ and 0 < period
+    assert run_ > 0 and period > 0
     assert run_ <= took
 
 
