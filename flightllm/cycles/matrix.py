@@ -489,9 +489,8 @@ class MatrixUnit(Unit):
             self._tokens_taken.set()
             issued = kernel.now + mop.tokens
             pairs, odd = mop.pairs, mop.odd
-            reads = (
-                self._arch.chain_vpus if mop.dual else 1
-            )  # of a row beat: its two codes lie in one place, for each side
+            # of a row beat: the sums of the two codes lie in one place for each side
+            reads = self._arch.chain_vpus if mop.dual else 1
             read_cycles = READ + (reads - 1) * READ_MORE
             free = 0.0  # the first cycle in which a run's last beat may be issued
             load = _Load(pairs=pairs)  # of this strip
@@ -514,16 +513,16 @@ class MatrixUnit(Unit):
                         issued = free
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
-                    runs = tile.runs(pairs, odd)
-                    took, load.run, load.period = _work(count, tile.two, runs, last_ops)
+                    rounds = tile.runs(pairs, odd)
+                    took, load.run, load.period = _work(count, tile.two, rounds, last_ops)
                     load.cycles += took
-                    issued += (runs - 1) * step
+                    issued += (rounds - 1) * step
                     if turn and begin < busy_to:
                         pause += max(0.0, min(issued, busy_to) - max(begin, busy_from)) / turn
                         issued += int(pause)
                         pause -= int(pause)
                     free = issued + last_ops
-                    self.beats += runs * count
+                    self.beats += rounds * count
                 else:
                     issued = max(issued + 1, (at + times[-1] if times else self._fired) + AVAILABLE + 1)
                     last_ops = 1
