@@ -73,6 +73,8 @@ def test_u280_figures_by_hand():
     # cores multiply everything that a core has
     two = replace(board.arch, cores=2, channels=16)
     assert dsp_count(two) == 2 * (16 * 12 * 20 + 16 * 18 + 64)
+    # two VPUs in a chain take the DSPs of one
+    assert dsp_count(replace(board.arch, vpus=16, chain_vpus=2)) == dsp_count(replace(board.arch, vpus=8))
     assert {r.resource: r.need for r in fit_rows(board, two)}["URAM"] == 2 * (320 + 64 + 16 * 16)
 
 
@@ -162,6 +164,7 @@ def test_board_of_ones_own(tmp_path):
         ("[resources]", "[resource]", "a table is missing"),
         ("[arch]", "[architecture]", "no table [arch]"),
         ("vpus = 4", "vpus = 9", "vpus = 9 is not legal"),
+        ("vpus = 4", "vpus = 4\nchain_vpus = 3", "chain_vpus = 3 is not legal"),
         ("vpus = 4", "vpus = 8.0", "vpus = 8.0 is not legal"),
         ("vpus = 4", 'vpus = "8"', "vpus = '8' is not legal"),
         ("vpus = 4", "vpu = 8", "unknown parameter vpu"),

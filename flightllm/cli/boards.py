@@ -19,5 +19,7 @@ def command(as_json: bool) -> None:
         return
     rows = []
     for b in known:
-        rows.append([b.name, b.arch.cores, b.arch.channels, b.arch.vpus, b.arch.clock_mhz, size(b.arch.channel_bytes)])
-    click.echo(table(rows, ["board", "cores", "channels/core", "VPUs/channel", "MHz", "memory/channel"]))
+        a = b.arch
+        rows.append([b.name, a.cores, a.channels, a.vpus, a.chains, a.clock_mhz, size(a.channel_bytes)])
+    heads = ["board", "cores", "channels/core", "VPUs/channel", "chains/channel", "MHz", "memory/channel"]
+    click.echo(table(rows, heads))

@@ -43,7 +43,7 @@ def command(source: str | None, arch: str | None, settings: dict[str, Any], as_j
     plan = project.plan
     a, cores = plan.arch, "core" if plan.arch.cores == 1 else "cores"
     click.echo(f"{project.path}: {plan.board.title}, kernel from {plan.flavour.upper()}, {len(project.files)} files")
-    click.echo(f"{a.cores} {cores} x {a.channels} channels x {a.vpus} VPUs, {a.clock_mhz:g} MHz\n")
+    click.echo(f"{a.cores} {cores} x {a.channels} channels x {a.vpus_text}, {a.clock_mhz:g} MHz\n")
     rows: list[list[Any]] = [
         [place.port, place.tag, "" if place.address is None else f"{place.address:#x}"] for place in plan.places
     ]

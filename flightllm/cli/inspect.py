@@ -84,7 +84,7 @@ def _summary(m: Manifest) -> str:
         ["model", f"{model.arch}, {model.layers} layers, dim {model.dim}, vocabulary {model.vocab:,}"],
         [
             "board",
-            f"{m.board}: {arch.cores} core(s) x {arch.channels} channels x {arch.vpus} VPUs, config {m.arch_digest}",
+            f"{m.board}: {arch.cores} core(s) x {arch.channels} channels x {arch.vpus_text}, config {m.arch_digest}",
         ],
         [
             "context",

@@ -42,7 +42,7 @@ def command(
         return
     m, a = found.manifest, found.manifest.arch
     click.echo(
-        f"{m.name} on {m.board}, modelled: {a.cores} x {a.channels} channels x {a.vpus} VPUs, {a.clock_mhz:g} MHz, "
+        f"{m.name} on {m.board}, modelled: {a.cores} x {a.channels} channels x {a.vpus_text}, {a.clock_mhz:g} MHz, "
         f"{found.bits:.2f} bits a weight, {m.kv_bits}-bit KV cache, chunks of {m.limits.max_chunk}\n"
     )
     rows = [

@@ -28,25 +28,28 @@ KEYS = 512
 START = {Unit.L: 60, Unit.M: 40, Unit.S: 60, Unit.T: 60, Unit.W: 0, Unit.Q: 0}
 #: cycles of a pass of the special-function unit besides its words
 PASS = 110
-#: cycles of a row beat of a token in the drain besides its steps (rtl/matrix/matrix_drain.sv)
-READ = 3
+#: cycles of a row beat of a token in the drain besides its steps, and of another read (rtl/matrix/matrix_drain.sv)
+READ, READ_MORE = 3, 2
 
 
 def cost(inst: Instruction, tokens: int, arch: ArchConfig, context: int) -> float:
     """About how many cycles an instruction keeps its unit busy, of `tokens` tokens and `context` positions."""
     v, keys = inst.values, min(KEYS, context)
-    pairs, lanes = (tokens + 1) // 2, min(16, 4 * arch.channels)
+    lanes, chain = min(16, 4 * arch.channels), arch.chain_vpus
+    # of the array through a row beat: two VPUs that share a chain do two tokens one after the other, one at once
+    runs = (tokens + 1) // 2 if chain == 1 else tokens
     drain = READ + -(-arch.vpus * arch.channels // lanes)  # of a token's row beat
     work = 0.0
     if isinstance(inst, MM):
         beats = -(-v["slots"] // arch.vpus)
-        work = max(pairs * beats * v["k"] / 16, tokens * beats * drain)
+        work = max(runs * beats * v["k"] / 16, tokens * beats * drain)
     elif isinstance(inst, MMQK):
         beats = -(-keys // (arch.channels * arch.vpus))
-        work = v["n1"] * max(pairs * beats * v["k"] / 16, tokens * beats * drain)
+        work = v["n1"] * max(runs * beats * v["k"] / 16, tokens * beats * drain)
     elif isinstance(inst, MMPV):
         beats = -(-v["slots"] // arch.vpus)
-        work = v["n1"] * max(tokens * beats * keys / 16, tokens * beats * drain)
+        drain += (chain - 1) * READ_MORE  # of the two codes of a token
+        work = v["n1"] * max(chain * tokens * beats * keys / 16, tokens * beats * drain)
     elif inst.unit == Unit.S:
         words = (keys if isinstance(inst, SOFTMAX) else v["len"]) / arch.lanes
         passes = 3 if isinstance(inst, NORM | SOFTMAX) else 2

@@ -84,6 +84,11 @@ class ArchConfig:
         """CSD-chains per MPU."""
         return self.vpus // self.chain_vpus
 
+    @property
+    def vpus_text(self) -> str:
+        """What an MPU has: "12 VPUs", "16 VPUs in 8 chains"."""
+        return f"{self.vpus} VPUs" + (f" in {self.chains} chains" if self.chain_vpus > 1 else "")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, in field order."""
         return asdict(self)

@@ -17,7 +17,7 @@ import numpy as np
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.kernel import Kernel, Part, Process, Signal
-from flightllm.cycles.matrix_items import AHEAD, STEADY_WORDS, Item, Tile, header_pieces, key_tile, value_tile
+from flightllm.cycles.matrix_items import AHEAD, STEADY_WORDS, Item, Tile, header_pieces, key_tile, sides, value_tile
 from flightllm.cycles.rings import Ring
 from flightllm.cycles.streams import Strip
 from flightllm.isa.blocks import active_blocks, runs
@@ -39,12 +39,12 @@ FREED = 2
 LEVEL = 63
 #: from a firing to the beat in the replay buffer that execute counts
 AVAILABLE = 5
-#: from the last beat of a pair to its first scale operation; to a strip's entry in the drain's queue behind the last operation
+#: from the last beat of a run to its first scale operation; to a strip's entry in the drain's queue behind the last operation
 SCALE_ROW, STRIP = 13, 19
 #: from a last issue to the next instruction's StTake
 TURN = 2
-#: drain: cycles of a row beat of a token besides its steps; from its last step to the end of the instruction
-READ, WRITTEN = 3, 22
+#: drain: cycles of a row beat of a token besides its steps; of another read; from its last step to the end of the instruction
+READ, READ_MORE, WRITTEN = 3, 2, 22
 #: a read of accumulators that has waited so long makes the array pause
 STARVED = 8
 #: reads after which they are in step
@@ -53,15 +53,15 @@ REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2
 
 
 @cache
-def _in_step(run: int, period: int, unit: int) -> float:
-    """Cycles that a read waits, on the average of many, if the first `run` of `period` cycles are taken and reads come `unit` cycles behind each other."""
+def _in_step(run: int, period: int, units: tuple[int, ...]) -> float:
+    """Cycles that a read waits, on the average of many, if the first `run` of `period` cycles are taken; the next one comes `units` cycles behind it, by turns."""
     if run >= period:
         return math.inf
     phase = total = 0
-    for _ in range(READS):
+    for n in range(READS):
         wait = max(0, run - phase)
         total += wait
-        phase = (phase + wait + unit) % period
+        phase = (phase + wait + units[n % len(units)]) % period
     return total / READS
 
 
@@ -84,13 +84,13 @@ class _Load:
 
 
 @cache
-def _work(count: int, two: int, pairs: int, last_ops: int) -> tuple[int, int, int]:
-    """Cycles of the array for a tile of `count` windows, `two` scale operations a pair and `last_ops` of the last; and `run`, `period` of a `_Load`."""
+def _work(count: int, two: int, runs: int, last_ops: int) -> tuple[int, int, int]:
+    """Cycles of the array for `runs` through a tile of `count` windows, with `two` scale operations each and `last_ops` the last; and `run`, `period` of a `_Load`."""
     step = max(count, two)
-    took = (pairs - 1) * step + max(count, last_ops)
-    if two >= count and pairs > 1:  # without a gap from pair to pair
-        return took, (pairs - 1) * step + last_ops, took
-    return took, last_ops if pairs == 1 else two, count
+    took = (runs - 1) * step + max(count, last_ops)
+    if two >= count and runs > 1:  # without a gap from run to run
+        return took, (runs - 1) * step + last_ops, took
+    return took, last_ops if runs == 1 else two, count
 
 
 @dataclass(slots=True)
@@ -383,7 +383,7 @@ class MatrixUnit(Unit):
         pieces = 0
         for unit in range(begin, end, arch.vpus):
             lanes = min(arch.vpus, end - unit)
-            tile = key_tile(lanes, windows, bits, arch.channels)
+            tile = key_tile(lanes, windows, bits, arch.channels, sides(lanes, arch.vpus, arch.chain_vpus))
             last = last_run and unit + arch.vpus >= end
             strip = _Strip([-(-lanes * arch.channels // self._lanes)], last)
             yield from self._pop_k(tile, earliest, True, strip)
@@ -397,9 +397,9 @@ class MatrixUnit(Unit):
         begin, end = 4 * lo, -(-o.len // 16) if last_run else 4 * hi
         steps = [-(-n * arch.channels // self._lanes) for n in [arch.vpus] * (rows - 1) + [tail]]
         pieces = 0
+        tiles = [value_tile(n, bits, sides(n, arch.vpus, arch.chain_vpus)) for n in [arch.vpus] * (rows - 1) + [tail]]
         for unit in range(begin, end):
-            for row in range(rows):
-                tile = value_tile(tail if row == rows - 1 else arch.vpus, bits)
+            for row, tile in enumerate(tiles):
                 last = last_run and unit == end - 1 and row == rows - 1
                 strip = _Strip(steps, True) if last else None
                 yield from self._pop_k(tile, earliest, first and unit == begin and row == 0, strip)
@@ -430,9 +430,9 @@ class MatrixUnit(Unit):
         self._tile_there.set()
 
     @staticmethod
-    def _read_waits(tokens: int, strip: _Strip, load: _Load) -> tuple[float, int]:
+    def _read_waits(tokens: int, strip: _Strip, load: _Load, reads: int) -> tuple[float, int]:
         """Cycles that the drain waits for reads of accumulators while the array works on the next strip, which is as this one; and how
-        often the array pauses for it: once in so many cycles, 0: never.
+        often the array pauses for it: once in so many cycles, 0: never. reads: of a row beat.
 
         Scale operations come before reads. Of `period` cycles they take `run`, one after the other: with several pairs of tokens, which follow each
         other without a gap, reads fall into step with them; with one, a read waits run (run + 1) / 2 period cycles on the average. Where no cycle is
@@ -441,14 +441,16 @@ class MatrixUnit(Unit):
         if not load.cycles:
             return 0.0, 0
         steps = max(strip.steps)
-        unit, reads = READ + steps, tokens * len(strip.steps)
+        unit, beats = READ + (reads - 1) * READ_MORE + steps, tokens * len(strip.steps)
         run, period = load.run, load.period
-        wait = _in_step(run, period, unit) if load.pairs > 1 else run * (run + 1) / (2 * period)
-        if wait > STARVED:
+        units = (READ_MORE,) * (reads - 1) + (READ + steps,)
+        wait = _in_step(run, period, units) if load.pairs > 1 else run * (run + 1) / (2 * period)
+        if wait > STARVED:  # each read has a pause of its own
             turn = steps + 4 | 1
             active = load.cycles * turn // (turn - 1)
-            return min(STARVED, active) + min(reads, active // turn) * (turn - unit), turn
-        return min(reads, load.cycles / (unit + wait)) * wait, 0
+            return min(STARVED, active) + min(beats, active // (reads * turn)) * (reads * turn - unit), turn
+        wait *= reads
+        return min(beats, load.cycles / (unit + wait)) * wait, 0
 
     def _load_behind(self) -> _Load:
         """What the next instruction asks of the array, if it is there and waits for no token: the last strip drains meanwhile."""
@@ -458,7 +460,8 @@ class MatrixUnit(Unit):
         mop, tile = self._mops[0], self._tiles[0][0]
         if not mop.pairs or not tile.count:
             return load
-        took, load.run, load.period = _work(tile.count, tile.two, mop.pairs, tile.one if mop.odd else tile.two)
+        last_ops = tile.one if mop.odd else tile.two
+        took, load.run, load.period = _work(tile.count, tile.two, tile.runs(mop.pairs, mop.odd), last_ops)
         load.cycles, load.pairs = took, mop.pairs
         if isinstance(mop.inst, MM):  # as its first tile, so are all
             o = mop.o
@@ -486,7 +489,10 @@ class MatrixUnit(Unit):
             self._tokens_taken.set()
             issued = kernel.now + mop.tokens
             pairs, odd = mop.pairs, mop.odd
-            free = 0.0  # the first cycle in which a pair's last beat may be issued
+            # of a row beat: the sums of the two codes lie in one place for each side
+            reads = self._arch.chain_vpus if mop.dual else 1
+            read_cycles = READ + (reads - 1) * READ_MORE
+            free = 0.0  # the first cycle in which a run's last beat may be issued
             load = _Load(pairs=pairs)  # of this strip
             while True:
                 while not self._tiles:
@@ -507,15 +513,16 @@ class MatrixUnit(Unit):
                         issued = free
                     last_ops = tile.one if odd else tile.two
                     step = count if count > tile.two else tile.two
-                    took, load.run, load.period = _work(count, tile.two, pairs, last_ops)
+                    rounds = tile.runs(pairs, odd)
+                    took, load.run, load.period = _work(count, tile.two, rounds, last_ops)
                     load.cycles += took
-                    issued += (pairs - 1) * step
+                    issued += (rounds - 1) * step
                     if turn and begin < busy_to:
                         pause += max(0.0, min(issued, busy_to) - max(begin, busy_from)) / turn
                         issued += int(pause)
                         pause -= int(pause)
                     free = issued + last_ops
-                    self.beats += pairs * count
+                    self.beats += rounds * count
                 else:
                     issued = max(issued + 1, (at + times[-1] if times else self._fired) + AVAILABLE + 1)
                     last_ops = 1
@@ -528,8 +535,9 @@ class MatrixUnit(Unit):
                     read = max(drained, there) + 1
                     if strip.op_last:
                         yield issued  # the fetch stage has what comes next, if it is there
-                    work: float = mop.tokens * sum(READ + s for s in strip.steps)
-                    waits, turn = self._read_waits(mop.tokens, strip, self._load_behind() if strip.op_last else load)
+                    work: float = mop.tokens * sum(read_cycles + s for s in strip.steps)
+                    behind = self._load_behind() if strip.op_last else load
+                    waits, turn = self._read_waits(mop.tokens, strip, behind, reads)
                     work += waits
                     busy_from, busy_to = read, read + work
                     load = _Load(pairs=pairs)

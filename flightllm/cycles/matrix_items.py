@@ -29,7 +29,8 @@ class Tile:
     """Windows of one set of rows that share one scale operation per row.
 
     windows: pieces of each, in words. held: replay beats that the first piece needs room for (a tile of keys takes all at once); 0: each window
-    its own. two, one: scale operations of a pair of tokens, and of a single one. frees_row: of the scale FIFOs.
+    its own. two, one: scale operations of a run for a pair of tokens, and for a single one. pair_runs, lone_runs: how often the array goes through
+    the windows for each of the two: for each side of the chains, if two VPUs share one and do not work at once. frees_row: of the scale FIFOs.
     """
 
     windows: tuple[tuple[int, ...], ...]
@@ -37,11 +38,17 @@ class Tile:
     one: int
     frees_row: bool = False
     held: int = 0
+    pair_runs: int = 1
+    lone_runs: int = 1
 
     @cached_property
     def count(self) -> int:
         """Windows."""
         return len(self.windows)
+
+    def runs(self, pairs: int, odd: bool) -> int:
+        """How often the array goes through the windows for so many pairs, the last of which is a single token if `odd`."""
+        return (pairs - 1) * self.pair_runs + (self.lone_runs if odd else self.pair_runs)
 
     @cached_property
     def words(self) -> int:
@@ -87,6 +94,11 @@ class Item:
         return 0
 
 
+def sides(taking_part: int, vpus: int, chain_vpus: int) -> int:
+    """Sides of the chains that a beat has rows for: of `vpus` VPUs the first ones take part, and the first half of all is side 0."""
+    return chain_vpus if 2 * taking_part > vpus else 1
+
+
 def cut(words: int) -> tuple[int, ...]:
     """Pieces of a section."""
     whole, rest = divmod(words, POP_WORDS)
@@ -100,22 +112,26 @@ def _scale_pieces(scales: int, bytes_per_beat: float, needs_row: bool) -> Iterat
             yield words, needs_row and i == 0
 
 
-def entry_item(shape: EntryShape) -> Item:
+def entry_item(shape: EntryShape, chain_vpus: int = 1) -> Item:
     """The item of an entry: sigma, mu, then row beat by row beat, group by group, the codes of each window and their indices."""
     share, windows_of_group = shape.fmt.share, shape.group // 16
     scales = shape.beats_down * share * shape.groups
     pieces = list(_scale_pieces(scales, shape.vpus, True))
     if shape.fmt.affine:
         pieces += _scale_pieces(scales, 1.5 * shape.vpus, False)
-    two, one = (2, 1) if shape.fmt.affine else (share, share)
+    # packed, a chain's two lanes are its two sides, and each has an operation of its own
+    two, one = (2, chain_vpus) if shape.fmt.affine else (share, share)
     tiles, at = [], 0
     for beat in range(shape.beats_down):
         vpus = shape.last_vpus if beat == shape.beats_down - 1 else shape.vpus
+        runs = sides(vpus, shape.vpus, chain_vpus)
+        packed = 1 if shape.fmt.n == 16 else runs
         window = cut(shape.codes_bytes(vpus) // WORD_BYTES) + (() if shape.fmt.n == 16 else cut(vpus))
         for group in range(shape.groups):
             count = min(windows_of_group, shape.windows - group * windows_of_group)
             at += share
-            tiles.append(Tile((window,) * count, two, one, at % ROW_BEATS == 0 or at == scales))
+            frees_row = at % ROW_BEATS == 0 or at == scales
+            tiles.append(Tile((window,) * count, two, one, frees_row, pair_runs=runs, lone_runs=packed))
     return Item(tuple(pieces), tuple(tiles))
 
 
@@ -127,15 +143,16 @@ def header_pieces(slots: int, bias: bool) -> tuple[int, ...]:
 
 
 @cache
-def key_tile(lanes: int, windows: int, bits: int, channels: int) -> Tile:
-    """A tile of K: `lanes` slots of each channel, `windows` windows of a head; popped in groups of slots, window by window."""
+def key_tile(lanes: int, windows: int, bits: int, channels: int, runs: int = 1) -> Tile:
+    """A tile of K: `lanes` slots of each channel, `windows` windows of a head; popped in groups of slots, window by window. runs: of a pair."""
     slots = key_slots(channels)
     groups, words = -(-lanes // slots), (2 * slots if bits == 8 else slots)
     # the windows of all groups but the last come before the first window is complete
-    return Tile(((words,) * ((groups - 1) * windows + 1),) + ((words,),) * (windows - 1), 1, 1, held=windows)
+    pieces = ((words,) * ((groups - 1) * windows + 1),) + ((words,),) * (windows - 1)
+    return Tile(pieces, 1, 1, held=windows, pair_runs=runs)
 
 
 @cache
-def value_tile(vpus: int, bits: int) -> Tile:
-    """A window of V of `vpus` row slots."""
-    return Tile((cut((vpus + 1) // 2 * 2 if bits == 4 else 2 * vpus),), 1, 1)
+def value_tile(vpus: int, bits: int, runs: int = 1) -> Tile:
+    """A window of V of `vpus` row slots. runs: of a pair."""
+    return Tile((cut((vpus + 1) // 2 * 2 if bits == 4 else 2 * vpus),), 1, 1, pair_runs=runs)

@@ -29,10 +29,10 @@ TABLE_BYTES = 1024
 
 
 @cache
-def _entry(byte: int, slots: int, columns: int, group: int, vpus: int) -> tuple[Item, bool]:
+def _entry(byte: int, slots: int, columns: int, group: int, vpus: int, chain_vpus: int) -> tuple[Item, bool]:
     """The item of an entry of this format byte, and whether another pass of its block follows."""
     fmt = EntryFormat.from_byte(byte)
-    return entry_item(EntryShape(fmt, slots, columns, group, vpus)), fmt.more
+    return entry_item(EntryShape(fmt, slots, columns, group, vpus), chain_vpus), fmt.more
 
 
 class Streams:
@@ -58,10 +58,10 @@ class Streams:
             return self._from_tables(o, addr)
         key = (o.slots, o.k, int(o.group), o.bias, int(o.rows_per_vpu), o.format)
         if key not in self._known:
-            geo = self._geometry(o)
+            geo, chain = self._geometry(o), self._arch.chain_vpus
             columns = [geo.columns_of(block) for block in range(geo.blocks)]
             self._known[key] = [
-                Strip(slots, [_entry(o.format, slots, count, geo.group, geo.vpus)[0] for count in columns], 0)
+                Strip(slots, [_entry(o.format, slots, count, geo.group, geo.vpus, chain)[0] for count in columns], 0)
                 for slots in map(geo.slots_of, range(geo.strips))
             ]
         return iter(self._known[key])
@@ -73,7 +73,7 @@ class Streams:
         )
 
     def _from_tables(self, o: Operands, addr: int) -> Iterator[Strip]:
-        geo = self._geometry(o)
+        geo, chain = self._geometry(o), self._arch.chain_vpus
         columns = [geo.columns_of(block) for block in range(geo.blocks)]
         for slots in map(geo.slots_of, range(geo.strips)):
             items: list[Item] = []
@@ -81,7 +81,7 @@ class Streams:
             for count in columns:
                 more = True
                 while more:
-                    item, more = _entry(table[len(items)], slots, count, geo.group, geo.vpus)
+                    item, more = _entry(table[len(items)], slots, count, geo.group, geo.vpus, chain)
                     items.append(item)
             header = sum(header_sizes(slots, geo.bias, len(items)))
             addr += header + WORD_BYTES * sum(item.words for item in items)

@@ -37,14 +37,16 @@ def accuracy(arch: ArchConfig) -> Accuracy:
             why=str(error),
             do="install flightllm again",
         ) from None
+    return Accuracy(low, high, max(abs(x) for r in rows for x in r.units.values()), rows, _beyond(arch, rows))
+
+
+def _beyond(arch: ArchConfig, rows: list[AccuracyRow]) -> list[str]:
     sizes = [tuple(map(int, found.groups())) for r in rows if (found := _SIZE.search(r.name))]
-    return Accuracy(low, high, max(abs(x) for r in rows for x in r.units.values()), rows, _beyond(arch, sizes))
-
-
-def _beyond(arch: ArchConfig, sizes: list[tuple[int, ...]]) -> list[str]:
     parts = []
     for value, index, what in ((arch.cores, 0, "cores"), (arch.channels, 1, "channels a core"), (arch.vpus, 2, "VPUs a channel")):  # fmt: skip
         most = max(size[index] for size in sizes)
         if value > most:
             parts.append(f"{value} {what} (the largest config that was has {most})")
+    if arch.chain_vpus > 1 and not any("chains" in r.name for r in rows):
+        parts.append("two VPUs in a chain (no config that was has them)")
     return parts

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
+from flightllm.config.arch import ArchConfig
 from flightllm.report import figures
 from flightllm.report.data import PhaseReport, Report, Row
 from flightllm.report.figures import Bar
@@ -187,7 +188,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         shares = sorted(m["formats"].items(), key=lambda item: -item[1])
         weights += ": " + ", ".join(f"{name} {percent(share, 0)}" for name, share in shares)
     rates = f"{number(roof.gbps_measured, 1)} GB/s in sequential reads, {number(roof.gbps_peak, 1)} at its peak"
-    size_ = f"{c['cores']} × {c['channels']} channels × {c['vpus']} VPUs, {c['lanes']} lanes"
+    size_ = f"{c['cores']} × {c['channels']} channels × {ArchConfig(**c).vpus_text}, {c['lanes']} lanes"
     return [
         ("model", f"{m['name']}: {m['arch']}, {m['layers']} layers, dim {m['dim']:,}, vocabulary {m['vocab']:,}"),
         ("weights", weights),

@@ -81,8 +81,11 @@ def _model(subject: Subject) -> dict[str, Any]:
 def _roofline(subject: Subject) -> Roofline:
     arch, memory = subject.manifest.arch, subject.board.memory
     channels = arch.cores * arch.channels
-    token = channels * arch.vpus * VPU_MACS * arch.clock_mhz / 1000
-    return Roofline(token, 2 * token, channels * memory.channel_gbps, channels * memory.measured_gbps)
+    rate = channels * VPU_MACS * arch.clock_mhz / 1000
+    # a chain multiplies for two lanes: of a single token, dense, the rows of the two VPUs that share it, else two tokens
+    return Roofline(
+        arch.vpus * rate, 2 * arch.chains * rate, channels * memory.channel_gbps, channels * memory.measured_gbps
+    )
 
 
 def _memory_map(subject: Subject) -> MemoryMap:

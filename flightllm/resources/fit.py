@@ -10,8 +10,8 @@ from flightllm.errors import FitError
 from flightllm.resources.estimate import Estimate, estimate
 from flightllm.resources.ladder import most_cores
 
-#: DSPs of a VPU: the chain of 16, and four for the scales
-DSP_PER_VPU = 20
+#: DSPs of a VPU, or of two that share a chain: the chain of 16, and four for the scales
+DSP_PER_CHAIN = 20
 #: DSPs of an fp32 multiplier, and of a table function with its two multiply-adds
 DSP_PER_MULTIPLIER, DSP_PER_TABLE = 2, 2
 #: DSPs of an SFU lane: seven multipliers, two table functions
@@ -40,12 +40,12 @@ class FitRow:
 
 
 def dsp_count(arch: ArchConfig) -> int:
-    """DSPs of all cores by design: channels * vpus * (16 + 4) + lanes * 18 + 4 for each of the min(16, 4 channels) lanes of the drain.
+    """DSPs of all cores by design: channels * chains * (16 + 4) + lanes * 18 + 4 for each of the min(16, 4 channels) lanes of the drain.
 
     Synthesis finds a few more, for addresses and counts; that there are only a few says that none was inferred by accident.
     """
     drain = min(16, 4 * arch.channels) * 2 * DSP_PER_MULTIPLIER
-    return arch.cores * (arch.channels * arch.vpus * DSP_PER_VPU + arch.lanes * DSP_PER_LANE + drain)
+    return arch.cores * (arch.channels * arch.chains * DSP_PER_CHAIN + arch.lanes * DSP_PER_LANE + drain)
 
 
 def fit_rows(board: Board, arch: ArchConfig) -> list[FitRow]:

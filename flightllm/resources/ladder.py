@@ -21,8 +21,8 @@ VB_ROW = 4 * 16 * URAM_WORDS
 AB_ROW = 2 * URAM_WORDS
 #: parameters that a search over configs varies, in the order in which results name them
 NAMES = (
-    "cores", "channels", "vpus", "lanes", "max_chunk", "vb_elements", "ab_windows", "acc_entries", "w_ring_bytes", "k_ring_bytes",
-    "clock_mhz",
+    "cores", "channels", "vpus", "chain_vpus", "lanes", "max_chunk", "vb_elements", "ab_windows", "acc_entries", "w_ring_bytes",
+    "k_ring_bytes", "clock_mhz",
 )  # fmt: skip
 _MULTIPLES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32)
 
@@ -44,7 +44,9 @@ def _values(board: Board, base: ArchConfig, name: str) -> list[int]:
     if name == "channels":
         return [1 << i for i in range(6) if 1 << i <= board.memory.channels]
     if name == "vpus":
-        return [v for v in range(4, 33, 4) if 20 * v <= has.dsp]
+        return [v for v in range(4, 33, 4) if 20 * v // base.chain_vpus <= has.dsp]
+    if name == "chain_vpus":
+        return [1, 2]
     if name == "lanes":
         return [4, 8, 16]
     if name == "max_chunk":

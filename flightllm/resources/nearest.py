@@ -18,6 +18,8 @@ from flightllm.resources.ladder import NAMES, ladder
 MOST = 1000
 #: what a halving of a parameter counts: a channel less is memory and its rate less, and a core is many of everything
 _WEIGHTS = {"cores": 2.0, "channels": 2.0}
+#: parameters of which more takes less
+_SHARING = ("chain_vpus",)
 #: what each parameter that changes at all counts on top: few changes before small ones
 _CHANGE = 0.5
 
@@ -103,13 +105,14 @@ def _short(rows: list[FitRow]) -> dict[str, float]:
 
 
 def _smaller(board: Board, arch: ArchConfig, knobs: Mapping[str, Sequence[int | float]] | None) -> Iterator[ArchConfig]:
-    """Configs with one parameter at the next smaller value."""
+    """Configs with one parameter at the next value that takes less: the smaller one, or of `_SHARING` the greater."""
     for name in NAMES if knobs is None else knobs:
         values = ladder(board, arch, name) if knobs is None else knobs[name]
-        below = [v for v in values if v < getattr(arch, name)]
-        if below:
+        now = getattr(arch, name)
+        less = [v for v in values if v > now] if name in _SHARING else [v for v in reversed(values) if v < now]
+        if less:
             try:
-                yield replace(arch, **{name: below[-1]})  # type: ignore[arg-type]
+                yield replace(arch, **{name: less[0]})  # type: ignore[arg-type]
             except ConfigError:
                 continue
 

@@ -77,7 +77,7 @@ class Probe:
         else:
             a = self.arch
             lines.append(
-                f"config: {a.cores} x {a.channels} channels, {a.vpus} VPUs, {a.lanes} lanes, {a.clock_mhz:g} MHz, "
+                f"config: {a.cores} x {a.channels} channels, {a.vpus_text}, {a.lanes} lanes, {a.clock_mhz:g} MHz, "
                 f"digest {build_digest(a):016x}"
             )
         lines.append("memory: port, bank, address, size")

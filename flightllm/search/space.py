@@ -15,9 +15,11 @@ from flightllm.resources.ladder import ladder
 from flightllm.synth.timing import CLOCK_MHZ
 
 #: parameters that are varied unless the caller says which; the others keep the base's values
-VARIED = ("cores", "channels", "vpus", "lanes", "max_chunk", "vb_elements", "ab_windows", "acc_entries", "w_ring_bytes")
+VARIED = (
+    "cores", "channels", "vpus", "chain_vpus", "lanes", "max_chunk", "vb_elements", "ab_windows", "acc_entries", "w_ring_bytes",
+)  # fmt: skip
 #: parameters that make the size of a config; the rest are buffers
-SHAPE = ("cores", "channels", "vpus")
+SHAPE = ("cores", "channels", "vpus", "chain_vpus")
 #: channels below this share of the board's leave too much of its memory's rate unused to be looked at unasked
 _CHANNELS = 4
 

@@ -11,7 +11,7 @@ from flightllm.search.point import Point
 
 #: how columns name the parameters
 HEADS = {
-    "vpus": "VPUs", "max_chunk": "chunk", "vb_elements": "VB", "ab_windows": "AB", "acc_entries": "accumulators",
+    "vpus": "VPUs", "chain_vpus": "VPUs/chain", "max_chunk": "chunk", "vb_elements": "VB", "ab_windows": "AB", "acc_entries": "accumulators",
     "w_ring_bytes": "W ring", "k_ring_bytes": "K ring", "clock_mhz": "MHz",
 }  # fmt: skip
 #: shares of the board that the table has, whatever the objectives are

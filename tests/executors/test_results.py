@@ -38,6 +38,16 @@ def test_every_config_gives_the_same_bits_and_they_are_right(variant, tmp_path):
         assert np.array_equal(first, logits), f"{cores} cores, {channels} channels, {vpus} VPUs differ"
 
 
+def test_vpus_that_share_a_chain_change_no_stream_and_no_result(tmp_path):
+    graph = decoder(**VARIANTS["llama"])
+    packages = [build(graph, tmp_path / f"{n}.flpkg", small_arch(2, 2, 8, chain_vpus=n), MIXED) for n in (1, 2)]
+    own, shared = ({k: f.sha256 for k, f in p.manifest.files.items() if ".ch" in k} for p in packages)
+    assert own == shared != {}
+    assert packages[0].manifest.memory == packages[1].manifest.memory
+    logits = [feed(opened(p), IDS, [32, 32, 32, 4]) for p in packages]
+    assert np.array_equal(*logits)
+
+
 MIXED = {
     "default": {"weights": 4, "group": 32},
     "rule": [

@@ -23,8 +23,8 @@ CONFIG = {
 }
 #: values of every parameter that a search varies unasked: four configs, one of which is too large for the board "tiny"
 FOUR = {
-    "cores": [1], "channels": [1, 2], "vpus": [4, 40], "lanes": [8], "max_chunk": [16], "vb_elements": [262144], "ab_windows": [8192],
-    "acc_entries": [512], "w_ring_bytes": [49152],
+    "cores": [1], "channels": [1, 2], "vpus": [4, 40], "chain_vpus": [1], "lanes": [8], "max_chunk": [16], "vb_elements": [262144],
+    "ab_windows": [8192], "acc_entries": [512], "w_ring_bytes": [49152],
 }  # fmt: skip
 
 

@@ -49,10 +49,19 @@ def test_default_space():
     assert tuple(space.knobs) == VARIED
     assert space.knobs["cores"] == (1, 2, 3)
     assert space.knobs["channels"] == (8, 16, 32)
+    assert space.knobs["chain_vpus"] == (1, 2)
+    assert {(a.vpus, a.chain_vpus) for a in space.shapes()} == {(v, c) for v in space.knobs["vpus"] for c in (1, 2)}
     assert space.base.clock_mhz == 225
     assert make_space(load_board("vhk158"), load_board("vhk158").arch).base.clock_mhz == 225, "as the paths are known"
     assert make_space(load_board("tiny"), load_board("tiny").arch).knobs["channels"] == (1, 2, 4)
     assert make_space(load_board("kv260"), load_board("kv260").arch).knobs["channels"] == (1,)
+
+
+def test_vpus_are_as_many_as_there_are_chains_for():
+    board = load_board("tiny")
+    board = replace(board, resources=replace(board.resources, dsp=300))
+    assert ladder(board, board.arch, "vpus") == (4, 8, 12)
+    assert ladder(board, replace(board.arch, chain_vpus=2), "vpus") == (4, 8, 12, 16, 20, 24, 28)
 
 
 def test_given_values_are_the_only_ones():

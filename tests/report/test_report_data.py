@@ -214,6 +214,8 @@ def test_accuracy_is_the_record(report):
     assert (a.low, a.high) == (min(r.off for r in a.rows), max(r.off for r in a.rows))
     assert a.beyond == []
     assert "32 channels a core" in accuracy(ArchConfig(channels=32, vpus=4)).beyond[0]
+    compared = any("chains" in row.name for row in a.rows)
+    assert any("in a chain" in text for text in accuracy(ArchConfig(chain_vpus=2)).beyond) != compared
 
 
 def test_published_figures_are_comparable_by_shape():
