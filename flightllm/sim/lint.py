@@ -16,6 +16,7 @@ CONFIGS = (
     ArchConfig(lanes=16),
     ArchConfig(cores=3, channels=1, vpus=4, lanes=4, port_bits=128),
     ArchConfig(cores=1, channels=32, vpus=4, lanes=8),
+    ArchConfig(cores=1, channels=2, vpus=8, chain_vpus=2),
 )
 #: tops that are no part of TOP
 OTHERS = ("csd_chain_blackbox",)

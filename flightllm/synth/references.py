@@ -43,6 +43,10 @@ REFERENCES: tuple[Reference, ...] = (
         "mpu_tile", "one MPU with 8 VPUs and all that is in it, flat", "mpu", {"vpus": 8},
         {"mpu": 1, "vpu": 8, "vpu_scale": 8}, wide_muxes=True,
     ),
+    Reference(
+        "mpu_tile_shared", "one MPU with 8 VPUs in 4 chains and all that is in it, flat", "mpu", {"vpus": 8, "chain_vpus": 2},
+        {"mpu": 1, "vpu": 4, "vpu_scale": 4}, wide_muxes=True,
+    ),
     Reference("axi_reader_256", "reader of a 256-bit port", "axi_reader", {"port_bits": 256}, {"axi_reader": 1}),
     Reference("weight_unit_8", "weight unit of 8 channels", "weight_unit", {"channels": 8}, {"weight_unit": 1}),
     Reference("ring_80k", "rings of 64 and 16 KiB", "ring", {"w_ring_bytes": 65536, "k_ring_bytes": 16384}, {"ring": 1}),

@@ -114,27 +114,41 @@ def _drain_lanes(a: ArchConfig) -> int:
     return min(16, 4 * a.channels)
 
 
+def _bank_entries(a: ArchConfig) -> int:
+    return a.acc_entries * a.chain_vpus
+
+
 def _log_entries(a: ArchConfig) -> float:
-    return math.ceil(math.log2(a.acc_entries))
+    return math.ceil(math.log2(_bank_entries(a)))
+
+
+def _shared(a: ArchConfig) -> float:
+    return a.chain_vpus - 1
 
 
 #: units from the leaves up: a unit stands behind those that it has as boxes
 UNITS: tuple[Unit, ...] = (
-    Unit("vpu", "vpu", lambda a: a.cores * a.channels * a.vpus, wide_muxes=True),
     Unit(
-        "vpu_scale", "vpu_scale", lambda a: a.cores * a.channels * a.vpus,
-        lambda a: {"Entries": a.acc_entries},
-        terms=(_one, _log_entries),
-        samples=({"acc_entries": 512}, {"acc_entries": 1024}),
-        memories=lambda a: [Memory(48, a.acc_entries, copies=2)],
+        "vpu", "vpu", lambda a: a.cores * a.channels * a.chains,
+        lambda a: {"ChainVpus": a.chain_vpus},
+        terms=(_one, _shared),
+        samples=({}, {"chain_vpus": 2}),
+        wide_muxes=True,
+    ),
+    Unit(
+        "vpu_scale", "vpu_scale", lambda a: a.cores * a.channels * a.chains,
+        lambda a: {"Entries": _bank_entries(a), "ChainVpus": a.chain_vpus},
+        terms=(_one, _log_entries, _shared),
+        samples=({"acc_entries": 512}, {"acc_entries": 1024}, {"acc_entries": 512, "chain_vpus": 2}),
+        memories=lambda a: [Memory(48, _bank_entries(a), copies=2)],
         wide_muxes=True,
     ),
     Unit(
         "mpu", "mpu", _channel,
-        lambda a: {"Vpus": a.vpus, "Entries": a.acc_entries},
+        lambda a: {"Vpus": a.vpus, "ChainVpus": a.chain_vpus, "Entries": a.acc_entries},
         boxes=("vpu", "vpu_scale"),
-        terms=(_one, lambda a: a.vpus),
-        samples=({"vpus": 4}, {"vpus": 12}),
+        terms=(_one, lambda a: a.vpus, lambda a: a.vpus * _shared(a)),
+        samples=({"vpus": 4}, {"vpus": 12}, {"vpus": 12, "chain_vpus": 2}),
     ),
     Unit(
         "matrix_fetch", "matrix_fetch", _core,
@@ -142,19 +156,24 @@ UNITS: tuple[Unit, ...] = (
         samples=({"vpus": 12, "channels": 32},),
     ),
     Unit(
-        "matrix_execute", "matrix_execute", _core, lambda a: {"Entries": a.acc_entries},
-        samples=({"acc_entries": 512},),
+        "matrix_execute", "matrix_execute", _core,
+        lambda a: {"Entries": a.acc_entries, "ChainVpus": a.chain_vpus},
+        terms=(_one, _shared),
+        samples=({}, {"chain_vpus": 2}),
     ),
     Unit(
         "matrix_drain", "matrix_drain", _core,
-        lambda a: {"Vpus": a.vpus, "Channels": a.channels, "Entries": a.acc_entries},
-        terms=(_one, _drain_lanes, lambda a: a.vpus * a.channels),
-        samples=({"channels": 1, "vpus": 4}, {"channels": 4, "vpus": 4}, {"channels": 8, "vpus": 12}),
+        lambda a: {"Vpus": a.vpus, "ChainVpus": a.chain_vpus, "Channels": a.channels, "Entries": a.acc_entries},
+        terms=(_one, _drain_lanes, lambda a: a.vpus * a.channels, _shared),
+        samples=(
+            {"channels": 1, "vpus": 4}, {"channels": 4, "vpus": 4}, {"channels": 8, "vpus": 12},
+            {"channels": 8, "vpus": 12, "chain_vpus": 2},
+        ),
         wide_muxes=True,
     ),
     Unit(
         "matrix_unit", "matrix_unit", _core,
-        lambda a: {"Vpus": a.vpus, "Channels": a.channels, "Entries": a.acc_entries},
+        lambda a: {"Vpus": a.vpus, "ChainVpus": a.chain_vpus, "Channels": a.channels, "Entries": a.acc_entries},
         boxes=("matrix_fetch", "matrix_execute", "matrix_drain", "mpu"),
         terms=(_one, lambda a: a.channels),
         samples=({"channels": 2, "vpus": 4}, {"channels": 32, "vpus": 4}),
