@@ -18,6 +18,7 @@ module fetch_pop #(
     input logic [5:0] k_level_i,
     output logic [4:0] w_pop_o,
     output logic [4:0] k_pop_o,
+    output logic [3:0] k_place_o,
     output matrix_pkg::pop_t pop_o,
     output logic tile_valid_o,
     output matrix_pkg::tile_t tile_o,
@@ -180,6 +181,12 @@ module fetch_pop #(
     pop_o.offset <= head.offset;
     pop_o.index  <= head.index;
     pop_o.done   <= head.done;
+    // where the words of a K pop are wanted among 16: those of lanes in the middle of a beat stand there at once
+    unique case (head.dest)
+      DestKeys8: k_place_o <= {head.offset[2:0], 1'b0};
+      DestKeys4: k_place_o <= head.offset[3:0];
+      default:   k_place_o <= 4'd0;
+    endcase
     if (fire && head.tile_start) tile_o <= head.tile;
     if (!rst_ni) begin
       pop_o.valid  <= 1'b0;

@@ -34,6 +34,7 @@ module matrix_fetch #(
     input logic [5:0] k_level_i,
     output logic [4:0] w_pop_o,
     output logic [4:0] k_pop_o,
+    output logic [3:0] k_place_o,  // with k_pop_o: place of its first word among 16
     output matrix_pkg::pop_t pop_o,
     input logic table_valid_i,  // popped format bytes of channel 0
     input logic [63:0] table_data_i,
@@ -141,6 +142,7 @@ module matrix_fetch #(
       .k_level_i,
       .w_pop_o,
       .k_pop_o,
+      .k_place_o,
       .pop_o,
       .tile_valid_o,
       .tile_o,

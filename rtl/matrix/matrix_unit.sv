@@ -28,6 +28,7 @@ module matrix_unit #(
     output logic [4:0] w_pop_o,
     input logic [Channels-1:0][5:0] k_level_i,
     output logic [4:0] k_pop_o,
+    output logic [3:0] k_place_o,  // with k_pop_o: place of its first word in data_i
     input logic [Channels-1:0][15:0][63:0] data_i,  // of the ring that was popped
     // activation buffer
     output logic ab_valid_o,
@@ -120,13 +121,6 @@ module matrix_unit #(
   logic beats_release, row_release, rho_release, fetch_idle;
   logic [4:0] beats_count;
   pop_t pop, pop_q[PopLatency+1];
-  // which words the MPUs see: those of the pop; the words of KeySlots lanes, repeated
-  typedef enum logic [1:0] {
-    SeeAll,
-    SeeKeys8,
-    SeeKeys4
-  } see_e;
-  see_e see_q[PopLatency+1];
 
   matrix_fetch #(
       .Vpus    (Vpus),
@@ -153,6 +147,7 @@ module matrix_unit #(
       .k_level_i      (k_level),
       .w_pop_o,
       .k_pop_o,
+      .k_place_o,
       .pop_o          (pop),
       .table_valid_i  (pop_q[PopLatency].valid && pop_q[PopLatency].dest == DestTable),
       .table_data_i   (data_i[0][0]),
@@ -197,18 +192,10 @@ module matrix_unit #(
   end
 
   // what a pop is for, until its data come
-  always_comb begin
-    pop_q[0] = pop;
-    unique case (pop.dest)
-      DestKeys8: see_q[0] = SeeKeys8;
-      DestKeys4: see_q[0] = SeeKeys4;
-      default:   see_q[0] = SeeAll;
-    endcase
-  end
+  assign pop_q[0] = pop;
   always_ff @(posedge clk_i) begin
     for (int i = 1; i <= PopLatency; i++) begin
       pop_q[i] <= pop_q[i-1];
-      see_q[i] <= see_q[i-1];
       if (!rst_ni) pop_q[i].valid <= 1'b0;
     end
     assert (!rst_ni || w_pop_o == 0 || k_pop_o == 0)
@@ -312,16 +299,6 @@ module matrix_unit #(
   logic [7:0] rho_row;
   logic [Channels-1:0][3:0][31:0] rho, bias;
   for (genvar c = 0; c < Channels; c++) begin : gen_mpu
-    logic [15:0][63:0] pop_data;
-    always_comb begin
-      for (int i = 0; i < 16; i++) begin
-        unique case (see_q[PopLatency])
-          SeeAll:   pop_data[i] = data_i[c][i];
-          SeeKeys8: pop_data[i] = data_i[c][i%(2*KeySlots)];
-          default:  pop_data[i] = data_i[c][i%KeySlots];
-        endcase
-      end
-    end
     mpu #(
         .Vpus     (Vpus),
         .ChainVpus(ChainVpus),
@@ -331,7 +308,7 @@ module matrix_unit #(
         .clk_i,
         .ce_i          (x_ce || d_ce),
         .pop_i         (pop_q[PopLatency]),
-        .pop_data_i    (pop_data),
+        .pop_data_i    (data_i[c]),
         .beat_valid_i  (beat_valid),
         .beat_i        (beat),
         .beat1_valid_i (beat1_valid),

@@ -14,7 +14,7 @@ module mpu #(
 ) (
     input logic clk_i,
     input logic ce_i,
-    // popped words, repeated as their destination wants them: words of DestKeys8 and DestKeys4 fill all 16 places
+    // popped words: word w of a destination comes at place w % 16
     input matrix_pkg::pop_t pop_i,
     input logic [15:0][63:0] pop_data_i,
     // execute

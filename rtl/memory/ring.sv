@@ -3,7 +3,7 @@
 // The two rings (FIFOs) of 8-byte words between a memory channel and its MPU, W (weights) and K (KV cache), in one memory of 16
 // banks with one write and one read port: W has the first rows, K the rest (docs/rtl.md, "Rings"). A push to W is a whole 64-byte
 // beat and cannot be refused; a push to K takes 1 to 8 neighbouring words of a beat. A pop takes 0 to 16 words of one of the two,
-// never of both in a cycle; the data come three cycles later, first word in the low bits.
+// never of both in a cycle; the data come three cycles later, first word in the low bits, or for K at word k_place_i.
 //
 // Words of K pass a stage register; when they meet a beat of W there, they are written and the beat waits in a skid register, through
 // which W's beats pass until a cycle has none. The stage waits meanwhile, so no push may come to K while the skid register is full.
@@ -29,6 +29,7 @@ module ring #(
     output logic [31:0]       k_count_o,
     input  logic [ 4:0]       w_pop_i,
     input  logic [ 4:0]       k_pop_i,
+    input  logic [ 3:0]       k_place_i,  // with k_pop_i: place of its first word among those of data_o
     output logic [15:0][63:0] data_o
 );
   localparam int unsigned WWords = WBytes / 8;
@@ -218,12 +219,12 @@ module ring #(
     );
   end
 
-  // Rotation in two steps, by fours and by ones: word i of the pop lies in bank (first + i) % 16. Words that select alike have select
+  // Rotation in two steps, by fours and by ones: place i gets bank (first - place + i) % 16. Words that select alike have select
   // registers of their own, which count from the word itself: with shared ones synthesis shares halves of selections more often, and
   // takes two LUTs a bit for one.
   logic [15:0][63:0] turned_q;
   logic [3:0] turn_d;
-  assign turn_d = pop_k ? k_rbank : w_rbank;
+  assign turn_d = pop_k ? k_rbank - k_place_i : w_rbank;
   (* keep *) logic [3:0][1:0] by_four_q;  // of words 4 g to 4 g + 3: which four banks
   logic [1:0] turn_low_q;
   (* keep *) logic [3:0][1:0] by_one_q;  // of words 4 j + g: which bank of four

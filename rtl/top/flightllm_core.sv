@@ -321,6 +321,7 @@ module flightllm_core #(
   logic [Channels-1:0][31:0] k_free, w_count, k_count;
   logic [Channels-1:0] k_stall;
   logic [4:0] w_pop, k_pop;
+  logic [3:0] k_place;
   logic w_clean, k_stall_q;
   logic push_valid;
   logic [Channels-1:0][7:0][63:0] push_data;
@@ -348,6 +349,7 @@ module flightllm_core #(
         .k_count_o(k_count[c]),
         .w_pop_i  (w_pop),
         .k_pop_i  (k_pop),
+        .k_place_i(k_place),
         .data_o   (pop_data[c])
     );
   end
@@ -443,6 +445,7 @@ module flightllm_core #(
       .w_pop_o     (w_pop),
       .k_level_i   (k_level),
       .k_pop_o     (k_pop),
+      .k_place_o   (k_place),
       .data_i      (pop_data),
       .ab_valid_o  (m_ab_valid),
       .ab_a_addr_o (m_ab_a),

@@ -29,7 +29,7 @@ extern "C" int64_t matrix_run(int channels, const uint32_t* ops, int op_words, i
   auto chance = [&](int percent) { return int(rng() % 100) < percent; };
   auto* words = reinterpret_cast<uint32_t*>(vb);
 
-  struct Pop { uint64_t at; bool is_k; int count; };
+  struct Pop { uint64_t at; bool is_k; int count, place; };
   std::deque<std::pair<int64_t, Pop>> pops;
   std::deque<std::pair<int64_t, uint32_t>> reads, ab_reads;
   uint64_t w_at = 0, k_at = 0, w_level = 0, k_level = 0;
@@ -40,14 +40,15 @@ extern "C" int64_t matrix_run(int channels, const uint32_t* ops, int op_words, i
 
   top.rst_ni = 0;
   top.clk_i = 0;
-  auto load_words = [&](auto& port, int c, const uint8_t* base, uint64_t total, uint64_t at, int count) {
-    // 16 words of 64 bits per channel; those that were not asked for are garbage
+  auto load_words = [&](auto& port, int c, const uint8_t* base, uint64_t total, const Pop& p) {
+    // 16 words of 64 bits per channel, the first at its place; those that were not asked for are garbage
     auto* dst = reinterpret_cast<uint32_t*>(&port) + c * 32;
     for (int i = 0; i < 16; i++) {
       uint64_t v = (uint64_t(rng()) << 32) | rng();
-      if (i < count) std::memcpy(&v, base + (uint64_t(c) * total + at + i) * 8, 8);
-      dst[2 * i] = uint32_t(v);
-      dst[2 * i + 1] = uint32_t(v >> 32);
+      if (i < p.count) std::memcpy(&v, base + (uint64_t(c) * total + p.at + i) * 8, 8);
+      const int place = (p.place + i) % 16;
+      dst[2 * place] = uint32_t(v);
+      dst[2 * place + 1] = uint32_t(v >> 32);
     }
   };
 
@@ -79,8 +80,8 @@ extern "C" int64_t matrix_run(int channels, const uint32_t* ops, int op_words, i
       const Pop p = pops.front().second;
       pops.pop_front();
       for (int c = 0; c < channels; c++) {
-        if (p.is_k) load_words(top.data_i, c, k, k_words, p.at, p.count);
-        else load_words(top.data_i, c, w, w_words, p.at, p.count);
+        if (p.is_k) load_words(top.data_i, c, k, k_words, p);
+        else load_words(top.data_i, c, w, w_words, p);
       }
     }
     auto window = [&](auto& port, uint32_t addr) {
@@ -103,13 +104,13 @@ extern "C" int64_t matrix_run(int channels, const uint32_t* ops, int op_words, i
       if (top.op_valid_i && top.op_ready_o) next_op++;
       if (top.w_pop_o) {
         if (top.w_pop_o > w_level) return -2;
-        pops.push_back({cycle + 3, {w_at, false, top.w_pop_o}});
+        pops.push_back({cycle + 3, {w_at, false, top.w_pop_o, 0}});
         w_at += top.w_pop_o;
         w_level -= top.w_pop_o;
       }
       if (top.k_pop_o) {
         if (top.k_pop_o > k_level) return -3;
-        pops.push_back({cycle + 3, {k_at, true, top.k_pop_o}});
+        pops.push_back({cycle + 3, {k_at, true, top.k_pop_o, top.k_place_o}});
         k_at += top.k_pop_o;
         k_level -= top.k_pop_o;
       }

@@ -10,7 +10,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from cocotb_runner import parameter, run_bench, start
 
-IDLE = {"w_push_i": 0, "k_push_i": 0, "k_first_i": 0, "k_count_i": 1, "w_pop_i": 0, "k_pop_i": 0}
+IDLE = {"w_push_i": 0, "k_push_i": 0, "k_first_i": 0, "k_count_i": 1, "w_pop_i": 0, "k_pop_i": 0, "k_place_i": 0}
 
 
 @pytest.mark.parametrize("sizes", [(128, 64), (192, 384), (4096, 1024)])
@@ -43,7 +43,7 @@ async def random_traffic(dut, fill, drain, wide):
     w_late: deque[int] = deque()  # beats of W that are not yet written: words of each
     stage = 0  # words of K in its stage register
     stall = False  # K may not be pushed
-    due: list[list[int]] = [[], [], []]
+    due: list[list[tuple[int, int]]] = [[], [], []]  # words with their places
     seen, both, late = set(), 0, 0
     for cycle in range(1200):
         w_push = random.random() < fill and w.room() >= 8
@@ -58,6 +58,8 @@ async def random_traffic(dut, fill, drain, wide):
         dut.w_data_i.value = sum(d << 64 * i for i, d in enumerate(w_data))
         dut.k_data_i.value = sum(d << 64 * i for i, d in enumerate(k_data))
         dut.w_pop_i.value, dut.k_pop_i.value = (pop, 0) if queue is w else (0, pop)
+        place = random.randrange(16)
+        dut.k_place_i.value = place
         await RisingEdge(dut.clk_i)
         assert int(dut.k_free_o.value) == k.room(), f"cycle {cycle}"
         for q, level, total in ((w, dut.w_level_o, dut.w_count_o), (k, dut.k_level_o, dut.k_count_o)):
@@ -65,9 +67,10 @@ async def random_traffic(dut, fill, drain, wide):
         answer = due.pop(0)
         if answer:
             word = int(dut.data_o.value)
-            for i, want in enumerate(answer):
+            for i, want in answer:
                 assert word >> 64 * i & ((1 << 64) - 1) == want, f"cycle {cycle}, word {i} of {len(answer)}"
-        due.append(queue.pop(pop))
+        turn = place if queue is k else 0
+        due.append([((turn + i) % 16, data) for i, data in enumerate(queue.pop(pop))])
         # one write a cycle: a beat of W that waits, then K's stage, then the beat that comes
         waited = len(w_late)
         if w_push:
