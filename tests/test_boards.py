@@ -46,9 +46,8 @@ def test_clocks_above_what_paths_allow_have_their_reason_in_the_file(name):
     assert board.arch.clock_mhz <= CLOCK_MHZ or "#" in line
 
 
-@pytest.mark.parametrize("name", ["kv260", "u50", "vhk158"])
+@pytest.mark.parametrize("name", ["kv260", "u280", "u50", "u55c", "vhk158"])
 def test_defaults_leave_room_beside_the_kernel(name):
-    """The default of the U280 (and U55C) does not, for its rate: its file says so."""
     board = load_board(name)
     assert all(row.fits for row in rows_within(board, board.arch, {"lut": 0.9, "bram36": 0.9}))
 
@@ -65,16 +64,16 @@ def test_totals_are_those_of_the_data_sheets(name, gigabytes, gbps):
 
 def test_u280_figures_by_hand():
     board = load_board("u280")
-    assert dsp_count(board.arch) == 32 * 12 * 20 + 16 * 18 + 16 * 4 == 8032
+    assert dsp_count(board.arch) == 32 * 6 * 20 + 16 * 18 + 16 * 4 == 4192
     rows = {row.resource: row for row in fit_rows(board, board.arch)}
     # 4,096 x 72 bits each. VB: four banks of 512 bits; AB: four copies of every second window; ring: 1,024 bits, W and K
     assert rows["URAM"].need == 4 * 8 * 40960 // 4096 + 4 * 2 * 32768 // 4096 + 32 * 16
     assert rows["URAM"].have == 960
     # cores multiply everything that a core has
     two = replace(board.arch, cores=2, channels=16)
-    assert dsp_count(two) == 2 * (16 * 12 * 20 + 16 * 18 + 64)
+    assert dsp_count(two) == 2 * (16 * 6 * 20 + 16 * 18 + 64)
     # two VPUs in a chain take the DSPs of one
-    assert dsp_count(replace(board.arch, vpus=16, chain_vpus=2)) == dsp_count(replace(board.arch, vpus=8))
+    assert dsp_count(replace(board.arch, vpus=16, chain_vpus=2)) == dsp_count(replace(board.arch, vpus=8, chain_vpus=1))
     assert {r.resource: r.need for r in fit_rows(board, two)}["URAM"] == 2 * (320 + 64 + 16 * 16)
 
 
@@ -90,7 +89,7 @@ def test_no_dsp_is_inferred_by_accident(name):
     [
         ({"cores": 2}, "memory channels"),
         ({"channel_bytes": 512 << 20}, "bytes per channel"),
-        ({"vpus": 20}, "DSP"),
+        ({"vpus": 32}, "DSP"),
         ({"vb_elements": 8 << 20}, "URAM"),
         ({"w_ring_bytes": 1 << 20}, "URAM"),
         ({"mb_bytes": 1 << 16, "acc_entries": 4096}, "BRAM36"),
@@ -163,11 +162,11 @@ def test_board_of_ones_own(tmp_path):
         ('title = "AMD Alveo U50"', "title = 50", "title = 50 is not legal"),
         ("[resources]", "[resource]", "a table is missing"),
         ("[arch]", "[architecture]", "no table [arch]"),
-        ("vpus = 4", "vpus = 9", "vpus = 9 is not legal"),
-        ("vpus = 4", "vpus = 4\nchain_vpus = 3", "chain_vpus = 3 is not legal"),
-        ("vpus = 4", "vpus = 8.0", "vpus = 8.0 is not legal"),
-        ("vpus = 4", 'vpus = "8"', "vpus = '8' is not legal"),
-        ("vpus = 4", "vpu = 8", "unknown parameter vpu"),
+        ("vpus = 8", "vpus = 9", "vpus = 9 is not legal"),
+        ("chain_vpus = 2", "chain_vpus = 3", "chain_vpus = 3 is not legal"),
+        ("vpus = 8", "vpus = 8.0", "vpus = 8.0 is not legal"),
+        ("vpus = 8", 'vpus = "8"', "vpus = '8' is not legal"),
+        ("vpus = 8", "vpu = 8", "unknown parameter vpu"),
         ("slrs = 2", "slrs = = 2", "not TOML"),
     ],
 )

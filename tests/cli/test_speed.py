@@ -91,7 +91,7 @@ def test_lengths_that_are_not_possible(shapes):
 
 def test_what_speaks_against_building_it_is_said(shapes):
     text = call(
-        "speed", shapes, "--board", "kv260", "--set", "vpus=16", "--set", "clock_mhz=300", "--context", 3
+        "speed", shapes, "--board", "kv260", "--set", "vpus=32", "--set", "clock_mhz=300", "--context", 3
     ).stdout
     assert "note: LUT (estimate)" in text
     assert "note: 300 MHz" in text
