@@ -16,8 +16,9 @@ from flightllm.resources.nearest import changes
 
 U280 = load_board("u280")
 TOO_LARGE = [
-    {"vpus": 16},
+    {"vpus": 32},
     {"vpus": 64},
+    {"vpus": 16, "chain_vpus": 1},
     {"channels": 16, "cores": 4},
     {"cores": 4, "channels": 8},
     {"w_ring_bytes": 1 << 20},
@@ -49,8 +50,10 @@ def test_the_nearest_config_is_named_and_fits(change):
 
 
 def test_one_parameter_by_little_goes_before_more():
-    assert changes(U280.arch, nearest_fit(U280, replace(U280.arch, vpus=20))) == {}, "as many as fit, no fewer"
-    assert changes(U280.arch, nearest_fit(U280, U280.arch, {"lut": 0.9})) == {"vpus": 8}
+    assert changes(U280.arch, nearest_fit(U280, replace(U280.arch, vpus=20))) == {"vpus": 16}, (
+        "as many as fit, no fewer"
+    )
+    assert changes(U280.arch, nearest_fit(U280, U280.arch, {"lut": 0.7})) == {"vpus": 8}
     assert changes(U280.arch, nearest_fit(U280, U280.arch, {"uram": 0.9})) == {"vb_elements": 2097152}
     assert nearest_fit(U280, U280.arch) == U280.arch
     assert nearest_fit(U280, U280.arch, {"lut": 0.01}) is None

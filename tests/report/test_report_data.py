@@ -234,11 +234,11 @@ def test_published_figures_are_comparable_by_shape():
 
 
 def test_resources_say_what_is_short():
-    found = flightllm.write_report("tiny-austen", board="kv260", arch={"vpus": 16}, contexts=[3])
+    found = flightllm.write_report("tiny-austen", board="kv260", arch={"vpus": 32}, contexts=[3])
     short = {row.name: row for row in found.resources if not row.fits}
     assert "too much" in short["LUT (estimate)"].text
     assert short["LUT (estimate)"].error > 0
-    tight = flightllm.write_report("tiny-austen", board="u280", contexts=[3])
+    tight = flightllm.write_report("tiny-austen", board="u280", arch={"chain_vpus": 1}, contexts=[3])
     assert all(row.fits for row in tight.resources)
     assert any("shell" in row.text for row in tight.resources)
 
