@@ -65,6 +65,7 @@ module csd_chain_blackbox (
       .win_a_i(window1),
       .win_b_i(window0),
       .mode_i (mode[10:3]),
+      .side_i(8'd0),
       .packed_i(8'd0),
       .code_i (codes),
       .code1_i('0),

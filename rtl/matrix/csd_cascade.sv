@@ -6,8 +6,8 @@
 // DSP i of a cascade works i cycles after DSP 0. With codes in cycle t, mode_i[p] belongs to cycle t + p + 3, and tap_o of the nodes k and
 // k + 4 to cycle t + 5 + 2k. Node n has the packed sum of the DSPs 2n, 2n + 1 and those before them up to the cut: the low 18 bits are
 // lane b's, those above lane a's less one if b's is negative.
-// With two VPUs in the chain, packed_i[p] (cycle t + p) makes the lanes those of the VPUs instead of those of two tokens: the pre-adder
-// packs code_i and code1_i, and token lane a's activation multiplies both.
+// With two VPUs in the chain, side_i[p] (cycle t + p) says whose codes are multiplied; packed_i[p] makes the lanes those of the VPUs
+// instead of those of two tokens: the pre-adder packs code_i and code1_i, and token lane a's activation multiplies both (dense only).
 
 module csd_cascade #(
     // 8: a window for each position, delayed by it. 1: the window of cycle t alone; what it gives for each DSP is delayed here.
@@ -19,9 +19,10 @@ module csd_cascade #(
     input logic [Windows-1:0][15:0][7:0] win_a_i,
     input logic [Windows-1:0][15:0][7:0] win_b_i,
     input logic [7:0][1:0] mode_i,  // [position]: N index
-    input logic [7:0] packed_i,  // [position]; unused with one VPU
+    input logic [7:0] side_i,  // [position]; this and the next: unused with one VPU
+    input logic [7:0] packed_i,
     input logic [15:0][7:0] code_i,
-    input logic [15:0][7:0] code1_i,  // packed: of the second VPU
+    input logic [15:0][7:0] code1_i,  // of side 1
     input logic [15:0][3:0] index_i,
     output logic [7:0][35:0] tap_o  // [node]
 );
@@ -54,7 +55,9 @@ module csd_cascade #(
         logic [7:0] code1;
         assign now = {index_i[d], code1_i[d], code_i[d]};
         assign {index, code1, code} = late;
-        assign {high, low, factor} = packed_i[Pos] ? {code, code1, a} : {a, b, code};
+        assign {high, low} = packed_i[Pos] ? {code, code1} : {a, b};
+        // one LUT a bit: a packed beat is dense, and its activation needs no sparse MUX
+        assign factor = packed_i[Pos] ? win_a_i[Pos][d] : side_i[Pos] ? code1 : code;
       end
     end
     if (Pos == 0) begin : gen_none
@@ -101,5 +104,5 @@ module csd_cascade #(
   end
 
   logic unused;
-  assign unused = &{1'b0, cascade[16], mode_i, packed_i, code1_i, 1'b0};
+  assign unused = &{1'b0, cascade[16], mode_i, side_i, packed_i, code1_i, 1'b0};
 endmodule

@@ -58,6 +58,7 @@ module matrix_execute #(
     output logic [7:0][15:0][7:0] win_a_o,
     output logic [7:0][15:0][7:0] win_b_o,
     output logic [7:0][1:0] mode_o,
+    output logic [7:0] side_o,
     output logic [7:0] packed_o,
     output logic [3:0] tap_valid_o,  // [node % 4]
     output logic [3:0] tap_last_o,
@@ -254,6 +255,7 @@ module matrix_execute #(
   end
   for (genvar i = 0; i < 8; i++) begin : gen_mode
     assign mode_o[i]   = beat_q[i+5].n_index;
+    assign side_o[i]   = beat_q[i+2].side;
     assign packed_o[i] = beat_q[i+2].in_pack;
   end
 

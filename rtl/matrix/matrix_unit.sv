@@ -229,7 +229,7 @@ module matrix_unit #(
   logic [2:0] beat1_width, op_node;
   logic [7:0][15:0][7:0] win_a, win_b;
   logic [7:0][1:0] mode;
-  logic [7:0] in_pack;
+  logic [7:0] side, in_pack;
   logic [5:0] scale;
   logic [1:0] op_n_index;
   logic op1_valid, op1_affine, op1_lane, op1_first, op2_valid;
@@ -284,6 +284,7 @@ module matrix_unit #(
       .win_a_o        (win_a),
       .win_b_o        (win_b),
       .mode_o         (mode),
+      .side_o         (side),
       .packed_o       (in_pack),
       .tap_valid_o    (tap_valid),
       .tap_last_o     (tap_last),
@@ -340,6 +341,7 @@ module matrix_unit #(
         .win_a_i       (win_a),
         .win_b_i       (win_b),
         .mode_i        (mode),
+        .side_i        (side),
         .packed_i      (in_pack),
         .tap_valid_i   (tap_valid),
         .tap_last_i    (tap_last),

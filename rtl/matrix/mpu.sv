@@ -23,10 +23,11 @@ module mpu #(
     input logic beat1_valid_i,
     input logic [2:0] beat1_width_i,
     input logic beat1_sparse_i,
-    input logic beat1_side_i,  // codes of side 1; those of a packed beat: 0
+    input logic beat1_side_i,  // indices of side 1
     input logic [7:0][15:0][7:0] win_a_i,
     input logic [7:0][15:0][7:0] win_b_i,
     input logic [7:0][1:0] mode_i,
+    input logic [7:0] side_i,
     input logic [7:0] packed_i,
     input logic [3:0] tap_valid_i,  // [node % 4]
     input logic [3:0] tap_last_i,
@@ -166,13 +167,11 @@ module mpu #(
     if (beat1_valid_i) begin
       for (int v = 0; v < Chains; v++) begin
         for (int k = 0; k < 16; k++) begin
+          code_q[v][k] <= code_of(raw_q, v, k, narrow, wide);
           if (ChainVpus == 1) begin
-            code_q[v][k]  <= code_of(raw_q, v, k, narrow, wide);
             index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
           end else begin
-            automatic logic [7:0] second = code_of(raw_q, v + Vpus / 2, k, narrow, wide);
-            code_q[v][k]  <= beat1_side_i ? second : code_of(raw_q, v, k, narrow, wide);
-            code1_q[v][k] <= second;
+            code1_q[v][k] <= code_of(raw_q, v + Vpus / 2, k, narrow, wide);
             index_q[v][k] <= !beat1_sparse_i ? 4'(k) : raw_index_q[beat1_side_i?v+Vpus/2 : v][k];
           end
         end
@@ -187,14 +186,17 @@ module mpu #(
   logic [7:0][Vpus-1:0][11:0] mu_row;
   assign sigma_row = sigma_mem[scale_i[5:3]];
   assign mu_row    = mu_mem[scale_i[5:3]];
+  logic [Vpus-1:0][7:0] sigmas;
+  logic [Vpus-1:0][11:0] mus;
+  assign sigmas = sigma_row[scale_i[2:0]];
+  assign mus    = mu_row[scale_i[2:0]];
   always_ff @(posedge clk_i) begin
     if (ce_i) begin
       for (int v = 0; v < Chains; v++) begin
         for (int l = 0; l < ChainVpus; l++) begin
-          sigma_q[v][l] <= unit_scale_i ? 8'd1 :
-              sigma_row[scale_i[2:0]][ChainVpus == 2 && sigma_side_i[l] ? v + Vpus / 2 : v];
+          sigma_q[v][l] <= unit_scale_i ? 8'd1 : (ChainVpus == 2 && sigma_side_i[l]) ? sigmas[v+Vpus/2] : sigmas[v];
         end
-        mu_q[v] <= mu_row[scale_i[2:0]][ChainVpus == 2 && mu_side_i ? v + Vpus / 2 : v];
+        mu_q[v] <= (ChainVpus == 2 && mu_side_i) ? mus[v+Vpus/2] : mus[v];
       end
     end
   end
@@ -231,6 +233,7 @@ module mpu #(
         .win_a_i,
         .win_b_i,
         .mode_i,
+        .side_i,
         .packed_i,
         .code_i (code_q[v]),
         .code1_i(code1_q[v]),

@@ -20,9 +20,10 @@ module vpu #(
     input  logic [ 7:0][15:0][             7:0] win_a_i,  // [position]: window of token lane a, delayed by position
     input logic [7:0][15:0][7:0] win_b_i,
     input  logic [ 7:0][ 1:0]                   mode_i,   // [position]: N index, delayed by position + 3 (adder stage)
-    input logic [7:0] packed_i,  // [position]: lanes are VPUs (csd_cascade), delayed by position
+    input logic [7:0] side_i,  // [position]: codes of side 1, delayed by position
+    input logic [7:0] packed_i,  // [position]: lanes are VPUs (csd_cascade)
     input logic [15:0][7:0] code_i,
-    input logic [15:0][7:0] code1_i,  // packed: of the second VPU
+    input logic [15:0][7:0] code1_i,  // of side 1
     input logic [15:0][3:0] index_i,
     input logic [3:0] valid_i,  // [node % 4]: taps belong to a beat
     input logic [3:0] last_i,  // its window is the last of a tile
@@ -41,6 +42,7 @@ module vpu #(
       .win_a_i,
       .win_b_i,
       .mode_i,
+      .side_i,
       .packed_i,
       .code_i,
       .code1_i,
