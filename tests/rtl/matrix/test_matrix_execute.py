@@ -47,7 +47,7 @@ def random_op(rng: random.Random, entries: int) -> tuple[dict, list[dict]]:
             n = rng.randrange(4) if kind == "KindMm" else 0
             affine = int(kind == "KindMm" and n == 0 and rng.random() < 0.5)
             tiles.append(dict.fromkeys(TYPES.names("tile_t"), 0) | {
-                "nw": rng.randrange(1, 9) if kind != "KindQk" else rng.choice([1, 3, 16]), "n_index": n, "width": rng.randrange(7),
+                "nw": rng.choice([1, rng.randrange(1, 9)]) if kind != "KindQk" else rng.choice([1, 3, 16]), "n_index": n, "width": rng.randrange(7),
                 "unit_scale": int(kind != "KindMm"), "affine": affine, "row": rng.randrange(2), "window": rng.randrange(30),
                 "first": int(i == 0), "last": int(i == number - 1), "scale": rng.randrange(64), "free_row": rng.randrange(2),
                 "side0_only": rng.randrange(2), "strip": strip,
