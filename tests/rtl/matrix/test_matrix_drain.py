@@ -205,7 +205,7 @@ async def strips(dut, kinds):
                     held[:, side * chains : (side + 1) * chains] = 128 * a + b if dual else (a, b)[lane ^ side]
         read_from = None if op3 else int(dut.addr_o.value)
         paused.append(int(dut.waits_o.value))
-        if asked is None and paused[-1] and cycle > released + 2:
+        if asked is None and paused[-1] and cycle > released + 3:
             asked = cycle
         rho_row = int(dut.rho_row_o.value) - 2 * vpus * rho_half
         s_now = open_strips[0] if open_strips else None

@@ -157,7 +157,7 @@ class Model:
         }
         for p in range(8):
             self.at[t + CODES + p] |= {("win_a_o", p): b["windows"][0], ("win_b_o", p): b["windows"][1]}
-            self.at[t + CODES + p] |= {("packed_o", p): int(run.packed)}
+            self.at[t + CODES + p] |= {("side_o", p): run.side, ("packed_o", p): int(run.packed)}
             self.at[t + MODE + p] |= {("mode_o", p): tile["n_index"]}
         for k, tap in enumerate(TAPS):
             self.at[t + tap] |= {("tap_valid_o", k): 1, ("tap_last_o", k): int(b["last"])}
@@ -314,7 +314,7 @@ async def beats(dut, speed, seed):
                 raw = int(getattr(dut, port).value)
                 got = (
                     raw >> p & 1
-                    if port.startswith(("tap_", "packed_"))
+                    if port.startswith(("tap_", "side_", "packed_"))
                     else raw >> (2 * p) & 3
                     if port == "mode_o"
                     else window(raw, p)

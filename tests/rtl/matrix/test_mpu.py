@@ -34,7 +34,7 @@ def mpu(vpus: int, chain_vpus: int) -> Player:
     ports = {
         "ce_i": 1, "pop_i": structs().bits("pop_t"), "pop_data_i": (16, 64), "beat_valid_i": 1, "beat_i": 4,
         "beat1_valid_i": 1, "beat1_width_i": 3, "beat1_sparse_i": 1, "beat1_side_i": 1, "win_a_i": window, "win_b_i": window,
-        "mode_i": (8, 2), "packed_i": 8, "tap_valid_i": 4, "tap_last_i": 4, "tap_clear_i": 4, "scale_i": 6, "unit_scale_i": 1,
+        "mode_i": (8, 2), "side_i": (8, 1), "packed_i": (8, 1), "tap_valid_i": 4, "tap_last_i": 4, "tap_clear_i": 4, "scale_i": 6, "unit_scale_i": 1,
         "sigma_side_i": 2, "mu_side_i": 1,
         "op_n_index_i": 2, "op_node_i": 3, "group_sum_i": 18, "op1_valid_i": 1,
         "op1_affine_i": 1, "op1_lane_i": 1, "op1_first_i": 1, "op1_addr_i": (chain_vpus, a),
@@ -163,8 +163,10 @@ def test_trials(vpus, trials, chain_vpus):
         side = 0 if both else side
         x["beat_valid_i"][b], x["beat_i"][b] = 1, beat
         x["beat1_valid_i"][b + 1], x["beat1_width_i"][b + 1] = 1, width
-        x["beat1_sparse_i"][b + 1], x["beat1_side_i"][b + 1] = n_index != DENSE, side
-        if n_index == DENSE:
+        x["beat1_sparse_i"][b + 1] = n_index != DENSE
+        if n_index != DENSE:
+            x["beat1_side_i"][b + 1] = side
+        else:
             index = np.tile(np.arange(16), (vpus, 1))
         windows = rng.integers(-127, 128, (2, 16))
         if both:
@@ -173,7 +175,9 @@ def test_trials(vpus, trials, chain_vpus):
             x["win_a_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[0]
             x["win_b_i"][b + 2 + p, 16 * p : 16 * p + 16] = windows[1]
             x["mode_i"][b + 5 + p, p] = n_index
-            x["packed_i"][b + 2 + p] = int(x["packed_i"][b + 2 + p, 0]) & ~(1 << p) | int(both) << p
+            x["packed_i"][b + 2 + p, p] = both
+            if not both:
+                x["side_i"][b + 2 + p, p] = side
         for node in range(4):
             x["tap_clear_i"][b + 6 + 2 * node] = x["tap_valid_i"][b + 7 + 2 * node] = 1 << node
             x["tap_last_i"][b + 7 + 2 * node] = 15
