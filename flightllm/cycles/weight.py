@@ -9,7 +9,7 @@ from flightllm.cycles.kernel import Kernel, Process
 from flightllm.cycles.rings import BEAT_WORDS, Ring
 from flightllm.isa.fields import Unit as UnitName
 
-#: beats of a request, unless half a ring is less
+#: beats of a request, unless half a ring is less; it ends at a multiple of them, so that no burst of the reader is cut short
 REQUEST_BEATS = 32
 #: from the cycle of a pop to the request that its room allows: `w_pop_o`, `used_q`
 ROOM = 2
@@ -41,6 +41,7 @@ class WeightUnit(Unit):
         self._arrived = [gather.of(c) for c in range(len(channels))]
         beats = ring.size // BEAT_WORDS
         self._most = 1 if beats < 2 else min(REQUEST_BEATS, beats // 2)
+        self._aligned = self._most == REQUEST_BEATS
         kernel.start(self._run())
 
     def _run(self) -> Process:
@@ -54,7 +55,7 @@ class WeightUnit(Unit):
             self.current.beats = left
             begin = kernel.now + 1  # in which a request may be made
             while left:
-                beats = min(left, self._most)
+                beats = min(left, self._most - (addr // BEAT % REQUEST_BEATS if self._aligned else 0))
                 asked += BEAT_WORDS * beats
                 while (room := ring.room_for(asked)) is None:
                     yield ring.popped

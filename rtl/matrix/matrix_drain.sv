@@ -154,6 +154,7 @@ module matrix_drain #(
   logic [3:0] wait_q;  // cycles that this read has waited
   logic starved_q;  // a read of this strip has waited long
   logic [$clog2(Turn)-1:0] turn_q;
+  logic waits_q;  // in a register: much of execute stands behind it
 
   assign slots_left = strip.slots - slot_q;
   assign step_last = elems_left_q <= 16'(Lanes);
@@ -170,7 +171,7 @@ module matrix_drain #(
   assign capture_o = state_q != StEntry ? 2'b00 : reads_two ? {read_second_q, !read_second_q} : 2'b11;
   assign capture_dual_o = mop.dual;
   assign capture_lane_o = token_q[0];
-  assign waits_o = starved_q && turn_q == '0;
+  assign waits_o = waits_q;
   assign ce_o = state_q == StRead || state_q == StEntry;
   assign empty = strip.empty || no_tokens_q[head_q];
   assign strip_take  = (state_q == StWait && open_q != 0 && strip_there && empty) ||
@@ -425,6 +426,7 @@ module matrix_drain #(
       wait_q <= '0;
       starved_q <= 1'b0;
       turn_q <= '0;
+      waits_q <= 1'b0;
       rho_half_q <= 1'b0;
       read_second_q <= 1'b0;
     end else begin
@@ -432,6 +434,7 @@ module matrix_drain #(
       wait_q <= (state_q == StRead && !read_grant) ? (wait_q[3] ? wait_q : wait_q + 4'd1) : 4'd0;
       starved_q <= state_q != StWait && state_q != StFlush && (starved_q || wait_q[3]);
       turn_q <= (!starved_q || turn_q == ($clog2(Turn))'(Turn - 1)) ? '0 : turn_q + 1'b1;
+      waits_q <= starved_q && turn_q == '0;
       if (rho_release_o) rho_half_q <= !rho_half_q;
       unique case (state_q)
         StWait: begin

@@ -172,7 +172,7 @@ module mpu #(
             index_q[v][k] <= beat1_sparse_i ? raw_index_q[v][k] : 4'(k);
           end else begin
             code1_q[v][k] <= code_of(raw_q, v + Vpus / 2, k, narrow, wide);
-            index_q[v][k] <= !beat1_sparse_i ? 4'(k) : raw_index_q[beat1_side_i?v+Vpus/2 : v][k];
+            index_q[v][k] <= !beat1_sparse_i ? 4'(k) : beat1_side_i ? raw_index_q[v+Vpus/2][k] : raw_index_q[v][k];
           end
         end
       end

@@ -2,6 +2,8 @@
 //
 // Unit W: LDW. Asks every channel of the core for the same bytes, as far ahead as the W rings have room, across instructions.
 // Rings pop in lock step, so one count of words (asked for, less popped) holds for all channels.
+// Requests end at multiples of 2 KB, so that the reader cuts none of them at a boundary of 4 KB: of short bursts the few that it keeps in
+// flight would not hide the memory's latency.
 
 module weight_unit #(
     parameter int unsigned Channels  = 4,
@@ -26,6 +28,7 @@ module weight_unit #(
   localparam int unsigned RingBeats = RingBytes / 64;
   localparam int unsigned RingWords = RingBeats * 8;
   localparam int unsigned MaxBeats = (RingBeats < 2) ? 1 : (RingBeats < 64) ? RingBeats / 2 : 32;  // half a small ring
+  localparam bit Aligned = MaxBeats == 32;
 
   ldw_op_t op;
   assign op = ldw_op(op_i);
@@ -35,9 +38,10 @@ module weight_unit #(
   logic [        31:0] used_q;  // words asked for and not popped
   logic [Channels-1:0] todo_q;
   logic [        31:0] beats;
+  logic [         5:0] most_q;  // beats of the next request
   logic start, send, none;
 
-  assign beats = left_q < 32'(MaxBeats) ? left_q : 32'(MaxBeats);
+  assign beats = left_q < 32'(most_q) ? left_q : 32'(most_q);
   assign none = todo_q == '0;
   assign send = left_q != 0 && none && used_q + (beats << 3) <= 32'(RingWords);
   assign start = op_valid_i && left_q == 0;
@@ -58,8 +62,13 @@ module weight_unit #(
       if (start) left_q <= op.nbytes >> 6;
       else if (send) left_q <= left_q - beats;
     end
-    if (start) addr_q <= op.addr;
-    else if (send) addr_q <= addr_q + (40'(beats) << 6);
+    if (start) begin
+      addr_q <= op.addr;
+      most_q <= 6'(MaxBeats) - (Aligned ? 6'(op.addr[10:6]) : 6'd0);
+    end else if (send) begin
+      addr_q <= addr_q + (40'(beats) << 6);
+      most_q <= 6'(MaxBeats);
+    end
     if (send) begin
       req_addr_o  <= addr_q;
       req_beats_o <= 16'(beats);

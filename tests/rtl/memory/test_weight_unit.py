@@ -49,6 +49,8 @@ async def streams(dut, kind, drain):
         for c in range(channels):
             if taken >> c & 1:
                 assert 1 <= beats <= 32
+                if room >= 8 * 64:  # else a request is half a ring
+                    assert at % 2048 + 64 * beats <= 2048, "cut at a boundary of 4 KB"
                 asked[c] += [at + 64 * i for i in range(beats)]
                 most = max(most, 8 * len(asked[c]) - popped)
                 assert most <= room, f"{most} words asked for, room {room}"
