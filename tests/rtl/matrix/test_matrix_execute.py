@@ -186,7 +186,9 @@ class Model:
 
 
 #: passes of two VPUs in a chain that must be there: (side, packed, two lanes, dual, sparse)
-SHARED = {(side, False, both, dual, sparse) for side in (0, 1) for both, dual, sparse in product((False, True), repeat=3)}
+SHARED = {
+    (side, False, both, dual, sparse) for side in (0, 1) for both, dual, sparse in product((False, True), repeat=3)
+}
 SHARED = {kind for kind in SHARED if kind[2] or kind[3:] == (False, True)} | {(0, True, False, False, False)}
 
 

@@ -224,7 +224,9 @@ def test_trials(vpus, trials, chain_vpus):
     for k, (t, value) in enumerate(want_capture):
         for later in (t, t + 10):  # it stays until the next capture
             got = out["capture_o"][later].tolist()
-            assert [g for g, v in zip(got, value, strict=True) if v is not None] == [v for v in value if v is not None], f"trial {k}"
+            assert [g for g, v in zip(got, value, strict=True) if v is not None] == [
+                v for v in value if v is not None
+            ], f"trial {k}"
     for k, (t, pair) in enumerate(want_rows):
         for name, data in zip(("rho_o", "bias_o"), pair, strict=True):
             if data is not None:

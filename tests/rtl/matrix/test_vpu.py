@@ -71,7 +71,14 @@ def beat_cycles(tiles: np.ndarray, modes: np.ndarray, rng: np.random.Generator, 
 
 
 def check(
-    tiles: np.ndarray, modes: np.ndarray, a: np.ndarray, b: np.ndarray, codes: np.ndarray, seed: int, slow: bool, chain_vpus: int
+    tiles: np.ndarray,
+    modes: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    codes: np.ndarray,
+    seed: int,
+    slow: bool,
+    chain_vpus: int,
 ) -> None:
     """tiles: windows of each, modes: of each; a, b: int8 windows [beats, 16]; codes [2, beats, 16] of both sides. slow: gaps and stalls.
 
@@ -102,7 +109,10 @@ def check(
     md = place(mode, 0, 4)
     noise = rng.integers(-127, 128, (n, 16))
     x = {"code_i": code, "code1_i": code1, "index_i": ind}
-    for name, values in (("side_i", place(np.where(packed, rng.integers(0, 2, beats), side), 0, 2)), ("packed_i", place(packed, 0, 2))):
+    for name, values in (
+        ("side_i", place(np.where(packed, rng.integers(0, 2, beats), side), 0, 2)),
+        ("packed_i", place(packed, 0, 2)),
+    ):
         x[name] = np.stack([delayed(values, p, values) for p in range(8)], axis=1)
     x["win_a_i"] = np.concatenate([delayed(win_a, p, noise) for p in range(8)], axis=1)
     x["win_b_i"] = np.concatenate([delayed(win_b, p, noise) for p in range(8)], axis=1)
