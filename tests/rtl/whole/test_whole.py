@@ -16,7 +16,6 @@ from flightllm.errors import ProgramError
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.executors.rtl import RtlDevice
 
-
 #: configs with two VPUs in a chain, by turns
 CHAINS = ({"vpus": 8}, {"cores": 2, "channels": 2, "vpus": 12}, {"channels": 1, "vpus": 16})
 
