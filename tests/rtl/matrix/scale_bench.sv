@@ -3,30 +3,32 @@
 // vpu_scale with its controls.
 
 module scale_bench #(
-    parameter int unsigned Entries = 512
+    parameter int unsigned Entries   = 512,
+    parameter int unsigned ChainVpus = 1
 ) (
-    input  logic                                                       clk_i,
-    input  logic                                                       ce_i,
-    input  logic        [                7:0][matrix_pkg::SumBits-1:0] sum_a_i,
-    input  logic        [                7:0][matrix_pkg::SumBits-1:0] sum_b_i,
-    input  logic        [                1:0]                          n_index_i,
-    input  logic        [                2:0]                          node_i,
-    input  logic        [                7:0]                          sigma_i,
-    input  logic        [               11:0]                          mu_i,
-    input  logic signed [               17:0]                          group_sum_i,
-    input  logic                                                       op1_valid_i,
-    input  logic                                                       op1_affine_i,
-    input  logic                                                       op1_lane_i,
-    input  logic                                                       op1_first_i,
-    input  logic        [$clog2(Entries)-1:0]                          op1_addr_i,
-    input  logic        [$clog2(Entries)-1:0]                          drain_addr_i,
-    output logic        [               47:0]                          entry_a_o,
-    output logic        [               47:0]                          entry_b_o
+    input  logic                                                                      clk_i,
+    input  logic                                                                      ce_i,
+    input  logic        [                7:0][              matrix_pkg::SumBits-1:0] sum_a_i,
+    input  logic        [                7:0][              matrix_pkg::SumBits-1:0] sum_b_i,
+    input  logic        [                1:0]                                         n_index_i,
+    input  logic        [                2:0]                                         node_i,
+    input  logic        [      ChainVpus-1:0][                                   7:0] sigma_i,
+    input  logic        [               11:0]                                         mu_i,
+    input  logic signed [               17:0]                                         group_sum_i,
+    input  logic                                                                      op1_valid_i,
+    input  logic                                                                      op1_affine_i,
+    input  logic                                                                      op1_lane_i,
+    input  logic                                                                      op1_first_i,
+    input  logic        [      ChainVpus-1:0][                   $clog2(Entries)-1:0] op1_addr_i,
+    input  logic        [$clog2(Entries)-1:0]                                         drain_addr_i,
+    output logic        [               47:0]                                         entry_a_o,
+    output logic        [               47:0]                                         entry_b_o
 );
   matrix_pkg::scale_t control;
-  logic [$clog2(Entries)-1:0] read_addr, write_addr;
+  logic [ChainVpus-1:0][$clog2(Entries)-1:0] read_addr, write_addr;
   scale_control #(
-      .Entries(Entries)
+      .Entries  (Entries),
+      .ChainVpus(ChainVpus)
   ) i_control (
       .clk_i,
       .ce_i,
@@ -43,7 +45,8 @@ module scale_bench #(
       .write_addr_o(write_addr)
   );
   vpu_scale #(
-      .Entries(Entries)
+      .Entries  (Entries),
+      .ChainVpus(ChainVpus)
   ) i_scale (
       .clk_i,
       .ce_i,

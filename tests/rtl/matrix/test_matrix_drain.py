@@ -1,4 +1,5 @@
-"""matrix_drain: accumulators of strips to fp32 words of the vector buffer, every write, with two instructions open."""
+"""matrix_drain: accumulators of strips to fp32 words of the vector buffer, every write, with two instructions open; one VPU a chain and
+two, and reads that find the accumulators always busy."""
 
 from __future__ import annotations
 
@@ -18,11 +19,13 @@ from flightllm.numerics import fp32
 TYPES = Structs("matrix_pkg")
 ENTRIES = 32
 LATENCY = 3  # of a read of the vector buffer
+PAUSED = 16  # cycles from a pause of execute to the one without an operation's read
 
 
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize(("vpus", "channels"), [(4, 1), (12, 2), (8, 4), (4, 8), (4, 32)])
-def test_matrix_drain(vpus, channels):
-    parameters = {"Vpus": vpus, "Channels": channels, "Entries": ENTRIES}
+def test_matrix_drain(vpus, channels, chain_vpus):
+    parameters = {"Vpus": vpus, "Channels": channels, "Entries": ENTRIES, "ChainVpus": chain_vpus}
     run_bench("matrix_drain", __file__, ["common", "fp", "matrix"], parameters, only="strips")
 
 
@@ -41,14 +44,26 @@ class Strip:
 
     half: int
     fields: dict
-    #: accumulators [entry within the half][lane][channel][vpu], row scales and biases [channel][slot]
+    #: accumulators [upper part of a bank][entry within the half][bank][channel][chain], row scales and biases [channel][slot]
     entries: np.ndarray
     rho: np.ndarray
     bias: np.ndarray
 
+    def sums(self, entry: int, token: int, dual: bool) -> np.ndarray:
+        """Of a token in an entry, [channel][vpu]."""
+        if len(self.entries) == 1:
+            a, b = self.entries[0, entry]
+            return 128 * a + b if dual else (a, b)[token % 2]
+        lane, sides = token % 2, (0, 1)
+        if dual:
+            parts = [128 * a + b for a, b in (self.entries[side, entry] for side in sides)]
+        else:
+            parts = [self.entries[lane, entry, lane ^ side] for side in sides]
+        return np.concatenate(parts, axis=1)
+
 
 def random_op(
-    rng: np.random.Generator, vpus: int, channels: int, half: int
+    rng: np.random.Generator, vpus: int, chain_vpus: int, channels: int, half: int
 ) -> tuple[dict, int, list[Strip], np.ndarray]:
     """(mop fields, tokens, strips, scales of the rows)."""
     kind = str(rng.choice(list(TYPES.enum("kind_e"))))
@@ -68,7 +83,7 @@ def random_op(
         empty = int(not mm and i == 0 and count == 1 and rng.random() < 0.3)
         fields = {"stride": stride, "rows": rows, "slots": slots, "base": base, "empty": empty, "op_last": int(last)}
         base += slots * channels
-        shape = (ENTRIES // 2, 2, channels, vpus)
+        shape = (chain_vpus, ENTRIES // 2, 2, channels, vpus // chain_vpus)
         entries = rng.integers(-(1 << 38), 1 << 38, shape) >> rng.integers(0, 38, shape)
         rho = rng.standard_normal((channels, 8 * vpus)).astype(np.float32)
         bias = rng.standard_normal((channels, 8 * vpus)).astype(np.float32)
@@ -90,8 +105,7 @@ def expected(
         slots = min(vpus, f["slots"] - row * vpus)
         for t in range(tokens):
             pair = t if mop["dual"] else t // 2
-            a, b = strip.entries[row + pair * f["stride"]]
-            total = 128 * a + b if mop["dual"] else (b if t % 2 else a)
+            total = strip.sums(row + pair * f["stride"], t, bool(mop["dual"]))
             y = fp32.from_int48(total[:, :slots])
             if mop["kind"] == TYPES.enum("kind_e")["KindMm"]:
                 y = fp32.mul(y, strip.rho[:, row * vpus : row * vpus + slots])
@@ -112,14 +126,15 @@ def expected(
 
 
 @cocotb.test()
-@cocotb.parametrize(kinds=PAUSES)
+@cocotb.parametrize(kinds=[*PAUSES, ("starved", "none")])
 async def strips(dut, kinds):
-    vpus, channels = parameter("Vpus"), parameter("Channels")
+    vpus, channels, chain_vpus = parameter("Vpus"), parameter("Channels"), parameter("ChainVpus")
+    starved = kinds[0] == "starved"
     rng = np.random.default_rng(random.getrandbits(32))
     half, todo, want, gives = 0, deque(), deque(), deque()
     final, memory = {}, {}
     for _ in range(9):
-        mop, tokens, parts, scales = random_op(rng, vpus, channels, half)
+        mop, tokens, parts, scales = random_op(rng, vpus, chain_vpus, channels, half)
         writes = [w for s in parts for w in expected(mop, tokens, s, scales, final, vpus, channels)]
         half ^= sum(1 for s in parts if tokens and not s.fields["empty"]) & 1
         todo.append((mop, tokens, parts, scales))
@@ -129,13 +144,17 @@ async def strips(dut, kinds):
         dut, start_i=0, scale_we_i=0, strip_valid_i=0, op2_valid_i=0, rd_ready_i=0, rd_rvalid_i=0, wr_ready_i=0, captured_i=0,
         rho_i=0, bias_i=0,
     )  # fmt: skip
-    busy, grant, take, later = (pauses(kinds[i % 2], i) for i in range(4))
+    busy, grant, take, later = (pauses("none" if starved else kinds[i % 2], i) for i in range(4))
+    # starved: no cycle is free but those for which execute has paused; reads come a turn apart, if the strip has asked for them
+    paused, turn = deque([0] * PAUSED), -(-vpus * channels // min(16, 4 * channels)) + 4 | 1
+    since, asked, released, own_reads = None, None, 0, 0
+    held = np.zeros((channels, vpus), np.int64)
     answers, feed = deque([None] * LATENCY), deque()
     open_strips: deque[Strip] = deque()
     read_from, written, given, rho_half = None, 0, 0, 0
     done_writes = deque(count for _, count in gives)
     in_op = 0
-    for _ in range(60_000):
+    for cycle in range(60_000):
         # execute's side: an instruction, its scales two cycles later, its strips behind each other, two at most
         begins = int(not feed and bool(todo) and int(dut.start_ready_o.value) and not next(later))
         dut.start_i.value = begins
@@ -163,7 +182,7 @@ async def strips(dut, kinds):
                 dut.strip_half_i.value = value.half
                 open_strips.append(value)
                 feed.popleft()
-        dut.op2_valid_i.value = op3 = int(next(busy))
+        dut.op2_valid_i.value = op3 = int(not paused.popleft()) if starved else int(next(busy))
         dut.rd_ready_i.value = granted = int(not next(grant))
         dut.wr_ready_i.value = ready = int(not next(take))
         answer = answers.popleft()
@@ -171,16 +190,23 @@ async def strips(dut, kinds):
         dut.rd_rdata_i.value = packed(words_of(answer), 32) if answer is not None else random.getrandbits(512)
         await RisingEdge(dut.clk_i)
         # accumulators: the entry of the cycle before is captured; rho and bias of the row asked for come now
-        captured = None
-        if int(dut.capture_o.value):
+        capture = int(dut.capture_o.value) & (1 << chain_vpus) - 1
+        if capture:
             assert read_from is not None, "captures what another read"
-            s = open_strips[0]
-            half_now, entry = divmod(read_from, ENTRIES // 2)
-            assert half_now == s.half
-            a, b = s.entries[entry]
-            which = 128 * a + b if int(dut.capture_dual_o.value) else (b if int(dut.capture_lane_o.value) else a)
-            captured = packed([int(x) for x in which.reshape(-1)], 48)
+            if starved and asked is not None and cycle > asked + PAUSED:
+                assert since is None or cycle - since == turn, f"a read after {cycle - since} cycles"
+                since, own_reads = cycle, own_reads + 1
+            upper, (half_now, entry) = read_from // ENTRIES, divmod(read_from % ENTRIES, ENTRIES // 2)
+            assert half_now == open_strips[0].half
+            a, b = open_strips[0].entries[upper, entry]
+            dual, lane, chains = int(dut.capture_dual_o.value), int(dut.capture_lane_o.value), vpus // chain_vpus
+            for side in range(chain_vpus):  # side 1 has the lanes the other way round
+                if capture >> side & 1:
+                    held[:, side * chains : (side + 1) * chains] = 128 * a + b if dual else (a, b)[lane ^ side]
         read_from = None if op3 else int(dut.addr_o.value)
+        paused.append(int(dut.waits_o.value))
+        if asked is None and paused[-1] and cycle > released + 3:
+            asked = cycle
         rho_row = int(dut.rho_row_o.value) - 2 * vpus * rho_half
         s_now = open_strips[0] if open_strips else None
         answers.append(None)
@@ -208,8 +234,9 @@ async def strips(dut, kinds):
             rho_half ^= 1
         if int(dut.strip_release_o.value):
             open_strips.popleft()
-        if captured is not None:
-            dut.captured_i.value = captured
+            since, asked, released = None, None, cycle
+        if capture:
+            dut.captured_i.value = packed([int(x) for x in held.reshape(-1)], 48)
         if s_now is not None and 0 <= rho_row < 2 * vpus:
             dut.rho_i.value = packed(
                 [w for c in range(channels) for w in words_of(s_now.rho[c, 4 * rho_row : 4 * rho_row + 4])], 32
@@ -220,6 +247,7 @@ async def strips(dut, kinds):
         if given == 9:
             break
     assert (written, given) == (len(want), 9) and not open_strips
+    assert not starved or own_reads > 10
     for _ in range(2):
         await RisingEdge(dut.clk_i)
     assert int(dut.idle_o.value)

@@ -1,9 +1,12 @@
-"""matrix_execute: every beat, and every control at the cycle that docs/rtl.md gives it, for pairs, dual tokens and no tokens."""
+"""matrix_execute: every beat, and every control at the cycle that docs/rtl.md gives it, for pairs, dual tokens and no tokens; one VPU a
+chain and two, packed and in turn."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
+from dataclasses import dataclass
+from itertools import product
 
 import cocotb
 import pytest
@@ -16,9 +19,11 @@ TYPES = Structs("matrix_pkg")
 CODES, MODE, TAPS, OPERATION = 2, 5, (7, 9, 11, 13), 14
 
 
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize("entries", [32, 512])
-def test_matrix_execute(entries):
-    run_bench("matrix_execute", __file__, ["matrix"], {"Entries": entries}, only="beats", timeout_s=240)
+def test_matrix_execute(entries, chain_vpus):
+    parameters = {"Entries": entries, "ChainVpus": chain_vpus}
+    run_bench("matrix_execute", __file__, ["matrix"], parameters, only="beats", timeout_s=240)
 
 
 def random_op(rng: random.Random, entries: int) -> tuple[dict, list[dict]]:
@@ -42,9 +47,10 @@ def random_op(rng: random.Random, entries: int) -> tuple[dict, list[dict]]:
             n = rng.randrange(4) if kind == "KindMm" else 0
             affine = int(kind == "KindMm" and n == 0 and rng.random() < 0.5)
             tiles.append(dict.fromkeys(TYPES.names("tile_t"), 0) | {
-                "nw": rng.randrange(1, 9) if kind != "KindQk" else rng.choice([1, 3, 16]), "n_index": n, "width": rng.randrange(7),
+                "nw": rng.choice([1, rng.randrange(1, 9)]) if kind != "KindQk" else rng.choice([1, 3, 16]), "n_index": n, "width": rng.randrange(7),
                 "unit_scale": int(kind != "KindMm"), "affine": affine, "row": rng.randrange(2), "window": rng.randrange(30),
-                "first": int(i == 0), "last": int(i == number - 1), "scale": rng.randrange(64), "free_row": rng.randrange(2), "strip": strip,
+                "first": int(i == 0), "last": int(i == number - 1), "scale": rng.randrange(64), "free_row": rng.randrange(2),
+                "side0_only": rng.randrange(2), "strip": strip,
             })  # fmt: skip
     return mop, tiles
 
@@ -53,15 +59,43 @@ def row_address(mop: dict, token: int) -> int:
     return mop["ab"] + token // mop["n1"] * mop["ab_s0"] + token % mop["n1"] * mop["ab_s1"]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Once through the windows of a tile for a pair of tokens. tokens: of the lanes, None: none, which has a window of zeros."""
+
+    side: int
+    packed: bool
+    tokens: tuple[int, int | None]
+    #: above the entry in each lane's address: which of the pair it has, or the side of a dual token
+    halves: tuple[int, int]
+
+
+def passes(chain_vpus: int, tile: dict, token: int, both: bool, dual: bool) -> list[Pass]:
+    """What docs/rtl.md, "Two VPUs in a chain", asks for; token: the first of the pair, which a dual one has twice."""
+    first, second = token, token if dual else token + 1
+    if chain_vpus == 1:
+        return [Pass(0, False, (first, second if both else None), (0, 0))]
+    if not both and tile["n_index"] == 0:
+        return [Pass(0, True, (first, first), (0, 0))]
+    if dual:
+        found = [Pass(0, False, (first, first), (0, 0)), Pass(1, False, (first, first), (1, 1))]
+    elif both:
+        found = [Pass(0, False, (first, second), (0, 1)), Pass(1, False, (second, first), (1, 0))]
+    else:
+        found = [Pass(0, False, (first, None), (0, 1)), Pass(1, False, (first, first), (1, 0))]
+    return found[:1] if tile["side0_only"] else found
+
+
 class Model:
     """Everything that must happen, as a plan: beats in order, then what each of them causes when it is issued."""
 
-    def __init__(self, entries: int, ab: list[list[int]]) -> None:
-        self.entries, self.ab = entries, ab
+    def __init__(self, entries: int, chain_vpus: int, ab: list[list[int]]) -> None:
+        self.entries, self.chain_vpus, self.ab = entries, chain_vpus, ab
         self.half = self.beat = 0
         self.beats: deque[dict] = deque()
         self.at: dict[int, dict[str, int]] = defaultdict(dict)
         self.strips: deque[tuple[dict, int]] = deque()
+        self.kinds: set[tuple] = set()  # of passes, for what must have been there
 
     def plan(self, mop: dict, tiles: list[dict], number: int) -> None:
         tokens = mop["n0"] * mop["n1"]
@@ -69,49 +103,61 @@ class Model:
             step = 1 if mop["dual"] else 2
             skipped = tokens == 0 or tile["nw"] == 0
             for pair, token in enumerate(range(0, tokens if tile["nw"] else 0, step)):
-                both = mop["dual"] or token + 1 < tokens
-                sums = [0, 0]
-                for w in range(tile["nw"]):
-                    at = tile["window"] + w
-                    if mop["dual"]:
-                        a = row_address(mop, token) + 1 + 2 * at
-                        b = a + 1
-                    else:
-                        a, b = (row_address(mop, token + i) + 1 + at for i in range(2))
-                    windows = self.ab[a], self.ab[b] if both else [0] * 16
-                    sums = [s + sum(x) for s, x in zip(sums, windows, strict=True)]
-                    last = w == tile["nw"] - 1
-                    self.beats.append({
-                        "op": number, "beat": (self.beat + w) % 16, "a": a, "b": b if both else None, "windows": windows, "w": w, "first": w == 0, "last": last, "tile": tile,
-                        "operations": self.operations(tile, pair, both, sums) if last else [], "tile_end": last and token + step >= tokens,
-                        "strip": (tile["strip"], self.half) if last and token + step >= tokens and tile["last"] else None, "k": k,
-                    })  # fmt: skip
+                both = bool(mop["dual"]) or token + 1 < tokens
+                todo = passes(self.chain_vpus, tile, token, both, bool(mop["dual"]))
+                for i, run in enumerate(todo):
+                    ending = i == len(todo) - 1 and token + step >= tokens
+                    self.kinds.add((run.side, run.packed, both, bool(mop["dual"]), tile["n_index"] > 0))
+                    self.run(mop, tile, pair, run, ending, number, k)
             self.beat = (self.beat + tile["nw"]) % 16
             if tile["last"]:
                 self.strips.append((tile["strip"], 0 if skipped else self.half))
                 self.half ^= int(not skipped)
 
-    def operations(self, tile: dict, pair: int, both: bool, sums: list[int]) -> list[dict]:
+    def run(self, mop: dict, tile: dict, pair: int, run: Pass, ending: bool, number: int, k: int) -> None:
+        """The beats of one pass. ending: the tile's last."""
+        sums = [0, 0]
+        for w in range(tile["nw"]):
+            at = tile["window"] + w
+            if mop["dual"]:
+                a = row_address(mop, run.tokens[0]) + 1 + 2 * at
+                b = a + 1
+            else:
+                a, b = (None if t is None else row_address(mop, t) + 1 + at for t in run.tokens)
+            windows = self.ab[a], [0] * 16 if b is None else self.ab[b]
+            sums = [s + sum(x) for s, x in zip(sums, windows, strict=True)]
+            last = w == tile["nw"] - 1
+            self.beats.append({
+                "op": number, "beat": (self.beat + w) % 16, "a": a, "b": b, "windows": windows, "w": w, "first": w == 0, "last": last, "tile": tile, "run": run,
+                "operations": self.operations(tile, pair, run, b is not None, sums) if last else [], "tile_end": last and ending,
+                "strip": (tile["strip"], self.half) if last and ending and tile["last"] else None, "k": k,
+            })  # fmt: skip
+
+    def operations(self, tile: dict, pair: int, run: Pass, both: bool, sums: list[int]) -> list[dict]:
         entry = pair * tile["strip"]["stride"] + tile["row"] + self.half * self.entries // 2
         count = (1 + both) if tile["affine"] else 1 << tile["n_index"]
-        return [
-            {
+        found = []
+        for i in range(count):
+            at = (entry + (0 if tile["affine"] else i)) % self.entries
+            found.append({
                 "scale": (tile["scale"] + (0 if tile["affine"] else i)) % 64, "node": 0 if tile["affine"] else i, "lane": i & 1, "sum": sums[i & 1],
-                "addr": (entry + (0 if tile["affine"] else i)) % self.entries,
-            }
-            for i in range(count)
-        ]  # fmt: skip
+                "addr": at if self.chain_vpus == 1 else sum((half * self.entries + at) * (2 * self.entries) ** lane for lane, half in enumerate(run.halves)),
+                "mu_side": i if run.packed else run.side,
+            })  # fmt: skip
+        return found
 
     def issued(self, b: dict, t: int) -> int:
         """Enter what this beat causes; returns the cycle of its last operation."""
-        tile = b["tile"]
+        tile, run = b["tile"], b["run"]
         self.at[t + 1] |= {
             "beat1_valid_o": 1,
             "beat1_width_o": tile["width"],
             "beat1_sparse_o": int(tile["n_index"] != 0),
+            "beat1_side_o": run.side,
         }
         for p in range(8):
             self.at[t + CODES + p] |= {("win_a_o", p): b["windows"][0], ("win_b_o", p): b["windows"][1]}
+            self.at[t + CODES + p] |= {("side_o", p): run.side, ("packed_o", p): int(run.packed)}
             self.at[t + MODE + p] |= {("mode_o", p): tile["n_index"]}
         for k, tap in enumerate(TAPS):
             self.at[t + tap] |= {("tap_valid_o", k): 1, ("tap_last_o", k): int(b["last"])}
@@ -122,7 +168,9 @@ class Model:
             assert "scale_o" not in self.at[u - 1] or self.at[u - 1].get("op") is None, "two operations in one cycle"
             self.at[u - 1] |= {"unit_scale_o": tile["unit_scale"], "op": i}
             if not tile["unit_scale"]:
-                self.at[u - 1]["scale_o"] = op["scale"]
+                self.at[u - 1] |= {"scale_o": op["scale"], "sigma_side_o": 2 if run.packed else 3 * run.side}
+            if tile["affine"]:
+                self.at[u - 1]["mu_side_o"] = op["mu_side"]
             self.at[u] |= {"op_n_index_o": tile["n_index"], "op_node_o": op["node"]}
             if tile["affine"]:
                 self.at[u] |= {"group_sum_o": op["sum"]}
@@ -135,6 +183,13 @@ class Model:
             }
             self.at[u + 2] |= {"op2_valid_o": 1}
         return u
+
+
+#: passes of two VPUs in a chain that must be there: (side, packed, two lanes, dual, sparse)
+SHARED = {
+    (side, False, both, dual, sparse) for side in (0, 1) for both, dual, sparse in product((False, True), repeat=3)
+}
+SHARED = {kind for kind in SHARED if kind[2] or kind[3:] == (False, True)} | {(0, True, False, False, False)}
 
 
 def window(raw: int, p: int) -> list[int]:
@@ -152,10 +207,11 @@ async def beats(dut, speed, seed):
     entries = parameter("Entries")
     rng = random.Random(seed)
     ab = [[rng.randrange(-127, 128) for _ in range(16)] for _ in range(4096)]
-    model = Model(entries, ab)
-    ops = [random_op(rng, entries) for _ in range(12)]
-    for number, (mop, tiles) in enumerate(ops):
-        model.plan(mop, tiles, number)
+    model = Model(entries, parameter("ChainVpus"), ab)
+    ops = []
+    while len(ops) < 12 or (parameter("ChainVpus") == 2 and not model.kinds >= SHARED):
+        ops.append(random_op(rng, entries))
+        model.plan(*ops[-1], len(ops) - 1)
     mops, tiles = deque(m for m, _ in ops), deque(t for _, ts in ops for t in ts)
     fill = deque(t["nw"] for t in tiles)
     headers = deque((i, row_address(m, i)) for m, _ in ops for i in range(m["n0"] * m["n1"]))
@@ -260,7 +316,7 @@ async def beats(dut, speed, seed):
                 raw = int(getattr(dut, port).value)
                 got = (
                     raw >> p & 1
-                    if port.startswith("tap_")
+                    if port.startswith(("tap_", "side_", "packed_"))
                     else raw >> (2 * p) & 3
                     if port == "mode_o"
                     else window(raw, p)

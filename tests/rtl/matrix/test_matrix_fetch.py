@@ -121,6 +121,7 @@ class Walk:
                 self.tile(
                     strip, nw=nw, n_index=n_index, width=byte & 7, affine=affine, row=jj * q, window=8 * block + per * g,
                     first=int(first and g == 0), last=int(last and end), scale=(8 * first_row + at) % 64,
+                    side0_only=int(2 * taking <= v),
                     free_row=int((at + q) % 8 == 0 or at + q == scales),
                 )  # fmt: skip
                 at += q
@@ -161,7 +162,15 @@ class Walk:
                     nv = min(v, stop - at)
                     done = end > last and at + nv == stop
                     strip = {"stride": 1, "rows": 1, "slots": nv, "base": at * c, "op_last": int(done)}
-                    self.tile(strip, nw=heads, width=2 if four else 5, unit_scale=1, first=1, last=1)
+                    self.tile(
+                        strip,
+                        nw=heads,
+                        width=2 if four else 5,
+                        unit_scale=1,
+                        first=1,
+                        last=1,
+                        side0_only=int(2 * nv <= v),
+                    )
                     group = key_slots(c)
                     for lane in range(0, nv, group):
                         for w in range(heads):
@@ -186,6 +195,7 @@ class Walk:
                         window=unit,
                         first=int(first_tile),
                         last=int(ending),
+                        side0_only=int(2 * taking <= v),
                     )
                     words = taking + taking % 2 if four else 2 * taking
                     self.section(words, "DestCode", self.beat, True, "k", beats=1)
@@ -209,7 +219,25 @@ def random_mm(rng: random.Random, vpus: int) -> tuple[MM, list[list[int]]]:
     else:
         formats = [[rng.choice(menu)]] * blocks
     rows = rng.choice([1, 2, 4, 8])
-    slots = 1 if long else rng.choice([1, vpus - 1, vpus, rows * vpus, rows * vpus + 3, 2 * rows * vpus + vpus + 1])
+    half = vpus // 2
+    slots = (
+        1
+        if long
+        else rng.choice(
+            [
+                1,
+                half,
+                half + 1,
+                vpus - 1,
+                vpus,
+                vpus + half,
+                (rows - 1) * vpus + half,
+                rows * vpus,
+                rows * vpus + 3,
+                2 * rows * vpus + vpus + 1,
+            ]
+        )
+    )
     inst = MM(
         ab=0, ab_row=64, tokens=rng.randrange(4), k=k, slots=slots, dst=5, dst_row=9, format=0 if table else formats[0][0],
         table=int(table), group=rng.choice(["32", "64", "128"]), rows_per_vpu=str(rows), bias=rng.randrange(2), wait=rng.randrange(16),
@@ -218,8 +246,9 @@ def random_mm(rng: random.Random, vpus: int) -> tuple[MM, list[list[int]]]:
     return inst, formats
 
 
-def random_attention(rng: random.Random, channels: int) -> Instruction:
-    length = rng.choice([0, 1, 63, 64, 65, 200, 400])
+def random_attention(rng: random.Random, vpus: int, channels: int) -> Instruction:
+    beat = vpus * channels  # keys of a beat; half of it is on side 0 of the chains
+    length = rng.choice([0, 1, 63, 64, 65, 200, 400, beat // 2, beat // 2 + 1, beat + beat // 2])
     keys = {
         "len": length, "sink": rng.randrange(3), "first": rng.randrange(0, 9), "mask": rng.randrange(4000), "masked": rng.randrange(2),
     }  # fmt: skip
@@ -236,7 +265,12 @@ def random_attention(rng: random.Random, channels: int) -> Instruction:
     }
     if rng.random() < 0.5:
         return MMQK(**keys, **more, k=rng.choice([16, 48, 128]))
-    return MMPV(**keys, **more, slots=max(1, rng.choice([16, 80, 128]) // channels), row_slots=2)
+    return MMPV(
+        **keys,
+        **more,
+        slots=rng.choice([vpus // 2, vpus + vpus // 2, *(max(1, d // channels) for d in (16, 80, 128))]),
+        row_slots=2,
+    )
 
 
 @cocotb.test()
@@ -251,7 +285,7 @@ async def walk(dut, speed, seed):
             inst, formats = random_mm(rng, vpus)
             tables += model.mm(inst.resolve([0] * 32), formats)
         else:
-            inst = random_attention(rng, channels)
+            inst = random_attention(rng, vpus, channels)
             model.attention(type(inst).__name__, inst.resolve([0] * 32), mask)
         program.append(inst)
         ends.append(len(model.pops))

@@ -1,4 +1,5 @@
-"""A VPU: every N, tile length, index and corner value, with gaps and stalls, against sums in numpy."""
+"""A VPU: every N, tile length, index and corner value, with gaps and stalls, against sums in numpy; two that share a chain as well, tiles
+for both at once and for each of them by turns."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ SUM_BITS = 22
 
 
 @cache
-def vpu() -> Player:
+def vpu(chain_vpus: int) -> Player:
     window = (POSITIONS * 16, 8)
     ports = {
-        "ce_i": 1, "win_a_i": window, "win_b_i": window, "mode_i": (POSITIONS, 2), "code_i": (CODES, 8),
+        "ce_i": 1, "win_a_i": window, "win_b_i": window, "mode_i": (POSITIONS, 2),
+        "side_i": (POSITIONS, 1), "packed_i": (POSITIONS, 1), "code_i": (CODES, 8), "code1_i": (CODES, 8),
         "index_i": (CODES, 4), "valid_i": 4, "last_i": 4, "clear_i": 4,
     }  # fmt: skip
     sources = [
@@ -33,7 +35,8 @@ def vpu() -> Player:
         for p in rtl_sources("matrix")
         if p.stem in ("matrix_pkg", "DSP48E2", "dsp_slice", "mac_dsp", "csd_cascade", "vpu")
     ]
-    return Player("vpu", sources, ports, {"sum_a_o": (8, SUM_BITS), "sum_b_o": (8, SUM_BITS)})
+    outputs = {"sum_a_o": (8, SUM_BITS), "sum_b_o": (8, SUM_BITS)}
+    return Player("vpu", sources, ports, outputs, {"ChainVpus": chain_vpus})
 
 
 def delayed(x: np.ndarray, by: int, noise: np.ndarray) -> np.ndarray:
@@ -68,9 +71,19 @@ def beat_cycles(tiles: np.ndarray, modes: np.ndarray, rng: np.random.Generator, 
 
 
 def check(
-    tiles: np.ndarray, modes: np.ndarray, a: np.ndarray, b: np.ndarray, codes: np.ndarray, seed: int, slow: bool
+    tiles: np.ndarray,
+    modes: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    codes: np.ndarray,
+    seed: int,
+    slow: bool,
+    chain_vpus: int,
 ) -> None:
-    """tiles: windows of each, modes: of each; a, b: int8 windows [beats, 16]; codes [beats, 16]. slow: gaps and stalls."""
+    """tiles: windows of each, modes: of each; a, b: int8 windows [beats, 16]; codes [2, beats, 16] of both sides. slow: gaps and stalls.
+
+    With two VPUs in the chain each tile is packed (if dense) or for one of them, at random.
+    """
     rng = np.random.default_rng(seed)
     beats = int(tiles.sum())
     index = rng.integers(0, 16, (beats, CODES))
@@ -79,6 +92,8 @@ def check(
     last = np.zeros(beats, bool)
     last[np.cumsum(tiles) - 1] = True
     mode = np.repeat(modes, tiles)
+    side = np.repeat(rng.integers(0, 2, len(tiles)), tiles)
+    packed = np.repeat((modes == DENSE) & (rng.random(len(tiles)) < 0.5), tiles)
 
     # cycles that move; the taps of the last nodes come TAPS of them later
     at = beat_cycles(tiles, modes, rng, slow)
@@ -89,11 +104,16 @@ def check(
         out[at] = values
         return out
 
-    code, ind = place(codes, -128, 128), place(index, 0, 16)
+    code, code1, ind = place(codes[0], -128, 128), place(codes[1], -128, 128), place(index, 0, 16)
     win_a, win_b = place(a, -127, 128), place(b, -127, 128)
     md = place(mode, 0, 4)
     noise = rng.integers(-127, 128, (n, 16))
-    x = {"code_i": code, "index_i": ind}
+    x = {"code_i": code, "code1_i": code1, "index_i": ind}
+    for name, values in (
+        ("side_i", place(np.where(packed, rng.integers(0, 2, beats), side), 0, 2)),
+        ("packed_i", place(packed, 0, 2)),
+    ):
+        x[name] = np.stack([delayed(values, p, values) for p in range(8)], axis=1)
     x["win_a_i"] = np.concatenate([delayed(win_a, p, noise) for p in range(8)], axis=1)
     x["win_b_i"] = np.concatenate([delayed(win_b, p, noise) for p in range(8)], axis=1)
     x["mode_i"] = np.stack([delayed(md, p + 3, md) for p in range(8)], axis=1)
@@ -113,12 +133,16 @@ def check(
     ce[moves] = 1
     source = rng.integers(0, n, total)
     source[moves] = np.arange(n)
-    out = vpu().run(signed=("sum_a_o", "sum_b_o"), ce_i=ce, **{name: v[source] for name, v in x.items()})
+    out = vpu(chain_vpus).run(signed=("sum_a_o", "sum_b_o"), ce_i=ce, **{name: v[source] for name, v in x.items()})
 
     ends = np.cumsum(tiles) - 1
     read = READ[modes]
-    for lane, window in (("sum_a_o", a), ("sum_b_o", b)):
-        per_beat = chain(np.take_along_axis(window, index, axis=1) * codes, mode)
+    for number, (lane, window) in enumerate((("sum_a_o", a), ("sum_b_o", b))):
+        factors, own = np.take_along_axis(window, index, axis=1), codes[0]
+        if chain_vpus == 2:
+            own = np.where(side[:, None] > 0, codes[1], codes[0])
+            factors, own = (np.where(packed[:, None], x, y) for x, y in ((a, factors), (codes[number], own)))
+        per_beat = chain(factors * own, mode)
         want = np.add.reduceat(per_beat, np.cumsum(tiles) - tiles, axis=0)
         seen = moves[at[ends] + TAPS] + 1  # the sums stand from here
         wrong = read & (out[lane][seen] != want)
@@ -127,18 +151,20 @@ def check(
         assert not (read & (out[lane][until] != want)).any(), f"{lane} changes before the next tile"
 
 
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize("slow", [False, True])
-def test_tiles_of_every_kind(slow):
+def test_tiles_of_every_kind(slow, chain_vpus):
     rng = np.random.default_rng(int(slow))
     modes = rng.integers(0, 4, 1500)
     tiles = rng.integers(1, LONGEST[modes] + 1)
     n = int(tiles.sum())
     a, b = rng.integers(-127, 128, (2, n, 16))
-    check(tiles, modes, a, b, rng.integers(-128, 128, (n, 16)), seed=2, slow=slow)
+    check(tiles, modes, a, b, rng.integers(-128, 128, (2, n, 16)), seed=2, slow=slow, chain_vpus=chain_vpus)
 
 
+@pytest.mark.parametrize("chain_vpus", [1, 2])
 @pytest.mark.parametrize("mode", [DENSE, EIGHT, FOUR, TWO])
-def test_corner_values(mode):
+def test_corner_values(mode, chain_vpus):
     """Sums as large as they get, in both lanes and all pairs of signs, over tiles as long as they get; zeros beside them."""
     rng = np.random.default_rng(mode)
     tiles = np.minimum(np.tile([1, 2, 16, 8], 64), LONGEST[mode])
@@ -147,8 +173,9 @@ def test_corner_values(mode):
     ends = np.array([-127, 127, 0, 1])
     a = np.broadcast_to(ends[kind % 4], (n, 16)).copy()
     b = np.broadcast_to(ends[kind // 4 % 4], (n, 16)).copy()
-    codes = np.broadcast_to(np.array([-128, 127, -1, 0])[kind // 16 % 4], (n, 16)).copy()
+    extremes, kind1 = np.array([-128, 127, -1, 0]), rng.permutation(len(tiles)).repeat(tiles)[:, None]
+    codes = np.stack([np.broadcast_to(extremes[k // 16 % 4], (n, 16)) for k in (kind, kind1)])
     flip = rng.random(n) < 0.2  # windows in which every element is another corner
-    for x, corners in ((a, ends), (b, ends), (codes, np.array([-128, 127, 0]))):
+    for x, corners in ((a, ends), (b, ends), *((c, np.array([-128, 127, 0])) for c in codes)):
         x[flip] = rng.choice(corners, (int(flip.sum()), 16))
-    check(tiles, np.full(len(tiles), mode), a, b, codes, seed=mode, slow=False)
+    check(tiles, np.full(len(tiles), mode), a, b, codes, seed=mode, slow=False, chain_vpus=chain_vpus)

@@ -50,15 +50,17 @@ class Case:
     weights: str | tuple[str, str, str, str]
     kv: int
     attention: str
+    chain_vpus: int = 1
 
     @property
     def name(self) -> str:
         weights = self.weights if isinstance(self.weights, str) else "+".join(self.weights)
-        return f"{self.cores} x {self.channels} x {self.vpus}, {weights}, kv {self.kv}, {self.attention}"
+        chains = f" in {self.vpus // self.chain_vpus} chains" if self.chain_vpus > 1 else ""
+        return f"{self.cores} x {self.channels} x {self.vpus}{chains}, {weights}, kv {self.kv}, {self.attention}"
 
     @property
     def arch(self) -> ArchConfig:
-        return config(self.cores, self.channels, self.vpus)
+        return config(self.cores, self.channels, self.vpus, self.chain_vpus)
 
     def recipe(self) -> dict[str, Any]:
         rules: list[dict[str, Any]] = [{"match": "attn.core", "kv": self.kv, **ATTENTION[self.attention]}]
@@ -74,9 +76,9 @@ class Case:
         return build(load_model(find_model("tiny-austen")), path, self.arch, self.recipe())
 
 
-def config(cores: int, channels: int, vpus: int) -> ArchConfig:
+def config(cores: int, channels: int, vpus: int, chain_vpus: int = 1) -> ArchConfig:
     """The config of a build; two cores have rings so small that they are full most of the time."""
     # half of a ring has to hold an entry of the weight stream, or the keys of a head that stand side by side
-    rings = {"w_ring_bytes": (10 if vpus == 12 else 8) << 10, "k_ring_bytes": (4 if channels == 1 else 2) << 10}
+    rings = {"w_ring_bytes": max(8, vpus - 2) << 10, "k_ring_bytes": (4 if channels == 1 else 2) << 10}
     rings = rings if cores == 2 else {}
-    return small_arch(cores, channels, vpus, **rings)
+    return small_arch(cores, channels, vpus, chain_vpus=chain_vpus, **rings)

@@ -47,7 +47,7 @@ class Run:
         return [self.pos] if self.count > 1 else list(range(self.pos, self.pos + TOKENS))
 
 
-#: every number of cores; 1, 2 and 4 channels; 4, 8 and 12 VPUs; 2 to 8 bits, N:16, mixed, two passes; both caches, all kinds of attention
+#: every number of cores; 1, 2 and 4 channels; 4 to 16 VPUs, two of them in a chain; 2 to 8 bits, N:16, mixed, two passes; both caches, all kinds of attention
 CASES: tuple[tuple[Case, tuple[Run, ...]], ...] = (
     (Case(1, 4, 8, ("2 bits", "3 bits", "4 bits", "5 bits"), 8, "mask"), (Run(32, 64), Run(1, 100))),
     (Case(1, 1, 4, "3 bits", 8, "full"), (Run(32, 0), Run(1, 200))),
@@ -58,6 +58,9 @@ CASES: tuple[tuple[Case, tuple[Run, ...]], ...] = (
     (Case(3, 1, 12, "4:16", 4, "window"), (Run(32, 0), Run(1, 120))),
     (Case(3, 2, 8, "two passes", 4, "mask"), (Run(32, 96), Run(1, 64))),
     (Case(1, 4, 8, "mixed", 8, "window"), (Run(3, 7), Run(1, 0))),
+    (Case(1, 4, 8, "4 bits", 8, "full", 2), (Run(32, 32), Run(1, 150))),
+    (Case(2, 2, 12, "two passes", 4, "mask", 2), (Run(13, 70), Run(1, 110))),
+    (Case(1, 1, 16, "8:16", 8, "window", 2), (Run(32, 0), Run(1, 70))),
 )
 
 

@@ -15,7 +15,7 @@ from flightllm.sim.simulator import SimOptions
 SAMPLE = (
     Case(1, 4, 8, ("2 bits", "3 bits", "4 bits", "5 bits"), 8, "mask"),
     Case(2, 2, 4, ("mixed", "two passes", "2:16", "4:16"), 4, "window"),
-    Case(3, 1, 12, ("6 bits", "8 bits", "8:16", "mixed"), 4, "full"),
+    Case(3, 1, 12, ("6 bits", "8 bits", "8:16", "mixed"), 4, "full", 2),
 )
 
 
@@ -24,13 +24,19 @@ def vpus_of(cores: int, channels: int) -> int:
     return (4, 8, 12)[(cores + 2 * (1, 2, 4).index(channels) + 2) % 3]
 
 
+def chain_vpus_of(cores: int, channels: int) -> int:
+    """Two VPUs share a chain in every second config: of each number of cores, channels and VPUs."""
+    return 2 - (cores + (1, 2, 4).index(channels)) % 2
+
+
 def matrix() -> list[Case]:
-    """Every two values of different columns meet in some case: cores, channels, VPUs, weights, cache, attention."""
+    """Every two values of different columns meet in some case: cores, channels, VPUs, weights, cache, attention, VPUs of a chain."""
     cases = []
     for (i, weights), cores in product(enumerate(WEIGHTS), (1, 2, 3, 4)):
         place = (i + 2 * cores) % 3
         channels, kv, attention = (1, 2, 4)[place], (8, 4)[(i + cores) % 2], tuple(ATTENTION)[(i // 3 + place) % 3]
-        cases.append(Case(cores, channels, vpus_of(cores, channels), weights, kv, attention))
+        vpus, chain_vpus = vpus_of(cores, channels), chain_vpus_of(cores, channels)
+        cases.append(Case(cores, channels, vpus, weights, kv, attention, chain_vpus))
     return cases
 
 
@@ -61,10 +67,10 @@ def test_the_matrix_has_every_pair():
 
     def values(case: Case) -> list[set[tuple[str, object]]]:
         weights = {case.weights} if isinstance(case.weights, str) else set(case.weights)
-        rest = {name: {getattr(case, name)} for name in ("cores", "channels", "vpus", "kv", "attention")}
+        rest = {name: {getattr(case, name)} for name in ("cores", "channels", "vpus", "kv", "attention", "chain_vpus")}
         return [{(name, v) for v in some} for name, some in (rest | {"weights": weights}).items()]
 
-    columns = {"cores": (1, 2, 3, 4), "channels": (1, 2, 4), "vpus": (4, 8, 12), "kv": (8, 4)}
+    columns = {"cores": (1, 2, 3, 4), "channels": (1, 2, 4), "vpus": (4, 8, 12), "kv": (8, 4), "chain_vpus": (1, 2)}
     columns |= {"attention": tuple(ATTENTION), "weights": tuple(WEIGHTS)}
     single = {(name, v) for name, some in columns.items() for v in some} - {("cores", 4)}
     assert single <= {v for case in SAMPLE for some in values(case) for v in some}

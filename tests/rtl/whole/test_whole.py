@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from formats import FORMATS, IDS
@@ -9,18 +11,32 @@ from graphs import decoder
 from packages import build, small_arch
 from side_by_side import Lockstep
 
+from flightllm.config.arch import ArchConfig
 from flightllm.errors import ProgramError
 from flightllm.executors.functional import FunctionalDevice
 from flightllm.executors.rtl import RtlDevice
 
+#: configs with two VPUs in a chain, by turns
+CHAINS = ({"vpus": 8}, {"cores": 2, "channels": 2, "vpus": 12}, {"channels": 1, "vpus": 16})
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_formats(name, tmp_path):
+
+def compare(name: str, path: Path, arch: ArchConfig) -> None:
+    """A chunk of a prompt, single tokens, a short chunk."""
     recipe, graph = FORMATS[name]
-    package = build(decoder(**graph), tmp_path / "p.flpkg", small_arch(vpus=8), recipe)
+    package = build(decoder(**graph), path, arch, recipe)
     both = Lockstep(package)
     both.feed(IDS, [32, 32, 16, 1, 1, 1, 3])
     both.close()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(name, tmp_path):
+    compare(name, tmp_path / "p.flpkg", small_arch(vpus=8))
+
+
+@pytest.mark.parametrize(("number", "name"), enumerate(FORMATS))
+def test_two_vpus_in_a_chain(number, name, tmp_path):
+    compare(name, tmp_path / "p.flpkg", small_arch(**CHAINS[number % len(CHAINS)], chain_vpus=2))
 
 
 def test_errors_are_reported_and_the_next_run_works(tmp_path, monkeypatch):
