@@ -133,6 +133,7 @@ async def strips(dut, kinds):
     rng = np.random.default_rng(random.getrandbits(32))
     half, todo, want, gives = 0, deque(), deque(), deque()
     final, memory = {}, {}
+    reads = 0  # that must be captured
     for _ in range(9):
         mop, tokens, parts, scales = random_op(rng, vpus, chain_vpus, channels, half)
         writes = [w for s in parts for w in expected(mop, tokens, s, scales, final, vpus, channels)]
@@ -140,6 +141,8 @@ async def strips(dut, kinds):
         todo.append((mop, tokens, parts, scales))
         want += writes
         gives.append((mop["signal_mask"], len(writes)))
+        read_rows = sum(s.fields["rows"] for s in parts if not s.fields["empty"])
+        reads += tokens * read_rows * (2 if chain_vpus == 2 and mop["dual"] else 1)
     await start(
         dut, start_i=0, scale_we_i=0, strip_valid_i=0, op2_valid_i=0, rd_ready_i=0, rd_rvalid_i=0, wr_ready_i=0, captured_i=0,
         rho_i=0, bias_i=0,
@@ -193,6 +196,7 @@ async def strips(dut, kinds):
         capture = int(dut.capture_o.value) & (1 << chain_vpus) - 1
         if capture:
             assert read_from is not None, "captures what another read"
+            reads -= 1
             if starved and asked is not None and cycle > asked + PAUSED:
                 assert since is None or cycle - since == turn, f"a read after {cycle - since} cycles"
                 since, own_reads = cycle, own_reads + 1
@@ -246,7 +250,7 @@ async def strips(dut, kinds):
             )
         if given == 9:
             break
-    assert (written, given) == (len(want), 9) and not open_strips
+    assert (written, given, reads) == (len(want), 9, 0) and not open_strips
     assert not starved or own_reads > 10
     for _ in range(2):
         await RisingEdge(dut.clk_i)
