@@ -1,9 +1,9 @@
 // Copyright the flightllm authors. SPDX-License-Identifier: Apache-2.0
 //
 // Execute stage of the matrix unit: takes an instruction's tokens, reads the scales of its activation rows, then turns
-// tiles into beats: for each token pair, for each run (once, or for each side of the chains), for each window. Controls for the MPUs come out at the cycle in which they
-// are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its codes in cycle t + 2, its taps in t + 7, 9,
-// 11 and 13, and its scale operations from u = t + 14 on.
+// tiles into beats: for each token pair, for each run (once, or for each side of the chains), for each window. Controls for
+// the MPUs come out at the cycle in which they are needed (docs/rtl.md, "Matrix unit"): a beat issued in cycle t has its
+// codes in cycle t + 2, its taps in t + 7, 9, 11 and 13, and its scale operations from u = t + 14 on.
 
 module matrix_execute #(
     parameter int unsigned Entries = 512,  // accumulators of a VPU for one lane
@@ -196,7 +196,8 @@ module matrix_execute #(
   logic [19:0] a_row, b_row;
   assign a_row = (ChainVpus == 2 && side_q && two_lanes_q && !mop_q.dual) ? second.row : place_q.row;
   assign b_row = (ChainVpus == 2 && (side_q || !two_lanes_q)) ? place_q.row : second.row;
-  assign ab_a_addr_o = state_q == StScales ? place_q.row : a_row + 20'd1 + (mop_q.dual ? window_addr << 1 : window_addr);
+  assign ab_a_addr_o = state_q == StScales ? place_q.row :
+      a_row + 20'd1 + (mop_q.dual ? window_addr << 1 : window_addr);
   assign ab_b_addr_o = mop_q.dual ? place_q.row + 20'd2 + (window_addr << 1) : b_row + 20'd1 + window_addr;
   assign beat_valid_o = issue;
   assign beat_o = read_beat_q + window_q[3:0];
