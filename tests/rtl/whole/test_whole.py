@@ -17,7 +17,7 @@ from flightllm.executors.functional import FunctionalDevice
 from flightllm.executors.rtl import RtlDevice
 
 #: configs with two VPUs in a chain, by turns
-CHAINS = ({"vpus": 8}, {"cores": 2, "channels": 2, "vpus": 12}, {"channels": 1, "vpus": 16})
+CHAINS = ({"vpus": 8}, {"cores": 2, "channels": 1, "vpus": 12}, {"channels": 1, "vpus": 16})
 
 
 def compare(name: str, path: Path, arch: ArchConfig) -> None:
