@@ -65,6 +65,11 @@ def _in_step(run: int, period: int, units: tuple[int, ...]) -> float:
     return total / READS
 
 
+def _read_cycles(reads: int) -> int:
+    """Cycles of a row beat of a token in the drain besides its steps, with so many reads."""
+    return READ + (reads - 1) * READ_MORE
+
+
 @dataclass(slots=True)
 class _Strip:
     """A strip as the drain sees it: steps of its row beats for one token."""
@@ -395,9 +400,10 @@ class MatrixUnit(Unit):
         rows, bits = -(-o.slots // arch.vpus), int(o.bits)
         tail = o.slots - (rows - 1) * arch.vpus
         begin, end = 4 * lo, -(-o.len // 16) if last_run else 4 * hi
-        steps = [-(-n * arch.channels // self._lanes) for n in [arch.vpus] * (rows - 1) + [tail]]
+        counts = [arch.vpus] * (rows - 1) + [tail]
+        steps = [-(-n * arch.channels // self._lanes) for n in counts]
         pieces = 0
-        tiles = [value_tile(n, bits, sides(n, arch.vpus, arch.chain_vpus)) for n in [arch.vpus] * (rows - 1) + [tail]]
+        tiles = [value_tile(n, bits, sides(n, arch.vpus, arch.chain_vpus)) for n in counts]
         for unit in range(begin, end):
             for row, tile in enumerate(tiles):
                 last = last_run and unit == end - 1 and row == rows - 1
@@ -441,7 +447,7 @@ class MatrixUnit(Unit):
         if not load.cycles:
             return 0.0, 0
         steps = max(strip.steps)
-        unit, beats = READ + (reads - 1) * READ_MORE + steps, tokens * len(strip.steps)
+        unit, beats = _read_cycles(reads) + steps, tokens * len(strip.steps)
         run, period = load.run, load.period
         units = (READ_MORE,) * (reads - 1) + (READ + steps,)
         wait = _in_step(run, period, units) if load.pairs > 1 else run * (run + 1) / (2 * period)
@@ -491,7 +497,7 @@ class MatrixUnit(Unit):
             pairs, odd = mop.pairs, mop.odd
             # of a row beat: the sums of the two codes lie in one place for each side
             reads = self._arch.chain_vpus if mop.dual else 1
-            read_cycles = READ + (reads - 1) * READ_MORE
+            read_cycles = _read_cycles(reads)
             free = 0.0  # the first cycle in which a run's last beat may be issued
             load = _Load(pairs=pairs)  # of this strip
             while True:

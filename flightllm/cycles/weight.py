@@ -41,12 +41,12 @@ class WeightUnit(Unit):
         self._arrived = [gather.of(c) for c in range(len(channels))]
         beats = ring.size // BEAT_WORDS
         self._most = 1 if beats < 2 else min(REQUEST_BEATS, beats // 2)
-        self._aligned = self._most == REQUEST_BEATS
         kernel.start(self._run())
 
     def _run(self) -> Process:
         kernel, ring = self.kernel, self._ring
         asked = 0  # words in all
+        grain = self._most if self._most == REQUEST_BEATS else 1  # requests end at multiples of it
         while True:
             yield from self.next_op()
             _, o = self.take()
@@ -55,7 +55,7 @@ class WeightUnit(Unit):
             self.current.beats = left
             begin = kernel.now + 1  # in which a request may be made
             while left:
-                beats = min(left, self._most - (addr // BEAT % REQUEST_BEATS if self._aligned else 0))
+                beats = min(left, self._most - addr // BEAT % grain)
                 asked += BEAT_WORDS * beats
                 while (room := ring.room_for(asked)) is None:
                     yield ring.popped

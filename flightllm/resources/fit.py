@@ -8,10 +8,8 @@ from flightllm.config.arch import ArchConfig
 from flightllm.config.board import Board
 from flightllm.errors import FitError
 from flightllm.resources.estimate import Estimate, estimate
-from flightllm.resources.ladder import most_cores
+from flightllm.resources.ladder import DSP_PER_CHAIN, most_cores
 
-#: DSPs of a VPU, or of two that share a chain: the chain of 16, and four for the scales
-DSP_PER_CHAIN = 20
 #: DSPs of an fp32 multiplier, and of a table function with its two multiply-adds
 DSP_PER_MULTIPLIER, DSP_PER_TABLE = 2, 2
 #: DSPs of an SFU lane: seven multipliers, two table functions

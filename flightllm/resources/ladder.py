@@ -19,6 +19,8 @@ RING_ULTRA = 1024
 VB_ROW = 4 * 16 * URAM_WORDS
 #: windows of the activation buffer that one row of its blocks holds: words of two windows
 AB_ROW = 2 * URAM_WORDS
+#: DSPs of a VPU, or of two that share a chain: the chain of 16, and four for the scales
+DSP_PER_CHAIN = 20
 #: parameters that a search over configs varies, in the order in which results name them
 NAMES = (
     "cores", "channels", "vpus", "chain_vpus", "lanes", "max_chunk", "vb_elements", "ab_windows", "acc_entries", "w_ring_bytes",
@@ -44,7 +46,7 @@ def _values(board: Board, base: ArchConfig, name: str) -> list[int]:
     if name == "channels":
         return [1 << i for i in range(6) if 1 << i <= board.memory.channels]
     if name == "vpus":
-        return [v for v in range(4, 33, 4) if 20 * v // base.chain_vpus <= has.dsp]
+        return [v for v in range(4, 33, 4) if DSP_PER_CHAIN * v // base.chain_vpus <= has.dsp]
     if name == "chain_vpus":
         return [1, 2]
     if name == "lanes":

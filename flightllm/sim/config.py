@@ -21,7 +21,6 @@ NAME = "flightllm_config_pkg.sv"
 
 def config_package(arch: ArchConfig) -> str:
     """Text of the package; depends on the config's values only."""
-
     env = environment(data_dir("templates"))
     return env.get_template(f"{NAME}.j2").render(parameters=parameters(arch), digest=build_digest(arch))
 
