@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from flightllm.config.arch import ArchConfig
+from flightllm.cycles.block_runs import NEXT, run_steps
 from flightllm.cycles.channel import BEAT, LOADS, Channel
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.gather import Gather
@@ -22,14 +23,12 @@ from flightllm.isa.load import DTYPES, LDG, LDM, LDS, LDV
 
 #: beats of a channel that are asked for and not used, of a request; segments that wait
 STAGING, REQUEST_BEATS, SEGMENTS = 64, 32, 8
-#: from the cycle of the tokens to the first piece: StBegin, then StRow, or StMask and the first run (two and its own)
-ROW, RUN = 2, 5
+#: from the cycle of the tokens to the first piece: StBegin, then StRow, or StMask and its own cycle beside those of block_runs
+ROW, RUN = 2, 3
 #: cycles of the products of a piece; from a piece to its segment
 PRODUCTS, SEGMENT = 6, 1
 #: from a request to the cycle in which the readers take it; from a piece's last request to the next piece
 TAKEN, LAST = 1, 2
-#: from a run to the next; a masked block
-NEXT_RUN, MASKED_BLOCK = 3, 4
 #: from a beat at the port to the cycle in which the staging offers it: the reader's data register, the FIFO
 STAGED = 2
 #: from the last word of a segment to the end of the instruction: register, FIFO and grant
@@ -221,19 +220,15 @@ class LoadUnit(Unit):
             blocks = active_blocks(o, self._mask)
             unit, size = (16 if o.kind == "V" else c * key_slots(c)), o.unit_bytes
         spans = runs(blocks)
-        ready = at + RUN
-        for index, (lo, hi) in enumerate(spans):
+        taken = free = at + RUN
+        for index, ((lo, hi), steps) in enumerate(zip(spans, run_steps(spans, masked), strict=True)):
             last = index == len(spans) - 1
             begin = 64 * lo // unit
             end = -(-o.len // unit) if last else -(-64 * hi // unit)
-            if masked:
-                ready = max(ready, at + RUN + MASKED_BLOCK * (hi if last else hi + 1))
+            taken = max(taken + steps, free)
             kind = "scales" if isinstance(inst, LDS) else "keys"
-            at_piece = yield from self._piece(
-                kind, o.addr + begin * size, (end - begin) * size, ready, o, products=True
-            )
-            ready = max(ready + NEXT_RUN, at_piece)
-        return ready
+            free = yield from self._piece(kind, o.addr + begin * size, (end - begin) * size, taken, o, products=True)
+        return max(taken + NEXT, free)
 
     def _still(self) -> Process:
         """Wait until nothing is at work behind the walk; it is seen a cycle late."""

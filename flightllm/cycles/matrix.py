@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from flightllm.config.arch import ArchConfig
+from flightllm.cycles.block_runs import run_steps
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.kernel import Kernel, Part, Process, Signal
 from flightllm.cycles.matrix_items import AHEAD, STEADY_WORDS, Item, Tile, header_pieces, key_tile, sides, value_tile
@@ -26,9 +27,9 @@ from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.matrix import MM, MMQK
 
 # fetch_plan: cycles from the cycle in which it takes something to the first in which it offers the next item
-PLAN_STRIP, PLAN_ENTRY, PLAN_RUNS, PLAN_RUN = 3, 7, 5, 6
-#: cycles of a masked block in block_runs
-MASKED_BLOCK = 4
+PLAN_STRIP, PLAN_ENTRY = 3, 7
+#: from the instruction to the start of block_runs; from a run taken to its item; from an item to the next run
+PLAN_RUNS, PLAN_RUN, PLAN_NEXT = 1, 2, 1
 #: from an item to the first possible firing of its first piece: the walk, its section, the queue of pops
 WALKED = 3
 #: from a firing to the popped words at the format table, and a byte of them parsed each
@@ -365,19 +366,16 @@ class MatrixUnit(Unit):
             # the mask as it is when the tokens are there
             yield begin
             blocks = active_blocks(o, self._mask)
-        ready = begin - 1 + PLAN_RUNS
+        taken = accepted = begin - 1 + PLAN_RUNS
         keys = isinstance(mop.inst, MMQK)
         spans = runs(blocks)
-        for index, (lo, hi) in enumerate(spans):
+        for index, ((lo, hi), steps) in enumerate(zip(spans, run_steps(spans, masked), strict=True)):
             last_run = index == len(spans) - 1
-            if masked:
-                looked_at = hi if last_run else hi + 1
-                ready = max(ready, begin + 1 + MASKED_BLOCK * looked_at)
-            accepted = self._accept(ready)
+            taken = max(taken + steps, accepted + PLAN_NEXT)
+            accepted = self._accept(taken + PLAN_RUN)
             earliest = accepted + WALKED
             pieces = yield from (self._keys if keys else self._values)(o, lo, hi, last_run, index == 0, earliest)
             self._accepts = max(accepted + pieces, self._fires[0] + 1)
-            ready = accepted + PLAN_RUN
         return accepted + 1
 
     def _keys(self, o: Operands, lo: int, hi: int, last_run: bool, first: bool, earliest: float) -> Part[int]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from flightllm.config.arch import ArchConfig
+from flightllm.cycles.block_runs import DONE, run_steps
 from flightllm.cycles.control import Tokens, Unit
 from flightllm.cycles.kernel import Kernel, Process
-from flightllm.isa.blocks import BLOCK_POSITIONS, active_blocks
+from flightllm.isa.blocks import BLOCK_POSITIONS, active_blocks, runs
 from flightllm.isa.fields import Instruction, Operands
 from flightllm.isa.fields import Unit as UnitName
 from flightllm.isa.special import ACT, ADD, NORM, ROPE, SOFTMAX
@@ -38,8 +39,8 @@ MEAN, RSQRT, QUANT, SOFT = 1, 3, 3, 5
 MAX, ALLOWED = 2, 2
 #: a job waits in its FIFO
 JOB = 1
-#: block_runs: cycles until a vector's first run; of a masked block; slots between vectors with runs
-RUNS, MASKED_BLOCK, RUN_GAP = 3, 4, 1
+#: from block_runs' start to the first slot, and from its `done_o` to the next start, beside what it takes; slots between runs
+RUNS, NEXT_VECTOR, RUN_GAP = 1, 1, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,15 @@ class Pass:
     adds: bool = False
     tops: bool = False
     scalars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Cycles until the first run of a pass's first vector; from a vector to the next at least; slots that a vector's runs leave empty."""
+
+    first: int
+    pitch: int
+    gaps: int
 
 
 class SpecialUnit(Unit):
@@ -84,10 +94,10 @@ class SpecialUnit(Unit):
             vectors = max(0, o.n0) * o.n1
             if vectors:
                 passes = list(self._passes(inst, o))
-                first, pitch = self._run_cycles(inst, o)
+                found = self._run_cycles(inst, o)
                 time = kernel.now
                 for begin in range(0, vectors, BATCH):
-                    time = self._batch(passes, min(BATCH, vectors - begin), time, first, pitch)
+                    time = self._batch(passes, min(BATCH, vectors - begin), time, found)
                 yield time + GIVE
             else:
                 yield kernel.now + 1
@@ -136,24 +146,25 @@ class SpecialUnit(Unit):
         if quant:
             yield Pass(words + 1, words * parts + 1, MUL_STAGE)
 
-    def _run_cycles(self, inst: Instruction, o: Operands) -> tuple[int, int]:
-        """Cycles until the first run of blocks of a pass's first vector, and from a vector to the next at least."""
+    def _run_cycles(self, inst: Instruction, o: Operands) -> _Runs | None:
+        """What finding the runs of blocks adds to a pass; None where words are counted."""
         if not isinstance(inst, SOFTMAX) or o.len <= 0:
-            return 0, 0
-        masked = MASKED_BLOCK * -(-o.len // BLOCK_POSITIONS) - 1 if o.masked else 0
-        return RUNS + masked, RUNS + 1 + masked
+            return None
+        spans = runs(active_blocks(o, self._mask))
+        steps = run_steps(spans, bool(o.masked))
+        return _Runs(steps[0] + RUNS, sum(steps) + DONE + NEXT_VECTOR, RUN_GAP * len(spans))
 
-    def _batch(self, passes: list[Pass], vectors: int, time: float, first: int, pitch: int) -> float:
+    def _batch(self, passes: list[Pass], vectors: int, time: float, found: _Runs | None) -> float:
         """Cycle in which a batch ends; `time`: in which the one before has, or the tokens came."""
         parts = self._parts
         ready = [0.0] * vectors  # cycle from which on a vector may be issued
         for p in passes:
             tap, out = TAP + p.tap, TAP + p.tap + p.tail + OUT
-            at = time + START + SLOT + ISSUE + first
+            at = time + START + SLOT + ISSUE + (found.first if found else 0)
             free = [0.0, 0.0]  # of the two ordered sums
             last = at
             tree = tap + TREE + TREE_PARTS * parts
-            step = max(p.issues, p.slots + RUN_GAP if pitch else 0, pitch)
+            step = max(p.issues, p.slots + found.gaps, found.pitch) if found else p.issues
             if p.adds:
                 behind = tree + JOB
             else:

@@ -2,8 +2,11 @@
 //
 // The runs of active blocks of a key range (docs/machine.md, "Attention over blocks"): block b of 0..last is active if b = last, or
 // (b < sink or b >= first) and its mask bit is set where the mask applies. Runs come in ascending order, one at a time, the last
-// one marked. A range of no keys has no run: done_o comes at once. Mask bytes are read from the mask buffer, two cycles
-// after the address; a masked block takes four cycles, an unmasked run one.
+// one marked. A range of no keys has no run: done_o comes at once.
+//
+// Without a mask a run comes two cycles behind the start or, across the gap of the candidates, three behind the run before. With a
+// mask its bytes are read ahead, one a cycle, and gone through a byte or an edge of a run a cycle: a run that ends in the byte
+// it begins in comes six cycles behind the start, three behind the run before; each byte passed on the way takes one more.
 
 module block_runs (
     input  logic               clk_i,
@@ -15,7 +18,7 @@ module block_runs (
     input  logic               masked_i,
     input  logic        [15:0] mask_i,
     output logic        [15:0] mb_addr_o,
-    input  logic        [ 7:0] mb_data_i,
+    input  logic        [ 7:0] mb_data_i,  // two cycles after the address
     output logic               valid_o,
     output logic        [19:0] from_o,     // first block
     output logic        [19:0] to_o,       // behind the last
@@ -23,29 +26,102 @@ module block_runs (
     input  logic               ready_i,
     output logic               done_o      // one cycle: no run, or the last has been taken
 );
-  typedef enum logic [2:0] {
+  typedef enum logic [1:0] {
     StIdle,
     StBlock,
-    StMask0,
-    StMask1,
-    StMask2,
+    StScan,
     StRun
   } state_e;
   state_e state_q;
 
   logic [19:0] block_q, from_q, to_q, last_q, stop;
   logic gap_q;  // blocks of the range between the sink and the first
-  logic open_q, candidate;
-  logic candidate_q, at_last_q;  // of block_q, while its mask bit is read
+  logic candidate;
   assign candidate = block_q < 20'(sink_i) || signed'({12'd0, block_q}) >= first_i || block_q == last_q;
   // end of the run of candidates that begins at block_q
   assign stop = (block_q < 20'(sink_i) && gap_q) ? 20'(sink_i) : last_q + 20'd1;
 
-  assign mb_addr_o = mask_i + 16'(block_q >> 3);
   assign valid_o = state_q == StRun;
   assign from_o = from_q;
   assign to_o = to_q;
   assign last_o = to_q > last_q;
+
+  // --- mask bytes: five are asked for and not passed at most, as many as the way there and back takes cycles --------------
+  localparam int unsigned Ahead = 5;
+  logic [16:0] ask_q, come_q, last_byte;  // byte asked for, the one that comes next
+  logic asking_q, ask, flying_q, coming_q;
+  logic [2:0] ahead_q;
+  logic [7:0] candidates_q;  // blocks of the coming byte that the mask decides over
+  logic at_last_q;  // the last block is one of them
+  logic byte_valid, byte_pop, popped_q;
+  logic [7:0] active, bits;
+  logic at_last;
+  assign last_byte = last_q[19:3];
+  assign ask = asking_q && ahead_q != 3'(Ahead);
+  assign mb_addr_o = mask_i + 16'(ask_q);
+
+  // blocks of byte b that are below the limit
+  function automatic logic [7:0] below(logic [16:0] b, logic [19:0] limit);
+    if (b < limit[19:3]) return 8'hff;
+    return b == limit[19:3] ? ~(8'hff << limit[2:0]) : 8'h00;
+  endfunction
+
+  logic [19:0] first;  // of a range that may begin before 0 or behind all blocks
+  assign first = first_i < 0 ? '0 : first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      asking_q <= 1'b0;
+      flying_q <= 1'b0;
+      coming_q <= 1'b0;
+      ahead_q  <= '0;
+      popped_q <= 1'b0;
+    end else begin
+      if (start_i) asking_q <= masked_i && len_i > 0;
+      else if (ask && ask_q == last_byte) asking_q <= 1'b0;
+      flying_q <= ask;
+      coming_q <= flying_q;
+      popped_q <= byte_pop;
+      ahead_q  <= ahead_q + 3'(ask) - 3'(popped_q);
+    end
+    if (start_i) ask_q <= '0;
+    else if (ask) ask_q <= ask_q + 17'd1;
+    if (start_i) come_q <= '0;
+    else if (flying_q) come_q <= come_q + 17'd1;
+    candidates_q <= (below(come_q, 20'(sink_i)) | ~below(come_q, first)) & below(come_q, last_q);
+    at_last_q <= come_q == last_byte;
+  end
+
+  // the bits behind the last block are set, too, so that its run has no edge there: it ends with the byte
+  assign active = (mb_data_i & candidates_q) | (at_last_q ? 8'hff << last_q[2:0] : 8'd0);
+  fifo #(
+      .Width(9),
+      .Depth(Ahead)
+  ) i_bytes (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i (coming_q),
+      .in_data_i  ({at_last_q, active}),
+      .in_ready_o (),
+      .out_valid_o(byte_valid),
+      .out_data_o ({at_last, bits}),
+      .out_ready_i(byte_pop),
+      .count_o    ()
+  );
+
+  // --- a byte, or an edge of a run in it, a cycle ---------------------------------------------------------------------
+  logic [16:0] byte_q;
+  logic [2:0] edge_at;
+  logic open_q, found;
+  logic [7:0] rest_q, edges, behind;  // blocks of the byte that have not been passed; of them those from the edge on
+  assign edges  = (bits ^ {8{open_q}}) & rest_q;
+  assign found  = edges != 8'd0;
+  assign behind = edges | -edges;
+  always_comb begin
+    edge_at = '0;
+    for (int i = 7; i >= 0; i--) if (edges[i]) edge_at = 3'(i);
+  end
+  assign byte_pop = state_q == StScan && byte_valid && !found;
 
   always_ff @(posedge clk_i) begin
     done_o <= 1'b0;
@@ -55,53 +131,39 @@ module block_runs (
         StIdle:
         if (start_i) begin
           block_q <= '0;
+          byte_q  <= '0;
+          rest_q  <= '1;
           open_q  <= 1'b0;
           last_q  <= 20'((len_i - 32'sd1) >>> 6);
           gap_q   <= first_i > signed'({20'd0, sink_i}) && len_i > signed'({14'd0, sink_i, 6'd0});
           if (len_i <= 0) done_o <= 1'b1;
-          else state_q <= StBlock;
+          else state_q <= masked_i ? StScan : StBlock;
         end
-        StBlock: begin
-          if (masked_i) begin
-            state_q <= StMask0;
-          end else if (candidate) begin
-            from_q  <= block_q;
-            to_q    <= stop;
-            block_q <= stop;
-            state_q <= StRun;
-          end else begin
-            block_q <= first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
-          end
+        StBlock:
+        if (candidate) begin
+          from_q  <= block_q;
+          to_q    <= stop;
+          block_q <= stop;
+          state_q <= StRun;
+        end else begin
+          block_q <= first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
         end
-        StMask0: begin
-          candidate_q <= candidate;
-          at_last_q   <= block_q == last_q;
-          state_q     <= StMask1;
-        end
-        StMask1: state_q <= StMask2;
-        StMask2: begin
-          block_q <= block_q + 20'd1;
-          state_q <= StBlock;
-          if ((candidate_q && mb_data_i[block_q[2:0]]) || at_last_q) begin
-            open_q <= 1'b1;
-            if (!open_q) from_q <= block_q;
-            if (at_last_q) begin
-              to_q <= last_q + 20'd1;
-              state_q <= StRun;
-            end
-          end else if (open_q) begin
-            to_q <= block_q;
-            state_q <= StRun;
-          end
+        StScan:
+        if (byte_valid) begin
+          rest_q <= found ? behind : '1;
+          if (!found) byte_q <= byte_q + 17'd1;
+          else open_q <= !open_q;
+          if (!open_q) from_q <= {byte_q, edge_at};
+          to_q <= found ? {byte_q, edge_at} : last_q + 20'd1;
+          if (open_q && (found || at_last)) state_q <= StRun;
         end
         StRun:
         if (ready_i) begin
-          open_q <= 1'b0;
           if (last_o) begin
             done_o  <= 1'b1;
             state_q <= StIdle;
           end else begin
-            state_q <= StBlock;
+            state_q <= masked_i ? StScan : StBlock;
           end
         end
         default: state_q <= StIdle;

@@ -66,7 +66,7 @@ package special_pkg;
   // A word that a pass goes through, or the header of a vector's codes.
   typedef struct packed {
     logic [4:0]  vec;     // vector of the batch
-    logic [19:0] index;
+    logic [19:0] index;   // of a word; any in a slot without one
     logic        header;
     logic        empty;   // of a vector without words
     logic        first;   // of the vector

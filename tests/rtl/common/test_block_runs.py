@@ -1,4 +1,4 @@
-"""block_runs against flightllm/isa/blocks.py: which blocks, in which runs, the last one marked, with pauses of the reader.
+"""block_runs against flightllm/isa/blocks.py: which blocks, in which runs, the last one marked, with pauses of the reader; and when.
 
 Runs are maximal, except that without a mask the last block comes by itself when the sink ends just before it.
 """
@@ -14,6 +14,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from cocotb_runner import pauses, run_bench, start
 
+from flightllm.cycles.block_runs import DONE, run_steps
 from flightllm.isa.blocks import active_blocks, runs
 
 
@@ -37,28 +38,32 @@ class MaskBuffer:
 
 
 async def collect(dut, o, pause, limit: int = 20000):
-    """(runs as (from, to, last)) of one start; `done_o` must come once, behind the last run."""
+    """Runs as (from, to, last) of one start, and the cycles of each: from the start, or from the run before taken. `done_o` must come once, behind the last run."""
     dut.start_i.value = 1
     dut.len_i.value = o.len & 0xFFFFFFFF
     dut.sink_i.value, dut.first_i.value = o.sink, o.first & 0xFFFFFFFF
     dut.masked_i.value, dut.mask_i.value = o.masked, o.mask
     await RisingEdge(dut.clk_i)
     dut.start_i.value = 0
-    got, held = [], None
-    for _ in range(limit):
+    got, held, steps, taken = [], None, [], -1
+    for cycle in range(limit):
         ready = not next(pause)
         dut.ready_i.value = int(ready)
         await RisingEdge(dut.clk_i)
         if int(dut.valid_o.value):
             run = (int(dut.from_o.value), int(dut.to_o.value), int(dut.last_o.value))
             assert held in (None, run), f"a run changed while it waited: {held} -> {run}"
+            if held is None:
+                steps.append(cycle - taken)
             held = None if ready else run
             if ready:
                 got.append(run)
+                taken = cycle
         else:
             assert held is None, "valid fell before ready"
         if int(dut.done_o.value):
-            return got
+            assert cycle - taken == DONE, f"done_o {cycle - taken} cycles behind the last run"
+            return got, steps
     raise AssertionError("no done_o")
 
 
@@ -78,9 +83,9 @@ async def random_ranges(dut, masked, kind):
         length = int(rng.choice([-5, 0])) if trial % 25 == 0 else max(1, 64 * blocks + edge)
         last = (length - 1) // 64
         sink = int(rng.choice([0, 1, 2, last + 1 if last >= 0 else 0, last + 5, rng.integers(0, 45)])) & 0xFFF
-        first = int(rng.choice([0, 1, sink, sink + 1, max(last, 0), last + 1, last + 9, -3, rng.integers(0, 45)]))
+        first = int(rng.choice([0, 1, sink, sink + 1, max(last, 0), last + 1, last + 9, -1, rng.integers(0, 45)]))
         o = SimpleNamespace(len=length, sink=sink, first=first, masked=masked, mask=int(rng.integers(0, 60000)))
-        got = await collect(dut, o, pause)
+        got, steps = await collect(dut, o, pause)
         want = active_blocks(o, content)
         assert [b for lo, hi, _ in got for b in range(lo, hi)] == want, f"{o}: {got}, blocks {want}"
         assert [last for *_, last in got] == [0] * (len(got) - 1) + [1] * bool(got), f"{o}: {got}"
@@ -88,11 +93,14 @@ async def random_ranges(dut, masked, kind):
         pieces = [(lo, hi) for lo, hi, _ in got]
         if masked:
             assert pieces == merged, f"{o}: {pieces}, runs {merged}"
+            # the reader's pauses let bytes of the mask come ahead, but never make a run later than its steps
+            assert steps == run_steps(merged, True), f"{o}: cycles {steps} of the runs {merged}"
         else:
             # the last block comes by itself when the sink ends just before it
             if sink == last and pieces[-2:] == [(0, last), (last, last + 1)]:
-                pieces = [(0, last + 1)]
+                pieces, steps = [(0, last + 1)], steps[:1]
             assert pieces == merged, f"{o}: {pieces}, runs {merged}"
+            assert steps == run_steps(merged, False), f"{o}: cycles {steps} of the runs {merged}"
 
 
 @cocotb.test()
@@ -101,5 +109,21 @@ async def long_context(dut):
     await start(dut, start_i=0, ready_i=0)
     for length, sink, first in (((1 << 24) - 1, 4, 4095), (1 << 24, 0, 1 << 20)):
         o = SimpleNamespace(len=length, sink=sink, first=first, masked=0, mask=0)
-        got = await collect(dut, o, pauses("none", 0))
+        got, _ = await collect(dut, o, pauses("none", 0))
         assert [b for lo, hi, _ in got for b in range(lo, hi)] == active_blocks(o, np.zeros(1, np.uint8))
+
+
+@cocotb.test()
+async def long_masks(dut):
+    """Thousands of blocks, a mask as long as the mask buffer may be, hardly any block or hardly any gap."""
+    await start(dut, start_i=0, ready_i=0)
+    rng = np.random.default_rng(random.getrandbits(30))
+    content = np.zeros(1 << 16, np.uint8)
+    cocotb.start_soon(MaskBuffer(dut, content).run())
+    for density in (0.001, 0.999):
+        content[:] = np.packbits(rng.random(1 << 19) < density)
+        o = SimpleNamespace(len=64 * 32760 - 5, sink=2, first=9, masked=1, mask=7)
+        got, steps = await collect(dut, o, pauses("none", 0))
+        want = runs(active_blocks(o, content))
+        assert [(lo, hi) for lo, hi, _ in got] == want
+        assert steps == run_steps(want, True)

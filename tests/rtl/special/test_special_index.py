@@ -19,9 +19,9 @@ TYPES = Structs("special_pkg")
 MASK_LATENCY = 2
 
 
-@pytest.mark.parametrize("seed", [0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_special_index(seed):
-    run_bench("special_index", __file__, ["common", "special"], {}, only="passes")
+    run_bench("special_index", __file__, ["common", "special"], {}, seed=seed, only="passes")
 
 
 def slots(vectors: int, words: list[int], header: bool) -> list[dict[str, int]]:
@@ -70,6 +70,8 @@ async def passes(dut, kind, runs, header):
             if int(dut.valid_o.value):
                 slot = TYPES.unpack("slot_t", int(dut.slot_o.value))
                 assert slot["vec"] < allowed, "a slot of a vector that is not allowed yet"
+                if slot["header"] or slot["empty"]:
+                    slot["index"] = 0  # of no word
                 assert slot == want[len(got)], f"slot {len(got)} of {fields}, {vectors} vectors"
                 if ready:
                     got.append(slot)
