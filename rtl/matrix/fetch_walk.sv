@@ -42,14 +42,18 @@ module fetch_walk #(
   logic [9:0] row_q;  // of rho; accumulator row of the beat
   logic [2:0] groups_left_q;
   logic [4:0] windows_left_q;  // of the tile
+  logic window_end_q;  // one is left
   logic [19:0] window_q;  // first of the tile
   logic [2:0] chunks_left_q;
+  logic chunk_end_q;  // one is left
   logic [5:0] scale_at_q;  // scale beats of the entry given to tiles
   logic [31:0] unit_q, units_left_q;
   logic [7:0] lane_q, lanes_left_q;  // of a tile of K
+  logic lane_end_q;  // no more than KeySlots are left
   logic [3:0] key_window_q;
   logic begin_q;  // the next section begins a tile
   logic first_unit_q;
+  logic sparse_q;  // codes of the item have indices
   // which sections have more than one pop: lengths of the item above 16, compared when it comes
   logic words_more_q, tail_words_more_q, tail_vpus_more_q, sigma_more_q, mu_more_q;
   logic tail_side0_q;  // the last beat has no VPUs from Vpus / 2 on
@@ -60,31 +64,27 @@ module fetch_walk #(
   logic [3:0] beat_q;  // replay beat to fill
   logic [2:0] scale_row_q, scale_base_q;  // next row to fill; first row of the entry
 
-  logic sparse, window_end, group_end, beat_end, unit_end, lane_end, beat_done, item_end;
+  logic group_end, beat_end, unit_end, beat_done, item_end;
   logic [3:0] q;  // 16 / N
   logic [5:0] scale_next;
   logic [7:0] key_lanes;  // slots of a tile of K, unless the run has fewer
-  assign sparse = item_q.format[4:3] != NDense;
   assign q = 4'd1 << item_q.format[4:3];
-  assign window_end = windows_left_q == 5'd1;
   assign group_end = groups_left_q == 3'd1;
   assign beat_end = beats_left_q == 10'd1;
   assign unit_end = units_left_q == 32'd1;
-  assign lane_end = lanes_left_q <= 8'(KeySlots);
-  assign beat_done = on_q[PhIndex] || (on_q[PhCode] && !sparse);
+  assign beat_done = on_q[PhIndex] || (on_q[PhCode] && !sparse_q);
   assign scale_next = scale_at_q + 6'(q);
 
   function automatic logic [7:0] lanes_of(logic [31:0] count);
     return count < 32'(Vpus) ? 8'(count) : 8'(Vpus);
   endfunction
-  logic keys_last;  // the tile is the last of the run
-  assign keys_last = units_left_q <= 32'(Vpus);
+  logic keys_last_q;  // the tile is the last of the run: no more than Vpus are left
   assign key_lanes = lanes_of(units_left_q);
 
   always_comb begin
     item_end = on_q[PhTable] || on_q[PhPad] || on_q[PhEmpty] || (on_q[PhRho] && beat_end && !item_q.bias) ||
-        (on_q[PhBias] && beat_end) || (beat_done && window_end && group_end && beat_end) ||
-        (on_q[PhKeys] && window_end && lane_end && keys_last) || (on_q[PhValues] && beat_end && unit_end);
+        (on_q[PhBias] && beat_end) || (beat_done && window_end_q && group_end && beat_end) ||
+        (on_q[PhKeys] && window_end_q && lane_end_q && keys_last_q) || (on_q[PhValues] && beat_end && unit_end);
   end
   assign section_valid_o = !on_q[PhIdle];
   assign item_ready_o = on_q[PhIdle] || (section_ready_i && item_end);
@@ -103,16 +103,16 @@ module fetch_walk #(
         section_o.rho   = on_q[PhRho] && begin_q;
       end
       PhSigma: begin
-        section_o.words = chunks_left_q == 3'd1 ? item_q.sigma_words : 8'(Vpus);
-        section_o.more  = chunks_left_q == 3'd1 ? sigma_more_q : above_16(8'(Vpus));
+        section_o.words = chunk_end_q ? item_q.sigma_words : 8'(Vpus);
+        section_o.more  = chunk_end_q ? sigma_more_q : above_16(8'(Vpus));
         section_o.dest  = DestSigma;
         section_o.index = 8'(scale_row_q);
         section_o.row   = 1'b1;
       end
       PhMu: begin
         // the mu of a scale row go into the same row
-        section_o.words = chunks_left_q == 3'd1 ? item_q.mu_words : 8'(3 * Vpus / 2);
-        section_o.more  = chunks_left_q == 3'd1 ? mu_more_q : above_16(8'(3 * Vpus / 2));
+        section_o.words = chunk_end_q ? item_q.mu_words : 8'(3 * Vpus / 2);
+        section_o.more  = chunk_end_q ? mu_more_q : above_16(8'(3 * Vpus / 2));
         section_o.dest  = DestMu;
         section_o.index = 8'(scale_row_q);
       end
@@ -121,7 +121,7 @@ module fetch_walk #(
         section_o.more = beat_end ? tail_words_more_q : words_more_q;
         section_o.dest = DestCode;
         section_o.index = 8'(beat_q);
-        section_o.done = !sparse;
+        section_o.done = !sparse_q;
         section_o.beats = 5'd1;
         section_o.tile_start = begin_q;
       end
@@ -138,7 +138,7 @@ module fetch_walk #(
         section_o.dest = item_q.four ? DestKeys4 : DestKeys8;
         section_o.offset = lane_q;
         section_o.index = 8'(4'(beat_q + key_window_q));
-        section_o.done = lane_end;
+        section_o.done = lane_end_q;
         section_o.beats = begin_q ? item_q.windows : 5'd0;
         section_o.tile_start = begin_q;
       end
@@ -171,7 +171,7 @@ module fetch_walk #(
         section_o.tile.side0_only = key_lanes <= 8'(Vpus / 2);
         section_o.tile.strip.slots = 20'(key_lanes);
         section_o.tile.strip.base = 32'(unit_q << LogC);
-        section_o.tile.strip.op_last = item_q.last && keys_last;
+        section_o.tile.strip.op_last = item_q.last && keys_last_q;
       end
       PhValues: begin
         section_o.tile.nw = 5'd1;
@@ -201,7 +201,8 @@ module fetch_walk #(
   end
 
   // --- control ---------------------------------------------------------------------------------------------------
-  logic [4:0] first_windows, next_windows;
+  logic [4:0] item_windows, first_windows, next_windows;
+  assign item_windows = (item_i.kind == ItemEntry && item_i.groups == 3'd1) ? item_i.tail_windows : item_i.windows;
   assign first_windows = item_q.groups == 3'd1 ? item_q.tail_windows : item_q.windows;
   assign next_windows  = groups_left_q == 3'd2 ? item_q.tail_windows : item_q.windows;
 
@@ -223,9 +224,9 @@ module fetch_walk #(
     end else if (section_ready_i) begin
       unique case (phase_q)
         PhRho:   if (beat_end) phase_d = PhBias;
-        PhSigma: if (chunks_left_q == 3'd1) phase_d = item_q.format[5] ? PhMu : PhCode;
-        PhMu:    if (chunks_left_q == 3'd1) phase_d = PhCode;
-        PhCode:  if (sparse) phase_d = PhIndex;
+        PhSigma: if (chunk_end_q) phase_d = item_q.format[5] ? PhMu : PhCode;
+        PhMu:    if (chunk_end_q) phase_d = PhCode;
+        PhCode:  if (sparse_q) phase_d = PhIndex;
         PhIndex: phase_d = PhCode;
         default:       ;
       endcase
@@ -243,9 +244,9 @@ module fetch_walk #(
       on_q <= 12'd1 << phase_d;
       if (section_ready_i) begin
         if (beat_done || on_q[PhValues]) beat_q <= beat_q + 4'd1;
-        if (on_q[PhKeys] && window_end && lane_end) beat_q <= beat_q + item_q.windows[3:0];
+        if (on_q[PhKeys] && window_end_q && lane_end_q) beat_q <= beat_q + item_q.windows[3:0];
         if (on_q[PhSigma] || on_q[PhMu]) scale_row_q <= scale_row_q + 3'd1;
-        if (on_q[PhSigma] && chunks_left_q == 3'd1 && item_q.format[5]) scale_row_q <= scale_base_q;
+        if (on_q[PhSigma] && chunk_end_q && item_q.format[5]) scale_row_q <= scale_base_q;
       end
     end
   end
@@ -256,18 +257,23 @@ module fetch_walk #(
       beats_left_q      <= item_i.beats;
       row_q             <= (item_i.kind == ItemRho && item_i.half) ? 10'(2 * Vpus) : 10'd0;
       groups_left_q     <= item_i.groups;
-      windows_left_q    <= (item_i.kind == ItemEntry && item_i.groups == 3'd1) ? item_i.tail_windows : item_i.windows;
+      windows_left_q    <= item_windows;
+      window_end_q      <= item_windows == 5'd1;
       window_q          <= item_i.unit[19:0];
       chunks_left_q     <= item_i.chunks;
+      chunk_end_q       <= item_i.chunks == 3'd1;
       scale_at_q        <= '0;
       scale_base_q      <= scale_row_q;
       unit_q            <= item_i.unit;
       units_left_q      <= item_i.count;
+      keys_last_q       <= item_i.count <= 32'(Vpus);
       lane_q            <= '0;
       lanes_left_q      <= lanes_of(item_i.count);
+      lane_end_q        <= Vpus <= KeySlots || item_i.count <= 32'(KeySlots);
       key_window_q      <= '0;
       begin_q           <= 1'b1;
       first_unit_q      <= 1'b1;
+      sparse_q          <= item_i.format[4:3] != NDense;
       words_more_q      <= above_16(item_i.words);
       tail_words_more_q <= above_16(item_i.tail_words);
       tail_vpus_more_q  <= above_16(item_i.tail_vpus);
@@ -287,21 +293,25 @@ module fetch_walk #(
           end
         end
         PhSigma, PhMu: begin
-          chunks_left_q <= chunks_left_q == 3'd1 ? item_q.chunks : chunks_left_q - 3'd1;
+          chunks_left_q <= chunk_end_q ? item_q.chunks : chunks_left_q - 3'd1;
+          chunk_end_q <= chunk_end_q ? item_q.chunks == 3'd1 : chunks_left_q == 3'd2;
         end
         PhCode, PhIndex: begin
-          begin_q <= beat_done && window_end;
+          begin_q <= beat_done && window_end_q;
           if (beat_done) begin
             windows_left_q <= windows_left_q - 5'd1;
-            if (window_end) begin
+            window_end_q <= windows_left_q == 5'd2;
+            if (window_end_q) begin
               scale_at_q <= scale_next;
               window_q <= window_q + 20'(item_q.windows);
               groups_left_q <= groups_left_q - 3'd1;
               windows_left_q <= next_windows;
+              window_end_q <= next_windows == 5'd1;
               if (group_end) begin
                 window_q <= item_q.unit[19:0];
                 groups_left_q <= item_q.groups;
                 windows_left_q <= first_windows;
+                window_end_q <= first_windows == 5'd1;
                 beats_left_q <= beats_left_q - 10'd1;
                 row_q <= row_q + 10'(q);
               end
@@ -312,17 +322,22 @@ module fetch_walk #(
           begin_q <= 1'b0;
           key_window_q <= key_window_q + 4'd1;
           windows_left_q <= windows_left_q - 5'd1;
-          if (window_end) begin
+          window_end_q <= windows_left_q == 5'd2;
+          if (window_end_q) begin
             key_window_q <= '0;
             windows_left_q <= item_q.windows;
+            window_end_q <= item_q.windows == 5'd1;
             lane_q <= lane_q + 8'(KeySlots);
             lanes_left_q <= lanes_left_q - 8'(KeySlots);
-            if (lane_end) begin
+            lane_end_q <= lanes_left_q <= 8'(2 * KeySlots);
+            if (lane_end_q) begin
               begin_q <= 1'b1;
               lane_q <= '0;
               unit_q <= unit_q + 32'(Vpus);
               units_left_q <= units_left_q - 32'(Vpus);
+              keys_last_q <= units_left_q <= 32'(2 * Vpus);
               lanes_left_q <= lanes_of(units_left_q - 32'(Vpus));
+              lane_end_q <= Vpus <= KeySlots || units_left_q <= 32'(Vpus + KeySlots);
             end
           end
         end
