@@ -23,6 +23,8 @@ class Item:
     note: str = ""
     #: for LOOP: items of the body
     body: int = field(default=0)
+    #: of MM: beats of the array, of those of one dense pass
+    array_share: float = 1.0
 
 
 class Emitter:
@@ -32,9 +34,11 @@ class Emitter:
         self.items: list[Item] = []
         self.note = ""
 
-    def emit(self, inst: Instruction, reads: Iterable[Range] = (), writes: Iterable[Range] = ()) -> None:
-        """Append an instruction with the ranges it may touch."""
-        self.items.append(Item(inst, tuple(reads), tuple(writes), self.note))
+    def emit(
+        self, inst: Instruction, reads: Iterable[Range] = (), writes: Iterable[Range] = (), array_share: float = 1.0
+    ) -> None:
+        """Append an instruction with the ranges it may touch; `array_share`: see `Item`."""
+        self.items.append(Item(inst, tuple(reads), tuple(writes), self.note, array_share=array_share))
 
     def alu(self, op: str, rd: int, ra: int, rb: int = 0, imm: int = 0) -> None:
         """Append an operation on registers."""

@@ -28,7 +28,7 @@ from flightllm.isa.matrix import stored_slots
 from flightllm.numerics.constants import QMAX
 from flightllm.package import TensorRecord
 from flightllm.streams.arrange import stack_rows, take_columns, take_rows, widen_together
-from flightllm.streams.coded import CodedMatrix, granule_formats
+from flightllm.streams.coded import CodedMatrix, array_share, granule_formats
 from flightllm.streams.formats import EntryFormat
 from flightllm.streams.layout import strip_entries
 from flightllm.streams.weights import geometry as stream_geometry
@@ -295,6 +295,7 @@ class ImageBuilder:
             m,
             parts[0].bias is not None,
             entry,
+            array_share(tables),
         )
 
     # --- attention ----------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from flightllm.isa import encode_program
 from flightllm.isa.fields import Instruction
 from flightllm.package import Manifest
 from flightllm.streams import layout
-from flightllm.streams.coded import uniform_format
+from flightllm.streams.coded import array_share, uniform_format
 from flightllm.streams.formats import STREAM_ALIGN, pad
 from flightllm.streams.layout import Geometry, strip_entries, strip_sizes
 
@@ -131,7 +131,7 @@ class _OutlineBuilder(ImageBuilder):
             infos.append(
                 StreamInfo(
                     region.addr, nbytes, self.geometry.slots(geo.rows), k, group, uniform, m, own,
-                    max(e.size for e in shapes),
+                    max(e.size for e in shapes), array_share(formats),
                 )
             )  # fmt: skip
             self.stream_bits += 8 * nbytes * arch.channels * arch.cores

@@ -241,7 +241,8 @@ class PartLowering:
         if "tokens_r" not in fields:
             operands |= self.tokens.times("tokens")
         place = dst.range if "dst_r" in fields else self.within(dst, at, size)
-        self.out.emit(MM(**{**operands, **fields}), [rows.range, *([place] if add else [])], [place])
+        reads = [rows.range, *([place] if add else [])]
+        self.out.emit(MM(**{**operands, **fields}), reads, [place], info.array_share)
 
     def check_matrix(self, info: StreamInfo, dual: bool) -> None:
         """Raise FitError if the accumulators or the W ring are too small."""

@@ -42,7 +42,7 @@ def placeholder_images(
             table(node.name, geometry.whole(node.dim), 1)
     for plan in plans:
         images.streams[plan.name] = [
-            StreamInfo(0, 64, geometry.slots(s.hi - s.lo), s.last - s.first, 128, 0, strips[plan.name], False, 0)
+            StreamInfo(0, 64, geometry.slots(s.hi - s.lo), s.last - s.first, 128, 0, strips[plan.name], False, 0, 1.0)
             for s in plan.segments
         ]
     for group in fusion.attentions:

@@ -19,46 +19,65 @@ from flightllm.isa.control import ALU
 from flightllm.isa.fields import Instruction, Unit
 from flightllm.isa.load import LDK, LDW
 from flightllm.isa.matrix import MM, MMPV, MMQK
-from flightllm.isa.special import NORM, ROPE, SOFTMAX
+from flightllm.isa.special import NORM, SOFTMAX
 from flightllm.isa.store import STKV
 
 #: keys that an attention is taken to see, if the context is as long
 KEYS = 512
 #: cycles of an instruction besides its work
 START = {Unit.L: 60, Unit.M: 40, Unit.S: 60, Unit.T: 60, Unit.W: 0, Unit.Q: 0}
-#: cycles of a pass of the special-function unit besides its words
-PASS = 110
+#: vectors of a batch of the special-function unit; cycles of a batch's pass besides its words
+BATCH, PASS = 32, 22
+#: cycles from the last word of a vector until its ordered sum takes another one: of NORM, of SOFTMAX, of each part of a word (rtl/special/ordered_sum.sv)
+SUM_NORM, SUM_SOFTMAX, SUM_PART = 57, 69, 19
 #: cycles of a row beat of a token in the drain besides its steps, and of another read (rtl/matrix/matrix_drain.sv)
 READ, READ_MORE = 3, 2
 
 
-def cost(inst: Instruction, tokens: int, arch: ArchConfig, context: int) -> float:
+def cost(item: Item, tokens: int, arch: ArchConfig, context: int) -> float:
     """About how many cycles an instruction keeps its unit busy, of `tokens` tokens and `context` positions."""
+    inst = item.inst
     v, keys = inst.values, min(KEYS, context)
-    lanes, chain = min(16, 4 * arch.channels), arch.chain_vpus
+    chain = arch.chain_vpus
     # of the array through a row beat: two VPUs that share a chain do two tokens one after the other, one at once
     runs = (tokens + 1) // 2 if chain == 1 else tokens
-    drain = READ + -(-arch.vpus * arch.channels // lanes)  # of a token's row beat
     work = 0.0
     if isinstance(inst, MM):
         beats = -(-v["slots"] // arch.vpus)
-        work = max(runs * beats * v["k"] / 16, tokens * beats * drain)
+        work = max(runs * beats * v["k"] / 16 * item.array_share, tokens * _drain(v["slots"], arch))
     elif isinstance(inst, MMQK):
-        beats = -(-keys // (arch.channels * arch.vpus))
-        work = v["n1"] * max(runs * beats * v["k"] / 16, tokens * beats * drain)
+        slots = -(-keys // arch.channels)
+        beats = -(-slots // arch.vpus)
+        work = v["n1"] * max(runs * beats * v["k"] / 16, tokens * _drain(slots, arch))
     elif isinstance(inst, MMPV):
         beats = -(-v["slots"] // arch.vpus)
-        drain += (chain - 1) * READ_MORE  # of the two codes of a token
-        work = v["n1"] * max(chain * tokens * beats * keys / 16, tokens * beats * drain)
+        reads = beats * (chain - 1) * READ_MORE  # of the two codes of a token
+        work = v["n1"] * max(chain * tokens * beats * keys / 16, tokens * (_drain(v["slots"], arch) + reads))
     elif inst.unit == Unit.S:
-        words = (keys if isinstance(inst, SOFTMAX) else v["len"]) / arch.lanes
-        passes = 3 if isinstance(inst, NORM | SOFTMAX) else 2
-        work = passes * (words * v["n1"] * tokens + PASS)
-        if isinstance(inst, ROPE):
-            work += PASS
+        work = _special(inst, tokens, arch, keys)
     elif isinstance(inst, STKV):
         work = 20.0 * tokens * v["n1"]
     return START[inst.unit] + work
+
+
+def _drain(slots: int, arch: ArchConfig) -> int:
+    """Cycles of the drain for a token's results of so many slots a channel."""
+    lanes = min(16, 4 * arch.channels)
+    return READ * -(-slots // arch.vpus) + -(-slots * arch.channels // lanes)
+
+
+def _special(inst: Instruction, tokens: int, arch: ArchConfig, keys: int) -> float:
+    """Cycles of a special function of `tokens` tokens, with `keys` keys."""
+    v = inst.values
+    softmax, codes = isinstance(inst, SOFTMAX), v.get("quant", 0) > 0
+    words = (keys if softmax else v["len"]) / arch.lanes
+    passes = 3 if softmax else 2 + v["kind"] if isinstance(inst, NORM) else 1
+    vector = (passes + codes) * words + codes  # codes have a header
+    sums = 1 if softmax else passes - 1 if isinstance(inst, NORM) else 0
+    busy = (SUM_SOFTMAX if softmax else SUM_NORM) + SUM_PART * 16 / arch.lanes
+    vector += sums * max(0.0, (busy - words) / 2)  # short vectors wait for one of two sums
+    vectors = v["n1"] * tokens
+    return vectors * vector + -(-vectors // BATCH) * (passes + codes) * PASS
 
 
 @dataclass
@@ -78,7 +97,7 @@ class _Part:
     def of(cls, items: list[Item], tokens: int, arch: ArchConfig, context: int) -> _Part:
         """A part at its beginning."""
         groups = _groups(items)
-        costs = [[cost(item.inst, tokens, arch, context) for item in group] for group in groups]
+        costs = [[cost(item, tokens, arch, context) for item in group] for group in groups]
         stay, unit, total = [0.0] * len(groups), Unit.Q, 0.0
         for n in range(len(groups) - 1, -1, -1):
             own = groups[n][-1].inst.unit

@@ -21,6 +21,8 @@ class StreamInfo:
     bias: bool
     #: bytes of the largest entry: what the W ring must hold of it at once
     entry_bytes: int
+    #: beats of the array, of those of one dense pass
+    array_share: float
 
 
 @dataclass(frozen=True)

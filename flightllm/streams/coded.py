@@ -177,6 +177,12 @@ def decode_formats(formats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     return np.array(WIDTHS)[known & 7], np.array(KEPT)[known >> 3 & 3], (known & 0x20) != 0, absent
 
 
+def array_share(formats: np.ndarray) -> float:
+    """Beats of the array that entries of these formats take, of those of one dense pass: N/16 for each N:16 pass, on average over uint8 [..., passes]."""
+    _, kept, _, absent = decode_formats(formats)
+    return float(np.where(absent, 0, kept).sum(axis=-1).mean()) / 16 if formats.size else 0.0
+
+
 def block_reduce(ufunc: np.ufunc, x: np.ndarray, size: int) -> np.ndarray:
     """Reduce the last axis of x [rows, n] in blocks of `size` (the last may be shorter): [rows, ceil(n / size)]."""
     if size == 1:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flightllm.compiler.emit import Item
 from flightllm.compiler.schedule import cost
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens
@@ -155,9 +156,9 @@ def test_tiles():
 
 
 def test_the_order_of_parts_is_by_the_same_cycles():
-    inst = mm(0, AFFINE, 64)
+    inst = Item(mm(0, AFFINE, 64))
     own, shared = ArchConfig(channels=1, vpus=8), ArchConfig(channels=1, vpus=16, chain_vpus=2)
     assert cost(inst, 16, own, 64) == cost(inst, 16, shared, 64)
     assert cost(inst, 1, own, 64) > cost(inst, 1, shared, 64)
-    values = MMPV(slots=64, row_slots=64, n0=1, n1=1, bits="8", len=512, dual=True)
+    values = Item(MMPV(slots=64, row_slots=64, n0=1, n1=1, bits="8", len=512, dual=True))
     assert cost(values, 16, own, 512) == cost(values, 16, shared, 512)
