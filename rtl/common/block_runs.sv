@@ -36,6 +36,8 @@ module block_runs (
 
   logic [19:0] block_q, from_q, to_q, last_q, stop;
   logic gap_q;  // blocks of the range between the sink and the first
+  logic [19:0] first;  // of a range that may begin before 0 or behind all blocks
+  assign first = first_i < 0 ? '0 : first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
   logic candidate;
   assign candidate = block_q < 20'(sink_i) || signed'({12'd0, block_q}) >= first_i || block_q == last_q;
   // end of the run of candidates that begins at block_q
@@ -48,15 +50,15 @@ module block_runs (
 
   // --- mask bytes: five are asked for and not passed at most, as many as the way there and back takes cycles --------------
   localparam int unsigned Ahead = 5;
-  logic [16:0] ask_q, come_q, last_byte;  // byte asked for, the one that comes next
-  logic asking_q, ask, flying_q, coming_q;
+  logic [16:0] ask_q, come_q;  // byte to ask for, the one asked for before
+  logic asking_q, ask, last_ask, flying_q, coming_q;
   logic [2:0] ahead_q;
   logic [7:0] candidates_q;  // blocks of the coming byte that the mask decides over
-  logic at_last_q;  // the last block is one of them
+  logic flying_last_q, at_last_q;  // the last block is in the byte on its way, in the coming one
   logic byte_valid, byte_pop, popped_q;
   logic [7:0] active, bits;
   logic at_last;
-  assign last_byte = last_q[19:3];
+  assign last_ask = ask_q == last_q[19:3];
   assign ask = asking_q && ahead_q != 3'(Ahead);
   assign mb_addr_o = mask_i + 16'(ask_q);
 
@@ -65,9 +67,6 @@ module block_runs (
     if (b < limit[19:3]) return 8'hff;
     return b == limit[19:3] ? ~(8'hff << limit[2:0]) : 8'h00;
   endfunction
-
-  logic [19:0] first;  // of a range that may begin before 0 or behind all blocks
-  assign first = first_i < 0 ? '0 : first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -78,7 +77,7 @@ module block_runs (
       popped_q <= 1'b0;
     end else begin
       if (start_i) asking_q <= masked_i && len_i > 0;
-      else if (ask && ask_q == last_byte) asking_q <= 1'b0;
+      else if (ask && last_ask) asking_q <= 1'b0;
       flying_q <= ask;
       coming_q <= flying_q;
       popped_q <= byte_pop;
@@ -86,10 +85,10 @@ module block_runs (
     end
     if (start_i) ask_q <= '0;
     else if (ask) ask_q <= ask_q + 17'd1;
-    if (start_i) come_q <= '0;
-    else if (flying_q) come_q <= come_q + 17'd1;
-    candidates_q <= (below(come_q, 20'(sink_i)) | ~below(come_q, first)) & below(come_q, last_q);
-    at_last_q <= come_q == last_byte;
+    come_q <= ask_q;
+    candidates_q <= below(come_q, 20'(sink_i)) | ~below(come_q, first);
+    flying_last_q <= last_ask;
+    at_last_q <= flying_last_q;
   end
 
   // the bits behind the last block are set, too, so that its run has no edge there: it ends with the byte
@@ -110,10 +109,11 @@ module block_runs (
   );
 
   // --- a byte, or an edge of a run in it, a cycle ---------------------------------------------------------------------
-  logic [16:0] byte_q;
+  logic [16:0] at;  // the byte
   logic [2:0] edge_at;
   logic open_q, found;
   logic [7:0] rest_q, edges, behind;  // blocks of the byte that have not been passed; of them those from the edge on
+  assign at     = block_q[19:3];
   assign edges  = (bits ^ {8{open_q}}) & rest_q;
   assign found  = edges != 8'd0;
   assign behind = edges | -edges;
@@ -131,7 +131,6 @@ module block_runs (
         StIdle:
         if (start_i) begin
           block_q <= '0;
-          byte_q  <= '0;
           rest_q  <= '1;
           open_q  <= 1'b0;
           last_q  <= 20'((len_i - 32'sd1) >>> 6);
@@ -146,15 +145,15 @@ module block_runs (
           block_q <= stop;
           state_q <= StRun;
         end else begin
-          block_q <= first_i > signed'({12'd0, last_q}) ? last_q : first_i[19:0];
+          block_q <= first;
         end
         StScan:
         if (byte_valid) begin
           rest_q <= found ? behind : '1;
-          if (!found) byte_q <= byte_q + 17'd1;
+          if (!found) block_q[19:3] <= at + 17'd1;
           else open_q <= !open_q;
-          if (!open_q) from_q <= {byte_q, edge_at};
-          to_q <= found ? {byte_q, edge_at} : last_q + 20'd1;
+          if (!open_q) from_q <= {at, edge_at};
+          to_q <= found ? {at, edge_at} : last_q + 20'd1;
           if (open_q && (found || at_last)) state_q <= StRun;
         end
         StRun:
