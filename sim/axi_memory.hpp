@@ -117,8 +117,9 @@ public:
     return moved;
   }
 
-  // Forget everything in flight (reset of the design); memory and counters stay.
-  void reset() {
+  // A cycle of the design's reset: everything in flight is forgotten, memory and counters stay, and refreshes go on.
+  void rest() {
+    ++cycle_;
     reads_.clear();
     writes_.clear();
     wbeats_.clear();
@@ -222,6 +223,7 @@ private:
     if (reads_.size() >= o_.max_reads)
       fail("more than %u reads in flight", o_.max_reads);
     ++reads;
+    std::fprintf(stderr, "AR %p %llu %llu %u %u\n", (void*)this, (unsigned long long)cycle_, (unsigned long long)r->offset, m.arlen + 1u, m.arid);
     r->beats = m.arlen + 1u;
     r->id = m.arid;
     r->arrival = now;

@@ -129,13 +129,8 @@ struct Sim {
     Vflightllm_top &t = *top;
     t.s_axil_awvalid_i = t.s_axil_wvalid_i = t.s_axil_bready_i = t.s_axil_arvalid_i = t.s_axil_rready_i = 0;
     t.rst_ni = 0;
-    for (int i = 0; i < 8; i++) {
-      for (AxiMemory &m : memory)
-        m.reset();
+    for (int i = 0; i < 8; i++)
       step();
-    }
-    for (AxiMemory &m : memory)
-      m.reset(); // what the design said before its reset does not count
     t.rst_ni = 1;
     message.clear();
     quiet = 0;
@@ -217,6 +212,9 @@ struct Sim {
         moved |= memory[i].step(m);
       }
       quiet = moved ? 0 : quiet + 1;
+    } else {
+      for (AxiMemory &m : memory)
+        m.rest();
     }
     top->clk_i = 1;
     evaluate();

@@ -29,7 +29,7 @@ START = {Unit.L: 60, Unit.M: 40, Unit.S: 60, Unit.T: 60, Unit.W: 0, Unit.Q: 0}
 #: vectors of a batch of the special-function unit; cycles of a batch's pass besides its words
 BATCH, PASS = 32, 22
 #: cycles from the last word of a vector until its ordered sum takes another one: of NORM, of SOFTMAX, of each part of a word (rtl/special/ordered_sum.sv)
-SUM_NORM, SUM_SOFTMAX, SUM_PART = 57, 69, 19
+SUM_NORM, SUM_SOFTMAX, SUM_PART = 54, 67, 19
 #: cycles of a row beat of a token in the drain besides its steps, and of another read (rtl/matrix/matrix_drain.sv)
 READ, READ_MORE = 3, 2
 

@@ -19,14 +19,16 @@ FETCH_BURST, FETCH_DEPTH = 8, 16
 FETCHED = 2
 #: cycles from the jump to the next request: `next_q`, `room_q` (instruction_fetch)
 JUMP = 3
+#: from the take that makes room for a request to the request: the buffer's count, `room_q`
+ROOM = 2
 #: from start to StFetch: StOff, and a register that the host sets each (sequencer: StInit)
 START = 7
 #: from StFetch to StDispatch: StDecode, StResolve (three, and one an operand); and on to the next StFetch
 RESOLVE, NEXT = 5, 2
 #: from StFetch to the next for ALU and LOOP; more for each loop that ends with the instruction (StSettle, StNext)
 SCALAR, LOOP_END = 5, 2
-#: from StFetch to StBarrier and StHalt, and from a unit's rest to what follows (the idle register; StNext or StOff)
-HOLD, REST, HALTED = 2, 3, 3
+#: from StFetch to StBarrier and StHalt, from a unit's rest to the cycle in which these see it, and from there to what follows
+HOLD, SEEN, HELD = 2, 1, 2
 #: from StDispatch to the unit: the queue
 QUEUE = 1
 
@@ -82,6 +84,7 @@ class Unit:
 
     Attributes:
         counters: cycles by event (docs/registers.md), of the events that are modelled. spans: of all instructions, in order.
+        since: cycle since which it has been at work, or at rest.
     """
 
     name: UnitName
@@ -96,7 +99,7 @@ class Unit:
         self.more, self.room, self.rested = Signal(kernel), Signal(kernel), Signal(kernel)
         self.counters = dict.fromkeys(("busy", *self.events), 0.0)
         self.open = 0  # instructions in the queue or at work
-        self._since = 0.0
+        self.since = 0.0
 
     # --- the sequencer's side
     def full(self) -> bool:
@@ -107,7 +110,7 @@ class Unit:
         """Dispatch in this cycle; the unit sees it a cycle later."""
         now = self.kernel.now + QUEUE
         if not self.open:
-            self._since = now
+            self.since = now
         self.open += 1
         self.queue.append((now, step))
         self.spans.append(Span(step.pc, step.inst, now - QUEUE))
@@ -161,7 +164,8 @@ class Unit:
         """An instruction has left the unit; this is the first cycle without it."""
         self.open -= 1
         if not self.open:
-            self.counters["busy"] += self.kernel.now - self._since
+            self.counters["busy"] += self.kernel.now - self.since
+            self.since = self.kernel.now
             self.rested.set()
 
     def finish_at(self, time: float, signal: int) -> None:
@@ -185,6 +189,7 @@ class Fetch:
         self._kernel, self._channel, self._addr, self._length = kernel, channel, addr, length
         self._next = 0  # instruction to ask for
         self._places = 0  # instructions in the buffer, or on their way
+        self._room = 0.0  # cycle in which it is known that a request has room
         self._buffer: deque[float] = deque()  # cycles from which on instructions are there
         self._generation = 0
         self._changed, self._came = Signal(kernel), Signal(kernel)
@@ -210,6 +215,8 @@ class Fetch:
         yield self._buffer[0]
         self._buffer.popleft()
         self._places -= 1
+        if self._places == FETCH_DEPTH - FETCH_BURST:
+            self._room = self._kernel.now + ROOM
         self._changed.set()
 
     def _run(self) -> Process:
@@ -225,6 +232,9 @@ class Fetch:
                 continue
             if self._next >= self._length or self._places + FETCH_BURST > FETCH_DEPTH:
                 yield self._changed
+                continue
+            if self._room > kernel.now:
+                yield self._room
                 continue
             count = min(FETCH_BURST, self._length - self._next)
             addr = self._addr + INSTRUCTION_BYTES * self._next
@@ -274,14 +284,10 @@ class Sequencer:
             kind, self.pc = type(step.inst), step.pc
             if kind is HALT:
                 fetch.stop()
-                yield kernel.now + HOLD
-                yield from self._rest(UnitName)
-                yield kernel.now + HALTED
+                yield from self._hold(UnitName)
                 break
             if kind is BARRIER:
-                yield kernel.now + HOLD
-                yield from self._rest(TOKEN_UNITS)
-                yield kernel.now + REST
+                yield from self._hold(TOKEN_UNITS)
             elif kind is ALU or kind is LOOP:
                 yield kernel.now + SCALAR
             else:
@@ -303,10 +309,13 @@ class Sequencer:
         self.ended = True
         self.counters["busy"] = kernel.now
 
-    def _rest(self, names: Iterable[UnitName]) -> Process:
-        """Wait until units rest."""
+    def _hold(self, names: Iterable[UnitName]) -> Process:
+        """Wait until units rest, from StFetch to what follows."""
+        yield self._kernel.now + HOLD
         begin = self._kernel.now
-        for unit in [self._units[n] for n in names if n in self._units]:
+        units = [self._units[n] for n in names if n in self._units]
+        for unit in units:
             while unit.open:
                 yield unit.rested
         self.counters["space"] += self._kernel.now - begin
+        yield max([begin, *(unit.since + SEEN for unit in units)]) + HELD

