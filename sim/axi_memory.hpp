@@ -223,7 +223,6 @@ private:
     if (reads_.size() >= o_.max_reads)
       fail("more than %u reads in flight", o_.max_reads);
     ++reads;
-    std::fprintf(stderr, "AR %p %llu %llu %u %u\n", (void*)this, (unsigned long long)cycle_, (unsigned long long)r->offset, m.arlen + 1u, m.arid);
     r->beats = m.arlen + 1u;
     r->id = m.arid;
     r->arrival = now;
