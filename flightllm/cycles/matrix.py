@@ -46,8 +46,10 @@ SCALE_ROW, STRIP = 13, 19
 TURN = 2
 #: drain: cycles of a row beat of a token besides its steps; of another read; from its last step to the end of the instruction
 READ, READ_MORE, WRITTEN = 3, 2, 22
-#: a read of accumulators that has waited so long makes the array pause
-STARVED = 8
+#: a read of accumulators that has waited so long makes the array pause; from its first cycle to the one that the pause leaves free
+STARVED, PAUSED = 8, 27
+#: drain: from a read that has waited long to the first pause (`starved_q`, `waits_q`)
+WAITS = 2
 #: reads after which they are in step
 READS = 64
 REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2
@@ -448,11 +450,18 @@ class MatrixUnit(Unit):
         unit, beats = _read_cycles(reads) + steps, tokens * len(strip.steps)
         run, period = load.run, load.period
         units = (READ_MORE,) * (reads - 1) + (READ + steps,)
-        wait = _in_step(run, period, units) if load.pairs > 1 else run * (run + 1) / (2 * period)
+        if load.pairs > 1:
+            wait = _in_step(run, period, units)
+        else:  # two VPUs in a chain may leave no cycle free
+            wait = run * (run + 1) / (2 * period) if run < period else math.inf
         if wait > STARVED:  # each read has a pause of its own
             turn = steps + 4 | 1
-            active = load.cycles * turn // (turn - 1)
-            return min(STARVED, active) + min(beats, active // (reads * turn)) * (reads * turn - unit), turn
+            active = max(
+                0, load.cycles * turn // (turn - 1) - unit
+            )  # the first read comes before the next strip's operations
+            return min(PAUSED, active) + min(beats, max(0, active - PAUSED) // (reads * turn)) * (
+                reads * turn - unit
+            ), turn
         wait *= reads
         return min(beats, load.cycles / (unit + wait)) * wait, 0
 
@@ -543,7 +552,10 @@ class MatrixUnit(Unit):
                     behind = self._load_behind() if strip.op_last else load
                     waits, turn = self._read_waits(mop.tokens, strip, behind, reads)
                     work += waits
-                    busy_from, busy_to = read, read + work
+                    busy_from, busy_to = (
+                        read + (read_cycles + max(strip.steps) + STARVED + WAITS if turn else 0),
+                        read + work,
+                    )
                     load = _Load(pairs=pairs)
                     release = read + work - 1 if work else read - 1
                     if count:
