@@ -456,12 +456,10 @@ class MatrixUnit(Unit):
             wait = run * (run + 1) / (2 * period) if run < period else math.inf
         if wait > STARVED:  # each read has a pause of its own
             turn = steps + 4 | 1
-            active = max(
-                0, load.cycles * turn // (turn - 1) - unit
-            )  # the first read comes before the next strip's operations
-            return min(PAUSED, active) + min(beats, max(0, active - PAUSED) // (reads * turn)) * (
-                reads * turn - unit
-            ), turn
+            # the first read comes before the next strip's operations
+            active = max(0, load.cycles * turn // (turn - 1) - unit)
+            paused = min(beats, max(0, active - PAUSED) // (reads * turn))
+            return min(PAUSED, active) + paused * (reads * turn - unit), turn
         wait *= reads
         return min(beats, load.cycles / (unit + wait)) * wait, 0
 
@@ -552,10 +550,8 @@ class MatrixUnit(Unit):
                     behind = self._load_behind() if strip.op_last else load
                     waits, turn = self._read_waits(mop.tokens, strip, behind, reads)
                     work += waits
-                    busy_from, busy_to = (
-                        read + (read_cycles + max(strip.steps) + STARVED + WAITS if turn else 0),
-                        read + work,
-                    )
+                    first_pause = read_cycles + max(strip.steps) + STARVED + WAITS if turn else 0
+                    busy_from, busy_to = read + first_pause, read + work
                     load = _Load(pairs=pairs)
                     release = read + work - 1 if work else read - 1
                     if count:
