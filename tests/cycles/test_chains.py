@@ -14,7 +14,7 @@ from flightllm.compiler.schedule import cost
 from flightllm.config.arch import ArchConfig
 from flightllm.cycles.control import Tokens
 from flightllm.cycles.kernel import Kernel
-from flightllm.cycles.matrix import READ, READ_MORE, MatrixUnit, _in_step, _Load, _Strip, _work
+from flightllm.cycles.matrix import PAUSED, READ, READ_MORE, MatrixUnit, _in_step, _Load, _Strip, _work
 from flightllm.cycles.matrix_items import entry_item, key_tile, sides, value_tile
 from flightllm.cycles.rings import Ring
 from flightllm.cycles.streams import Streams
@@ -137,7 +137,7 @@ def test_reads_of_both_sides_wait_each():
     (once, turn), (twice, same) = (MatrixUnit._read_waits(100, strip, load, reads) for reads in (1, 2))
     assert turn == same
     assert twice - once == 300 * (turn - READ_MORE)
-    assert once == 8 + 300 * (turn - READ - 8)
+    assert once == PAUSED + 300 * (turn - READ - 8)
 
 
 def test_tiles():
