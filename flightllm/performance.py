@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from flightllm.config.board import Board
 from flightllm.cycles.device import CycleModel
 from flightllm.errors import FlightError
 from flightllm.package import Manifest
-from flightllm.resources import fit_rows
+from flightllm.resources import fit_rows, is_tight
 from flightllm.runtime.chunks import Chunk, chunks
 from flightllm.synth.timing import CLOCK_MHZ
 
@@ -84,6 +84,7 @@ def speed(
     recipe: str | os.PathLike[str] | None = None,
     prompts: Sequence[int] | None = None,
     contexts: Sequence[int] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Speed:
     """How fast a model would run on a board. Its weights are not read: a folder with a config.json is enough.
 
@@ -91,7 +92,8 @@ def speed(
         model, board, arch, weights, group, sparsity, kv, recipe: as of `flightllm.compile`. Without `weights`: 4 bits. A budget (3.5) is met by two
             widths, spread evenly.
         prompts: lengths of prompts, each fed into an empty cache. contexts: lengths of the cache before a generated token. If neither is given: a prompt
-            of 128 tokens, tokens at 128 and 512, as far as the model's context reaches.
+            of 128 tokens, tokens at 128 and 512, as far as the model's context reaches. progress: called with (phase, runs done, runs in all) before
+            each run.
 
     Raises:
         FlightError: a length is not possible, or of the kind that fits, as of `flightllm.compile`.
@@ -108,8 +110,15 @@ def speed(
     m = outline.manifest
     counter = CycleModel(m, outline.program, outline.memory)
     phases = []
-    for kind, tokens, context in plan:
-        parts = [_run(counter, run) for run in runs_of(m, kind, tokens, context)]
+    runs = [runs_of(m, *phase) for phase in plan]
+    done, total = 0, sum(map(len, runs))
+    for (kind, tokens, context), own in zip(plan, runs, strict=True):
+        parts = []
+        for run in own:
+            if progress is not None:
+                progress(f"prompt of {tokens}" if kind == "prompt" else f"token at {context}", done, total)
+            parts.append(_run(counter, run))
+            done += 1
         phases.append(make_phase(kind, m, target, tokens, context, parts))
     return Speed(m, target, outline.weights, phases, build_notes(m, target))
 
@@ -127,12 +136,12 @@ def plan_shapes(
     contexts: Sequence[int] | None,
 ) -> tuple[Outline, Plan]:
     """The outline of a model, with a cache as long as the lengths asked for need; arguments and errors as of `speed`."""
-    from flightllm.compiler.nearest import say_what_fits
+    from flightllm.compiler.nearest import CONTEXT, say_what_fits
     from flightllm.compiler.outline import outline_model
 
     plan = plan_phases(graph.info.max_context, prompts, contexts)
     longest = max((tokens + context for _, tokens, context in plan), default=1)
-    with say_what_fits(graph, board, arch, recipe, longest):
+    with say_what_fits(graph, board, arch, recipe, longest, CONTEXT):
         return outline_model(graph, board=board, arch=arch, recipe=recipe, max_context=longest), plan
 
 
@@ -156,9 +165,20 @@ def build_notes(m: Manifest, board: Board) -> list[str]:
         for row in fit_rows(board, m.arch)
         if not row.fits
     ]
+    notes += [
+        f"{row.resource}: {100 * row.need / row.have:.0f} % of what {board.name} has, before what its shell takes"
+        for row in fit_rows(board, m.arch)
+        if is_tight(row, board)
+    ]
     if m.arch.clock_mhz > CLOCK_MHZ:
         notes.append(
             f"{m.arch.clock_mhz:g} MHz: the RTL's paths were looked at for {CLOCK_MHZ:g} MHz (docs/resources.md)"
+        )
+    port = m.arch.port_bits / 8 * m.arch.clock_mhz / 1000
+    if port < board.memory.measured_gbps:
+        notes.append(
+            f"ports of {m.arch.port_bits} bits at {m.arch.clock_mhz:g} MHz take {port:.1f} GB/s a channel, "
+            f"{100 * port / board.memory.measured_gbps:.0f} % of what the memory delivers: no token takes more"
         )
     if m.limits.max_chunk < m.arch.max_chunk:
         notes.append(

@@ -135,7 +135,7 @@ def length_options(command: F) -> F:
         type=click.IntRange(min=0),
         multiple=True,
         metavar="TOKENS",
-        help="Tokens in the cache before a generated one. [default: 128 and 512]",
+        help="Tokens in the cache before a generated one. [default, without --prompt: 128 and 512]",
     )(command)
     return click.option(
         "--prompt",
@@ -143,7 +143,7 @@ def length_options(command: F) -> F:
         type=click.IntRange(min=1),
         multiple=True,
         metavar="TOKENS",
-        help="Length of a prompt. [default: 128]",
+        help="Length of a prompt. [default, without --context: 128]",
     )(command)
 
 

@@ -25,7 +25,7 @@ EVENTS = ("busy", "token", "data", "space")
     type=click.Choice(("model", "rtl")),
     default="model",
     show_default=True,
-    help="model: counts cycles without computing, in seconds. rtl: the hardware itself, simulated, which computes.",
+    help="model: counts cycles without computing, in seconds (large models on a single channel: minutes). rtl: the hardware itself, simulated, which computes.",
 )
 @token_options
 @click.option(

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from flightllm.cli.common import common, length_options, print_json, settings_option, shape_options, table
+from flightllm.cli.common import (
+    common,
+    length_options,
+    print_json,
+    progress_line,
+    settings_option,
+    shape_options,
+    table,
+)
 
 
 @click.command("speed", short_help="Say how fast a model would run on a board, without its weights.")
@@ -30,13 +38,15 @@ def command(
     from flightllm.performance import speed
 
     some = bool(prompts or contexts)
-    found = speed(
-        model,
-        arch=api.arch_overrides(arch, settings),
-        prompts=prompts if some else None,
-        contexts=contexts if some else None,
-        **options,
-    )
+    with progress_line() as progress:
+        found = speed(
+            model,
+            arch=api.arch_overrides(arch, settings),
+            prompts=prompts if some else None,
+            contexts=contexts if some else None,
+            progress=progress,
+            **options,
+        )
     if as_json:
         print_json(found.to_json())
         return

@@ -53,5 +53,5 @@ def command(
         print_json({"trace": str(output), "executor": executor, "runs": runs})
         return
     click.echo(
-        f"{output}: {len(runs)} runs, {sum(r['cycles'] for r in runs):,} cycles; open it at https://ui.perfetto.dev"
+        f"{output}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {sum(r['cycles'] for r in runs):,} cycles; open it at https://ui.perfetto.dev"
     )

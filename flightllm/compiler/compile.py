@@ -285,7 +285,7 @@ def _check_memory(
     arch = geometry.arch
     memory = MemoryMap(arch.channel_bytes)
     for plan in plans:
-        bits = 0.0
+        bits, budget = 0.0, False
         for part in plan.parts:
             recipe, op = recipes[part.node.name], part.node.op
             grid = op.weight.grid  # type: ignore[union-attr]
@@ -293,9 +293,13 @@ def _check_memory(
             if recipe.as_stored and grid is not None:
                 width = grid.bits
             if recipe.budget is not None:
-                width = 2
+                width, budget = 2, True
             bits += width * part.node.dim * op.weight.shape[1]  # type: ignore[union-attr]
-        memory.add(plan.name, int(bits / 8 / arch.channels / arch.cores), "weights (codes alone)")
+        memory.add(
+            plan.name,
+            int(bits / 8 / arch.channels / arch.cores),
+            "weights (codes alone, a budget as 2 bits)" if budget else "weights (codes alone)",
+        )
     options = LoweringOptions(1, 1, 1, 1, context, attention=attention)
     for group in fusion.attentions:
         plan_cache(memory, geometry, options, group, None)

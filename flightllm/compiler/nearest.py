@@ -32,6 +32,8 @@ BLOCK = 64
 #: options by name with their values; parameters of the config have no dashes
 Options = dict[str, int | float]
 Way = tuple[Options, "_Case"]
+#: how a shorter context is asked for: of `compile`, as positions of the cache; of `speed` and `report`, as tokens before the one that is generated
+MAX_CONTEXT, CONTEXT = "--max-context", "--context"
 #: times a parameter is raised before it is given up
 RAISES = 12
 
@@ -43,8 +45,12 @@ def say_what_fits(
     arch: ArchConfig | None,
     recipe: Recipe | None,
     max_context: int | None,
+    shorter: str = MAX_CONTEXT,
 ) -> Iterator[None]:
-    """Around a compilation: a refusal for want of memory or buffers says what would fit. Arguments as of `compile_model`."""
+    """Around a compilation: a refusal for want of memory or buffers says what would fit. Arguments as of `compile_model`.
+
+    shorter: the option by which a shorter context is asked for.
+    """
     try:
         yield
     except FitError as error:
@@ -52,7 +58,7 @@ def say_what_fits(
             raise
         target = board if isinstance(board, Board) else load_board(board)
         graph = model if isinstance(model, Graph) else load_model(model)
-        case = _Case.of(graph, target, arch or target.arch, recipe or Recipe.from_options(), max_context)
+        case = _Case.of(graph, target, arch or target.arch, recipe or Recipe.from_options(), max_context, shorter)
         do = for_memory(case) if error.parameter == "channel_bytes" else for_buffers(case)
         raise FitError(
             error.what, where=error.where, why=error.why, do=do or error.do, parameter=error.parameter
@@ -61,7 +67,7 @@ def say_what_fits(
 
 @dataclass(frozen=True)
 class _Case:
-    """A model on a board. graphs: it, or two short ones in its place, without weights. context: positions of the cache."""
+    """A model on a board. graphs: it, or two short ones in its place, without weights. context: positions of the cache. shorter: the option for fewer."""
 
     graphs: tuple[Graph, ...]
     cut: Cut | None
@@ -69,13 +75,21 @@ class _Case:
     arch: ArchConfig
     recipe: Recipe
     context: int
+    shorter: str
 
     @classmethod
-    def of(cls, graph: Graph, board: Board, arch: ArchConfig, recipe: Recipe, max_context: int | None) -> _Case:
+    def of(
+        cls, graph: Graph, board: Board, arch: ArchConfig, recipe: Recipe, max_context: int | None, shorter: str
+    ) -> _Case:
         cut = plan_cut(graph, recipe, 0)
         bare = shapes_only(graph)
         graphs = (bare,) if cut is None else (first_layers(bare, cut.few), first_layers(bare, cut.more))
-        return cls(graphs, cut, board, arch, recipe, max_context or graph.info.max_context)
+        return cls(graphs, cut, board, arch, recipe, max_context or graph.info.max_context, shorter)
+
+    def with_context(self, positions: int) -> Way:
+        """The option for a cache of so many positions, and the case with it."""
+        value = positions - 1 if self.shorter == CONTEXT else positions
+        return {self.shorter: value}, replace(self, context=positions)
 
     @cached_property
     def need(self) -> int:
@@ -132,7 +146,9 @@ def for_memory(case: _Case) -> str:
     ]
     others = [b.name for b in boards() if b.name != given.board.name and _holds(given, b)]
     if others:
-        texts.append(f"--board {' or '.join(others)}, which have room for it as it is")
+        texts.append(
+            f"--board {' or '.join(others)}, which {'have' if len(others) > 1 else 'has'} room for it as it is"
+        )
     return "what fits: " + "; or ".join(texts) if texts else ""
 
 
@@ -151,7 +167,7 @@ def _shorter(case: _Case) -> Way | None:
         except FlightError:
             blocks //= 2
         else:
-            return {"--max-context": blocks * BLOCK}, replace(case, context=blocks * BLOCK)
+            return case.with_context(blocks * BLOCK)
     return None
 
 
@@ -238,9 +254,9 @@ def _context(case: _Case) -> Way | None:
     share = (case.arch.channel_bytes - least) / (most - least)
     blocks = int((case.context - unit) * share) // unit + 1
     for n in (blocks, blocks - 1):  # regions are rounded up
-        other = replace(case, context=n * unit)
+        options, other = case.with_context(n * unit)
         if n and other.fits is not None:
-            return {"--max-context": n * unit}, other
+            return options, other
     return None
 
 

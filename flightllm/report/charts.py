@@ -174,7 +174,7 @@ def badge(report: Report, measured: bool) -> Markup:
     if measured:
         return Markup('<span class="badge measured">measured in RTL</span>')
     a = report.accuracy
-    text = f"modelled, {signed(a.low)} to {signed(a.high)} of RTL cycles"
+    text = f"modelled, {signed(a.low)} to {signed(a.high)} of RTL cycles{' on smaller configs' if a.beyond else ''}"
     return Markup('<span class="badge modelled">{}</span>').format(text)
 
 

@@ -13,11 +13,9 @@ from flightllm.report.data import MemoryMap, PhaseReport, Published, Ratio, Regi
 from flightllm.report.phases import Progress, Runner
 from flightllm.report.published import published
 from flightllm.report.subject import Subject
-from flightllm.resources import FitRow, fit_rows, reference_errors
+from flightllm.resources import FitRow, fit_rows, is_tight, reference_errors
 from flightllm.resources.estimate import FLIGHTLLM_U280, LIMITED
 
-#: share of the board's logic above which little is left for its shell, and for placement
-TIGHT = 0.9
 #: multiply-adds of a VPU in a beat, for one token
 VPU_MACS = WINDOW_POSITIONS
 
@@ -127,6 +125,6 @@ def _shortage(row: FitRow, board: Board) -> str:
     share = row.need / row.have
     if not row.fits:
         return f"{row.resource}: {board.title} has {row.have:,.10g}, the config needs {row.need:,.10g}, {100 * (share - 1):.0f} % too much"
-    if row.estimate and share > TIGHT and board.flow != "none":
+    if is_tight(row, board):
         return f"{row.resource}: {100 * share:.0f} % of what {board.title} has, before what its shell takes"
     return ""

@@ -75,6 +75,13 @@ def _of_package(
 ) -> Subject:
     m = package.manifest
     target = load_board(board or m.board)
+    if target.name != m.board:
+        raise ToolError(
+            f"this package was compiled for {m.board}, not for {target.name}",
+            where=str(package.path),
+            why="its config, its memory map and its memory's rates are those of its board",
+            do=f"leave --board out; or compile it again for {target.name}, or give the model instead of the package",
+        )
     matrices = [t for t in m.tensors if t.node not in ("embed", "pos_embed")]
     weights = sum(t.rows * t.k for t in matrices)
     bits = sum(t.bits_per_weight * t.rows * t.k for t in matrices) / max(1, weights)

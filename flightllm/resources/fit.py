@@ -14,6 +14,8 @@ from flightllm.resources.ladder import DSP_PER_CHAIN, most_cores
 DSP_PER_MULTIPLIER, DSP_PER_TABLE = 2, 2
 #: DSPs of an SFU lane: seven multipliers, two table functions
 DSP_PER_LANE = 7 * DSP_PER_MULTIPLIER + 2 * DSP_PER_TABLE
+#: share of the board's logic above which little is left
+TIGHT = 0.9
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class FitRow:
     def fits(self) -> bool:
         """Whether the board has enough."""
         return self.need <= self.have
+
+
+def is_tight(row: FitRow, board: Board) -> bool:
+    """Whether logic fits, but leaves little for the board's shell, and for placement."""
+    return row.estimate and row.fits and row.need > TIGHT * row.have and board.flow != "none"
 
 
 def dsp_count(arch: ArchConfig) -> int:

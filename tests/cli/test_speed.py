@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,29 @@ def test_speed_says_what_does_not_fit(shapes):
         flightllm.speed(shapes, board="u50", arch={"vpus": 64})
 
 
+def test_what_is_said_to_fit_can_be_asked_for(shapes):
+    room = ("speed", shapes, "--board", "tiny", "--set", "channel_bytes=393216")
+    refused = call(*room, "--context", 500)
+    assert refused.exit_code == 1
+    found = re.search(r"what fits: .*?or (--context \d+) ", refused.stderr)
+    assert found is not None, refused.stderr
+    assert call(*room, *found[1].split()).exit_code == 0
+
+
+def test_budgets_count_as_what_they_are_at_least(shapes):
+    refused = call("speed", shapes, "--board", "tiny", "--weights", "3.5", "--set", "channel_bytes=65536")
+    assert refused.exit_code == 1
+    assert "weights (codes alone, a budget as 2 bits)" in refused.stderr
+
+
+def test_progress_goes_through_every_run(shapes):
+    told = []
+    flightllm.speed(shapes, board="tiny", prompts=[40], contexts=[3], progress=lambda *a: told.append(a))
+    assert told[0][:2] == ("prompt of 40", 0)
+    assert told[-1][:2] == ("token at 3", len(told) - 1)
+    assert {total for _, _, total in told} == {len(told)}
+
+
 def test_lengths_that_are_not_possible(shapes):
     for bad in (200, [0], [-5], [1.5], ["x"]):
         with pytest.raises(FlightError, match="are not possible"):
@@ -95,8 +119,12 @@ def test_what_speaks_against_building_it_is_said(shapes):
     ).stdout
     assert "note: LUT (estimate)" in text
     assert "note: 300 MHz" in text
-    for board in ("u280", "kv260"):
-        assert "note:" not in call("speed", shapes, "--board", board, "--context", 3).stdout
+    assert "note:" not in call("speed", shapes, "--board", "u280", "--context", 3).stdout
+    # its four ports take less than its memory delivers
+    notes = [x for x in call("speed", shapes, "--board", "kv260", "--context", 3).stdout.splitlines() if "note" in x]
+    assert len(notes) == 1 and "14.4 GB/s a channel, 82 % of what the memory delivers" in notes[0]
+    tight = call("speed", shapes, "--board", "u280", "--context", 3, "--set", "chain_vpus=1").stdout
+    assert "note: LUT (estimate): 95 % of what u280 has, before what its shell takes" in tight
 
 
 def test_memory_is_as_fast_as_the_board_file_says(shapes, tmp_path):

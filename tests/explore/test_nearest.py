@@ -82,6 +82,7 @@ def proposals(do):
 
 
 def speed(model, context, **options):
+    """With a cache of `context` positions."""
     return flightllm.speed(model, **{"board": "tiny", "contexts": [context - 1], "weights": 8} | options)
 
 
@@ -98,14 +99,14 @@ def test_ways_to_fit_the_memory_all_do(tmp_path):
     ways = proposals(error.value.do)
     names = [tuple(way) for way in ways]
     assert ("weights",) in names
-    assert ("max-context",) in names
+    assert ("context",) in names
     assert ("channel_bytes",) in names
     for way in ways:
         if "board" in way:
             speed(model, 2048, board=way["board"])
             continue
         changed = {name: int(way[name]) for name in way if name in ("channel_bytes", "channels")}
-        context = int(way.get("max-context", 2048))
+        context = int(way.get("context", 2047)) + 1
         options = (
             {"weights": float(way["weights"]) if "." in way["weights"] else int(way["weights"])}
             if "weights" in way
@@ -113,7 +114,7 @@ def test_ways_to_fit_the_memory_all_do(tmp_path):
         )
         options |= {"kv": int(way["kv"])} if "kv" in way else {}
         speed(model, context, arch=arch | changed, **options)
-        if "max-context" in way:
+        if "context" in way:
             with pytest.raises(FitError):
                 speed(model, context + 64, arch=arch, **options)
 
@@ -155,8 +156,8 @@ def test_a_shorter_context_that_the_buffers_hold_is_named(tmp_path):
     model = write(tmp_path / "m", num_hidden_layers=2, max_position_embeddings=1 << 17)
     with pytest.raises(FitError, match="on-chip buffers") as error:
         speed(model, 1 << 17)
-    context = next(int(way["max-context"]) for way in proposals(error.value.do) if "max-context" in way)
-    assert speed(model, context).phases
+    context = next(int(way["context"]) for way in proposals(error.value.do) if "context" in way)
+    assert speed(model, context + 1).phases
 
 
 def test_compile_says_it_too(tmp_path):

@@ -14,7 +14,7 @@ import flightllm
 from flightllm.api import find_model
 from flightllm.cli import main
 from flightllm.config.arch import ArchConfig
-from flightllm.errors import FlightError
+from flightllm.errors import FlightError, ToolError
 from flightllm.frontends import load_model
 from flightllm.isa.fields import Unit
 from flightllm.report import phases as phases_module
@@ -115,6 +115,13 @@ def test_headline_is_that_of_speed(report):
     found = flightllm.speed("tiny-austen", board="tiny", weights=4, kv=8, prompts=[40], contexts=[0, 100, 300])
     assert [p.phase for p in report.phases] == found.phases
     assert report.model["bits_per_weight"] == found.bits
+
+
+def test_a_package_is_of_its_board(tmp_path):
+    flightllm.compile("tiny-austen", tmp_path / "p.flpkg", board="tiny", weights=4, kv=8)
+    with pytest.raises(ToolError, match="was compiled for tiny, not for kv260"):
+        flightllm.write_report(tmp_path / "p.flpkg", board="kv260", contexts=[100])
+    assert flightllm.write_report(tmp_path / "p.flpkg", board="tiny", contexts=[100]).board["name"] == "tiny"
 
 
 def test_package_and_shapes_say_the_same(tmp_path, report):
