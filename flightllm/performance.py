@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flightllm.config.board import Board
 from flightllm.cycles.device import CycleModel
-from flightllm.errors import FlightError
+from flightllm.errors import FlightError, ToolError
 from flightllm.package import Manifest
+from flightllm.package.reader import looks_like_package
 from flightllm.resources import fit_rows, is_tight
 from flightllm.runtime.chunks import Chunk, chunks
 from flightllm.synth.timing import CLOCK_MHZ
@@ -96,11 +98,18 @@ def speed(
             each run.
 
     Raises:
-        FlightError: a length is not possible, or of the kind that fits, as of `flightllm.compile`.
+        FlightError: a length is not possible, the model is a package, or of the kind that fits, as of `flightllm.compile`.
     """
     from flightllm import api
     from flightllm.config.board import load_board
 
+    if looks_like_package(Path(model)):
+        raise ToolError(
+            "this is a package, not a model",
+            where=str(model),
+            why="speed plans a model for a board; a package has its program and its board",
+            do="ask simulate or report about it",
+        )
     target = load_board(board)
     compression = api.make_recipe(
         recipe, weights=str(4 if weights is None else weights), group=group, sparsity=sparsity, kv=kv

@@ -54,6 +54,13 @@ class Config:
 
     def __init__(self, data: dict[str, Any], where: str) -> None:
         kind = data.get("model_type")
+        if kind is None:
+            raise ModelError(
+                "the configuration names no model_type",
+                where=where,
+                why=f"it says which decoder this is: {', '.join(ARCHITECTURES)}",
+                do="see to the model's configuration, or get another copy of it",
+            )
         if not isinstance(kind, str) or kind not in ARCHITECTURES:
             raise UnsupportedError(
                 f"architecture {short(kind)} is not supported",
@@ -66,8 +73,9 @@ class Config:
 
     def wrong(self, name: str, why: str) -> ModelError:
         """The error about a field."""
+        value = self.data.get(name)
         return ModelError(
-            f"{name} = {short(self.data.get(name))} in the configuration",
+            f"the configuration has no {name}" if value is None else f"{name} = {short(value)} in the configuration",
             where=self.where,
             why=why,
             do="see to the model's configuration, or get another copy of it",

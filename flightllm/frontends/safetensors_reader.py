@@ -185,12 +185,16 @@ def read_json(path: Path) -> dict:
     """A JSON object from a file; ModelError if it is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise ModelError(
             f"{path.name} cannot be read",
             where=str(path),
             why=str(error),
             do="see to its permissions, or get another copy of the file",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path.name} is not JSON", where=str(path), why=str(error), do="mend it, or get another copy of the file"
         ) from None
     if not isinstance(data, dict):
         raise ModelError(f"{path.name} is not a JSON object", where=str(path), do="get another copy of the file")

@@ -90,6 +90,21 @@ def test_what_is_said_to_fit_can_be_asked_for(shapes):
     assert call(*room, *found[1].split()).exit_code == 0
 
 
+def test_a_model_that_is_none(shapes, package):
+    for text, what in (
+        ("{bad", "config.json is not JSON"),
+        ("{}", "names no model_type"),
+        ('{"model_type": "llama"}', "has no "),
+    ):
+        (shapes / "config.json").write_text(text)
+        refused = call("speed", shapes, "--board", "tiny")
+        assert refused.exit_code == 1
+        assert what in refused.stderr
+    refused = call("speed", package, "--board", "tiny")
+    assert refused.exit_code == 1
+    assert "a package, not a model" in refused.stderr
+
+
 def test_budgets_count_as_what_they_are_at_least(shapes):
     refused = call("speed", shapes, "--board", "tiny", "--weights", "3.5", "--set", "channel_bytes=65536")
     assert refused.exit_code == 1

@@ -158,7 +158,7 @@ def test_missing_and_damaged_files_are_explained(folder, tmp_path):
     with pytest.raises(ModelError, match="no weights"):
         load_model(target)
     (target / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="config.json is not JSON"):
         load_model(target)
     with pytest.raises(ModelError, match="no such model"):
         load_model(tmp_path / "nothing")
