@@ -112,7 +112,7 @@ def test_command(package, tmp_path):
         main, ["trace", str(package.path), "-o", str(out), "--skip-prompt"], prog_name="flightllm"
     )
     assert result.exit_code == 0, result.output
-    assert "1 runs" in result.stdout
+    assert "1 run, " in result.stdout
     assert Read(out).of(0, "M")
     result = CliRunner().invoke(main, ["trace", str(package.path), "-o", str(out), "--skip-prompt", "--on", "rtl"])
     assert result.exit_code == 1
