@@ -13,7 +13,7 @@ from flightllm.cycles.device import CycleModel
 from flightllm.errors import FlightError, ToolError
 from flightllm.package import Manifest
 from flightllm.package.reader import looks_like_package
-from flightllm.resources import fit_rows, is_tight
+from flightllm.resources import fit_rows, tightness
 from flightllm.runtime.chunks import Chunk, chunks
 from flightllm.synth.timing import CLOCK_MHZ
 
@@ -125,11 +125,16 @@ def speed(
         parts = []
         for run in own:
             if progress is not None:
-                progress(f"prompt of {tokens}" if kind == "prompt" else f"token at {context}", done, total)
+                progress(phase_title(kind, tokens, context), done, total)
             parts.append(_run(counter, run))
             done += 1
         phases.append(make_phase(kind, m, target, tokens, context, parts))
     return Speed(m, target, outline.weights, phases, build_notes(m, target))
+
+
+def phase_title(kind: str, tokens: int, context: int) -> str:
+    """A phase's name in tables; arguments as of `Phase`."""
+    return f"prompt of {tokens}" if kind == "prompt" else f"token at {context}"
 
 
 #: (kind, tokens, context) of phases, see `Phase`
@@ -169,16 +174,13 @@ def runs_of(m: Manifest, kind: str, tokens: int, context: int) -> list[Chunk]:
 
 def build_notes(m: Manifest, board: Board) -> list[str]:
     """What the cycle model does not know: whether the config can be built."""
+    rows = fit_rows(board, m.arch)
     notes = [
         f"{row.resource}: {row.need:,.0f} of {row.have:,.0f} that {board.name} has: this config cannot be built as it is"
-        for row in fit_rows(board, m.arch)
+        for row in rows
         if not row.fits
     ]
-    notes += [
-        f"{row.resource}: {100 * row.need / row.have:.0f} % of what {board.name} has, before what its shell takes"
-        for row in fit_rows(board, m.arch)
-        if is_tight(row, board)
-    ]
+    notes += [text for row in rows if (text := tightness(row, board, board.name))]
     if m.arch.clock_mhz > CLOCK_MHZ:
         notes.append(
             f"{m.arch.clock_mhz:g} MHz: the RTL's paths were looked at for {CLOCK_MHZ:g} MHz (docs/resources.md)"

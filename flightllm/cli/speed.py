@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Count the cycles of MODEL on a board by the cycle model. Of MODEL only the shapes are read: a folder with a config.json will do."""
     from flightllm import api
-    from flightllm.performance import speed
+    from flightllm.performance import phase_title, speed
 
     some = bool(prompts or contexts)
     with progress_line() as progress:
@@ -57,7 +57,7 @@ def command(
     )
     rows = [
         [
-            f"prompt of {p.tokens}" if p.kind == "prompt" else f"token at {p.context}",
+            phase_title(p.kind, p.tokens, p.context),
             p.cycles,
             f"{1000 * p.seconds:.3f}",
             f"{p.tokens_per_second:,.1f}",

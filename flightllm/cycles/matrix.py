@@ -46,10 +46,11 @@ SCALE_ROW, STRIP = 13, 19
 TURN = 2
 #: drain: cycles of a row beat of a token besides its steps; of another read; from its last step to the end of the instruction
 READ, READ_MORE, WRITTEN = 3, 2, 22
-#: a read of accumulators that has waited so long makes the array pause; from its first cycle to the one that the pause leaves free
-STARVED, PAUSED = 8, 27
-#: drain: from a read that has waited long to the first pause (`starved_q`, `waits_q`)
-WAITS = 2
+#: a read of accumulators that has waited so long makes the array pause; from then to the first pause (`starved_q`, `waits_q`); from a pause to the cycle
+#: of the accumulators that it leaves free
+STARVED, WAITS, PAUSE = 8, 2, 17
+#: from the first cycle of such a read to the one that it gets
+PAUSED = STARVED + WAITS + PAUSE
 #: reads after which they are in step
 READS = 64
 REPLAY_BEATS, SCALE_ROWS, STRIPS = 16, 8, 2

@@ -13,7 +13,7 @@ from flightllm.report.data import MemoryMap, PhaseReport, Published, Ratio, Regi
 from flightllm.report.phases import Progress, Runner
 from flightllm.report.published import published
 from flightllm.report.subject import Subject
-from flightllm.resources import FitRow, fit_rows, is_tight, reference_errors
+from flightllm.resources import FitRow, fit_rows, reference_errors, tightness
 from flightllm.resources.estimate import FLIGHTLLM_U280, LIMITED
 
 #: multiply-adds of a VPU in a beat, for one token
@@ -125,6 +125,4 @@ def _shortage(row: FitRow, board: Board) -> str:
     share = row.need / row.have
     if not row.fits:
         return f"{row.resource}: {board.title} has {row.have:,.10g}, the config needs {row.need:,.10g}, {100 * (share - 1):.0f} % too much"
-    if is_tight(row, board):
-        return f"{row.resource}: {100 * share:.0f} % of what {board.title} has, before what its shell takes"
-    return ""
+    return tightness(row, board, board.title)

@@ -12,7 +12,7 @@ from flightllm.cycles.machine import MODELLED_CHANNELS
 from flightllm.isa.fields import Unit
 from flightllm.isa.registers import host_registers
 from flightllm.isa.trace import steps
-from flightllm.performance import TOKEN, Phase, beats, make_phase, moved, runs_of
+from flightllm.performance import TOKEN, Phase, beats, make_phase, moved, phase_title, runs_of
 from flightllm.report.attribution import UNITS, Ledger, Share
 from flightllm.report.data import ChannelTraffic, Limits, PhaseReport, Row, RunTimeline, UnitTimeline
 from flightllm.report.operators import AFTER, APPEND, ATTENTION, BEFORE, OPERATORS, SEQUENCER, Namer, Work
@@ -72,7 +72,7 @@ class Runner:
         m, board = self._subject.manifest, self._subject.board
         operators, layers = Ledger("operator"), Ledger("layer")
         runs, weights, cache = [], 0, 0
-        title = f"prompt of {tokens}" if kind == "prompt" else f"token at {context}"
+        title = phase_title(kind, tokens, context)
         for chunk in runs_of(m, kind, tokens, context):
             self._progress(title, self._done, self._total)
             run = self._run(chunk)

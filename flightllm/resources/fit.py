@@ -39,9 +39,11 @@ class FitRow:
         return self.need <= self.have
 
 
-def is_tight(row: FitRow, board: Board) -> bool:
-    """Whether logic fits, but leaves little for the board's shell, and for placement."""
-    return row.estimate and row.fits and row.need > TIGHT * row.have and board.flow != "none"
+def tightness(row: FitRow, board: Board, name: str) -> str:
+    """What to say of logic that fits, but leaves little for the board's shell and for placement; "" of everything else. name: of the board, as it is shown."""
+    if not row.estimate or not row.fits or row.need <= TIGHT * row.have or board.flow == "none":
+        return ""
+    return f"{row.resource}: {100 * row.need / row.have:.0f} % of what {name} has, before what its shell takes"
 
 
 def dsp_count(arch: ArchConfig) -> int:
